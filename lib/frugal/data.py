@@ -1,0 +1,19 @@
+"""Where the project's data files lie, and how each kind of file is read."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PACKAGE = Path(__file__).resolve().parent
+# A wheel carries the files inside the package; a checkout keeps them at its top level.
+ROOT = _PACKAGE / "_data" if (_PACKAGE / "_data").is_dir() else _PACKAGE.parents[1] / "data"
+
+
+def toml(name: str) -> dict[str, Any]:
+    """The parsed file `data/<name>`."""
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))

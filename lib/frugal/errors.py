@@ -1,0 +1,16 @@
+"""The one error a user can mend, and the sentence that helps to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FrugalError(ValueError):
+    """Bad input: one line that names the file, line or argument. The CLI shows it and exits 2."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> FrugalError:
+    """The error for a name that does not exist; it names the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return FrugalError(f"unknown {what} {name!r}; {hint}")
