@@ -13,7 +13,7 @@ from frugal.errors import FrugalError
 
 app = typer.Typer(
     help="What is the cheapest way to get a good classifier out of a language model?",
-    no_args_is_help=True,
+    no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -25,9 +25,14 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script: every mistake in the input is one line and status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except FrugalError as error:
-        print(f"frugal: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the option parser raises, under any name
+            raise
+        message = error.format_message()
+    print(f"frugal: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

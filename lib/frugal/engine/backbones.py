@@ -1,0 +1,177 @@
+"""Backbones: a model, its tokenizer and what family it is of.
+
+`load` takes a name this project pins (real weights, from the package index), a `tiny-` name
+(random weights and a byte-level tokenizer, built in code, no files), a folder, or a hub id.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock
+
+from frugal.engine import artifacts
+from frugal.errors import FrugalError
+
+Family = Literal["causal", "encoder-decoder", "encoder"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A transformers model in eval mode, its tokenizer, and its family."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    family: Family
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest input in tokens that the positions allow; None where nothing bounds it (T5)."""
+        config = self.model.config
+        return getattr(config, "max_position_embeddings", None) or getattr(
+            config, "n_positions", None
+        )
+
+
+def load(
+    name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> Backbone:
+    """The backbone called `name`, on `device` (default: CUDA where there is one), ready to score.
+
+    Raises FrugalError where the name is neither pinned, nor built in, nor a folder, and the hub
+    cannot be reached.
+    """
+    if name in TINY:
+        model, tokenizer = TINY[name]()
+    else:
+        folder = PINNED[name]() if name in PINNED else name
+        model, tokenizer = _from_pretrained(folder, name)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device=device, dtype=dtype).eval()
+    return Backbone(name, model, tokenizer, _family(model.config))
+
+
+def _family(config: Any) -> Family:
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    if any("CausalLM" in a or "LMHead" in a for a in config.architectures or ()):
+        return "causal"
+    return "encoder"
+
+
+def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+    )
+
+    auto = {
+        "causal": AutoModelForCausalLM,
+        "encoder-decoder": AutoModelForSeq2SeqLM,
+        "encoder": AutoModel,
+    }
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = auto[_family(config)].from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        offline = ", ".join([*PINNED, *TINY])
+        raise FrugalError(
+            f"cannot load backbone {name!r}: no such folder, and the Hugging Face hub did not "
+            f"give it ({reason}). Without the hub these work: {offline}, or a model folder"
+        ) from error
+    return model, tokenizer
+
+
+def _smollm2() -> Path:
+    """The folder of SmolLM2-135M in fp32: its GGUF is dequantised once, under a lock."""
+    source = artifacts.get("smollm2-135m")
+    folder = artifacts.home() / "models" / "smollm2-135m"
+    with FileLock(artifacts.home() / "smollm2-135m.dequantise.lock"):
+        if not folder.is_dir():
+            _dequantise(next(source.rglob("*.gguf")), folder)
+    return folder
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # A model that remembers its quantisation refuses to be saved, so the weights move to a fresh
+    # one that never had any.
+    config = type(model.config)(
+        **{k: v for k, v in model.config.to_diff_dict().items() if k != "quantization_config"}
+    )
+    config.architectures = [type(model).__name__]
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    try:
+        plain.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
+        staged.rename(folder)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def byte_tokenizer() -> Any:
+    """A tokenizer whose tokens are the 256 bytes, then padding (256) and end of text (257)."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
+    tokenizer.add_special_tokens({"pad_token": "<pad>", "eos_token": "<eos>"})
+    return tokenizer
+
+
+def _tiny_causal() -> tuple[Any, Any]:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = byte_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        architectures=["LlamaForCausalLM"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config), tokenizer
+
+
+# Weights that the package index carries, as folders; see data/artifacts.toml.
+PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2}
+# Random weights, for tests and the preset `smoke`.
+TINY: dict[str, Callable[[], tuple[Any, Any]]] = {"tiny-causal": _tiny_causal}

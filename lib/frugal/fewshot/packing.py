@@ -1,0 +1,258 @@
+"""From examples to packed batches: tokens, trees of tokens, rows of trees.
+
+All choices of an example start with its prompt, and often with each other's first tokens. So an
+example is a *tree*: the prompt is the trunk, the choices are the branches. A token of the tree sees
+its ancestors and itself; its position is its depth. A token without children is never fed, since
+nothing is predicted from it: two one-token choices cost no more than their prompt. Several trees
+lie in one row of a batch, so that little is spent on padding.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot.tasks import Example
+
+# Tokens in a row. Longer rows waste attention on masked pairs, shorter ones waste padding.
+ROW_TOKENS = 256
+# A shared prefix costs one more forward pass, so it must spare at least this many tokens.
+PREFIX_SAVING = 256
+
+
+@dataclass(frozen=True)
+class ChoiceTree:
+    """One example in tokens, behind a prefix of P tokens that is computed elsewhere.
+
+    tokens:  (n,) what is fed, trunk first, every node after its parent
+    depth:   (n,) position of a token, P included
+    visible: (n, n) whether row i sees column j: its ancestors and itself
+    source, target, choice: (choice tokens,) token `target` of choice `choice` is predicted at
+             node `source`; in order of choice, then of position
+    """
+
+    tokens: NDArray[Any]
+    depth: NDArray[Any]
+    visible: NDArray[Any]
+    source: NDArray[Any]
+    target: NDArray[Any]
+    choice: NDArray[Any]
+    choices: int
+    label: int
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def logits(self) -> int:
+        """Positions at which the vocabulary projection runs."""
+        return len(np.unique(self.source))
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """Each choice's whole token sequence, prompt included; its own tokens begin at `start`."""
+
+    sequences: list[list[int]]
+    start: int
+    label: int
+
+
+def encode(
+    backbone: Backbone, examples: Sequence[Example], *, truncate: bool = False
+) -> list[EncodedExample]:
+    """Examples in tokens: prompt + choice is tokenised as one text, as a reader of it would.
+
+    A prompt's trailing white space goes to its choices, since tokenizers attach it to the word
+    after it. `truncate` drops tokens from the start of a prompt that is too long for the model;
+    without it such a prompt is a FrugalError, as is a choice that adds no token.
+    """
+    tokenizer, limit = backbone.tokenizer, backbone.max_tokens
+    first = tokenizer.bos_token_id
+    begin = [first] if first is not None and tokenizer("x")["input_ids"][0] == first else []
+
+    def tokens(texts: list[str]) -> list[list[int]]:
+        ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [begin + row for row in ids]
+
+    prompts = tokens([e.prompt.rstrip() for e in examples])
+    wholes = iter(tokens([e.prompt + c for e in examples for c in e.choices]))
+    encoded = []
+    for i, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+        sequences = [next(wholes) for _ in example.choices]
+        if not prompt:  # something must stand before the first scored token
+            context = first if first is not None else tokenizer.eos_token_id
+            prompt, sequences = [context], [[context, *s] for s in sequences]
+        start = len(prompt)
+        for sequence, choice in zip(sequences, example.choices, strict=True):
+            if len(sequence) <= start:
+                raise FrugalError(f"example {i}: choice {choice!r} adds no token to its prompt")
+        # The last token of a choice is predicted, never fed.
+        excess = max(map(len, sequences)) - 1 - (limit or math.inf)
+        if excess > 0:
+            if not truncate or excess >= start - len(begin):
+                raise FrugalError(
+                    f"example {i}: prompt and choices take {max(map(len, sequences)) - 1} tokens, "
+                    f"{backbone.name} takes {limit}; shorten them, use fewer shots, or truncate"
+                )
+            drop = len(begin) + int(excess)
+            sequences = [begin + s[drop:] for s in sequences]
+            start -= int(excess)
+        encoded.append(EncodedExample(sequences, start, example.label))
+    return encoded
+
+
+def shared_prefix(encoded: Sequence[EncodedExample], uses: int) -> int:
+    """How many tokens of the prompts to compute once for `uses` examples at a time.
+
+    Every prompt starts with them and no choice token is predicted from them; 0 where a forward
+    pass of their own would cost more than it spares.
+    """
+    common = _common([s for e in encoded for s in e.sequences])
+    common = min(common, min(e.start for e in encoded) - 1)
+    return common if common * (uses - 1) >= PREFIX_SAVING else 0
+
+
+def _common(sequences: Sequence[Sequence[int]]) -> int:
+    """Length of the longest beginning that all sequences share."""
+    first, last = min(sequences), max(sequences)  # whatever these two share, all between do
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
+
+
+def tree(encoded: EncodedExample, prefix: int = 0) -> ChoiceTree:
+    """The tree of an example's tokens, without its first `prefix` tokens."""
+    sequences = [s[prefix:] for s in encoded.sequences]
+    start = encoded.start - prefix
+    trunk = sequences[0][: min(_common(sequences), max(map(len, sequences)) - 1)]
+    tokens, depth, parent = list(trunk), list(range(len(trunk))), list(range(-1, len(trunk) - 1))
+    children: dict[tuple[int, int], int] = {}
+    source, target, choice = [], [], []
+    for c, sequence in enumerate(sequences):
+        # Tokenizers that merge across the boundary can make choices part before their own tokens.
+        first = min(start, len(trunk))
+        node = first - 1
+        for t in range(first, len(sequence)):
+            if t >= start:
+                source.append(node)
+                target.append(sequence[t])
+                choice.append(c)
+            if t == len(sequence) - 1:
+                break  # nothing is predicted from a choice's last token
+            if t < len(trunk):
+                node = t
+                continue
+            key = (node, sequence[t])
+            if key not in children:
+                children[key] = len(tokens)
+                tokens.append(sequence[t])
+                depth.append(t)
+                parent.append(node)
+            node = children[key]
+    visible = np.tri(len(tokens), dtype=bool)
+    for node in range(len(trunk), len(tokens)):
+        visible[node] = visible[parent[node]]
+        visible[node, node] = True
+    return ChoiceTree(
+        tokens=np.array(tokens),
+        depth=np.array(depth) + prefix,
+        visible=visible,
+        source=np.array(source),
+        target=np.array(target),
+        choice=np.array(choice),
+        choices=len(sequences),
+        label=encoded.label,
+    )
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Trees in R rows of L tokens.
+
+    input_ids, position_ids: (R, L)
+    visible:  (R, L, L) whether a token sees another of its row
+    source:   (choice tokens,) place r * L + i of the token that predicts
+    target, choice: (choice tokens,); example, correct: (choices,) as in ChoiceScores
+    tokens:   tokens fed, padding not counted
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    visible: Tensor
+    source: Tensor
+    target: Tensor
+    choice: Tensor
+    example: Tensor
+    correct: Tensor
+    tokens: int
+
+
+def fill_rows(lengths: Sequence[int], capacity: int = ROW_TOKENS) -> list[list[int]]:
+    """Indices of trees, row by row: longest first, each into the first row with room for it."""
+    capacity = max([capacity, *lengths])
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((r for r, free in enumerate(room) if free >= lengths[i]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(capacity)
+        rows[row].append(i)
+        room[row] -= lengths[i]
+    return rows
+
+
+def pack(
+    trees: Sequence[ChoiceTree], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
+) -> PackedBatch:
+    """The trees named in `rows`, as one batch; choices keep the order of the trees."""
+    width = max(sum(len(trees[i]) for i in row) for row in rows)
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    positions = np.zeros_like(ids)
+    visible = np.zeros((len(rows), width, width), dtype=bool)
+    visible[:, np.arange(width), np.arange(width)] = True  # padding sees itself: no empty softmax
+    place = {}
+    for r, row in enumerate(rows):
+        at = 0
+        for i in row:
+            span = slice(at, at + len(trees[i]))
+            ids[r, span] = trees[i].tokens
+            positions[r, span] = trees[i].depth
+            visible[r, span, span] = trees[i].visible
+            place[i] = r * width + at
+            at = span.stop
+    order = sorted(place)
+    choice, example, correct = numbering([trees[i] for i in order])
+
+    def tensor(array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return PackedBatch(
+        input_ids=tensor(ids),
+        position_ids=tensor(positions),
+        visible=tensor(visible),
+        source=tensor(np.concatenate([trees[i].source + place[i] for i in order])),
+        target=tensor(np.concatenate([trees[i].target for i in order])),
+        choice=tensor(choice),
+        example=tensor(example),
+        correct=tensor(correct),
+        tokens=sum(len(trees[i]) for i in order),
+    )
+
+
+def numbering(trees: Sequence[ChoiceTree]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """`choice`, `example` and `correct` of ChoiceScores for these trees, in their order."""
+    counts = [t.choices for t in trees]
+    first = np.cumsum([0, *counts])[:-1]
+    choice = np.concatenate([t.choice + f for t, f in zip(trees, first, strict=True)])
+    example = np.repeat(np.arange(len(trees)), counts)
+    correct = np.zeros(len(example), dtype=bool)
+    correct[first + [t.label for t in trees]] = True
+    return choice, example, correct
