@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from frugal.cli import artifacts, fewshot, notebooks
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -22,6 +23,15 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     pass
+
+
+app.add_typer(artifacts.app, name="artifacts")
+app.command("rank")(fewshot.rank)
+app.command("tfew")(fewshot.tfew)
+app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    notebooks.run
+)
+app.command("claims")(notebooks.claims)
 
 
 def main() -> None:

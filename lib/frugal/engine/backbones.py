@@ -4,15 +4,16 @@
 (random weights and a byte-level tokenizer, built in code, no files), a folder, or a hub id.
 """
 
+import contextlib
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 
 from frugal.engine import artifacts
 from frugal.errors import FrugalError
@@ -84,9 +85,10 @@ def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
         "encoder": AutoModel,
     }
     try:
-        config = AutoConfig.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = auto[_family(config)].from_pretrained(folder, dtype=torch.float32)
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = auto[_family(config)].from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         offline = ", ".join([*PINNED, *TINY])
@@ -97,23 +99,44 @@ def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers draws a progress bar even into a log; here only where someone looks."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _smollm2() -> Path:
     """The folder of SmolLM2-135M in fp32: its GGUF is dequantised once, under a lock."""
-    source = artifacts.get("smollm2-135m")
     folder = artifacts.home() / "models" / "smollm2-135m"
-    with FileLock(artifacts.home() / "smollm2-135m.dequantise.lock"):
-        if not folder.is_dir():
-            _dequantise(next(source.rglob("*.gguf")), folder)
+    if not folder.is_dir():
+        source = artifacts.member("smollm2-135m", ".gguf")
+        with artifacts.mending(artifacts.home()), artifacts.locked("smollm2-135m-dequantise"):
+            if not folder.is_dir():
+                _dequantise(source, folder)
     return folder
+
+
+def _minilm() -> Path:
+    return artifacts.member("minilm-l6", "model/config.json").parent
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # A model that remembers its quantisation refuses to be saved, so the weights move to a fresh
     # one that never had any.
     config = type(model.config)(
@@ -172,6 +195,6 @@ def _tiny_causal() -> tuple[Any, Any]:
 
 
 # Weights that the package index carries, as folders; see data/artifacts.toml.
-PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2}
+PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2, "minilm-l6": _minilm}
 # Random weights, for tests and the preset `smoke`.
 TINY: dict[str, Callable[[], tuple[Any, Any]]] = {"tiny-causal": _tiny_causal}

@@ -29,8 +29,8 @@ from frugal.fewshot.packing import (
 )
 from frugal.fewshot.tasks import Example
 
-# Tokens in a forward pass of `score`: enough to keep the machine busy, little enough memory.
-BATCH_TOKENS = 2048
+# Tokens in a forward pass of `score`: what stays in a processor's cache, or fills a GPU.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def score(
         cache = prefix_cache(backbone, encoded[0].sequences[0][:prefix]) if prefix else None
         trees = [tree(e, prefix) for e in encoded]
         rows = fill_rows([len(t) for t in trees])
-        step = max(1, BATCH_TOKENS // max(ROW_TOKENS, len(trees[rows[0][0]])))
+        budget = BATCH_TOKENS.get(backbone.device.type, BATCH_TOKENS["cuda"])
+        step = max(1, budget // max(ROW_TOKENS, len(trees[rows[0][0]])))
         token_logp: dict[int, Tensor] = {}
         for at in range(0, len(rows), step):
             some = sorted(i for row in rows[at : at + step] for i in row)

@@ -22,7 +22,7 @@ from frugal.errors import FrugalError
 from frugal.fewshot.tasks import Example
 
 # Tokens in a row. Longer rows waste attention on masked pairs, shorter ones waste padding.
-ROW_TOKENS = 256
+ROW_TOKENS = 128
 # A shared prefix costs one more forward pass, so it must spare at least this many tokens.
 PREFIX_SAVING = 256
 
@@ -122,7 +122,8 @@ def shared_prefix(encoded: Sequence[EncodedExample], uses: int) -> int:
 
 def _common(sequences: Sequence[Sequence[int]]) -> int:
     """Length of the longest beginning that all sequences share."""
-    first, last = min(sequences), max(sequences)  # whatever these two share, all between do
+    texts = [tuple(s) for s in sequences]
+    first, last = min(texts), max(texts)  # whatever these two share, all between do
     pairs = enumerate(zip(first, last, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
 

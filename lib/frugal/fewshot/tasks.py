@@ -50,6 +50,11 @@ class Task:
     examples: Dataset  # columns prompt, choices, label
     test_size: int = 0
 
+    @property
+    def drawable(self) -> int:
+        """How many examples a draw can take."""
+        return len(self.examples) - self.test_size
+
     def draw(self, shots: int, seed: int) -> list[Example]:
         """`shots` examples for training or for a context, in an order that `seed` decides."""
         return self._at(self._drawn(shots, seed))
@@ -66,10 +71,11 @@ class Task:
         return found
 
     def _drawn(self, shots: int, seed: int) -> list[int]:
-        pool = len(self.examples) - self.test_size
-        if not 0 <= shots <= pool:
-            raise FrugalError(f"{self.name}: shots must be between 0 and {pool}, not {shots}")
-        return sorted(range(pool), key=lambda i: _digest(f"{seed}/{i}"))[:shots]
+        if not 0 <= shots <= self.drawable:
+            raise FrugalError(
+                f"{self.name}: shots must be between 0 and {self.drawable}, not {shots}"
+            )
+        return sorted(range(self.drawable), key=lambda i: _digest(f"{seed}/{i}"))[:shots]
 
     def _at(self, rows: Sequence[int]) -> list[Example]:
         return [Example(**record) for record in self.examples.select(rows)]
@@ -136,7 +142,7 @@ def _sentiment(file: str) -> Callable[[str], Task]:
     """Reviews of the VADER corpora, rated by people from -4 to 4; those beyond ±0.8 have a side."""
 
     def rows() -> Iterator[Example]:
-        path = next(artifacts.get("vader").rglob(file))
+        path = artifacts.member("vader", file)
         for line in path.read_text(encoding="latin-1").strip("\n").split("\n"):
             _, rating, text = line.split("\t", 2)
             if abs(float(rating)) > 0.8:
@@ -153,7 +159,7 @@ def _bigbench(folder: str, template: str) -> Callable[[str], Task]:
     """A BIG-bench task whose examples list all their choices, under a template of our own."""
 
     def rows() -> Iterator[Example]:
-        path = artifacts.get("bigbench") / "bigbench/benchmark_tasks" / folder / "task.json"
+        path = artifacts.member("bigbench", f"{folder}/task.json")
         for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
             scores: dict[str, Any] = record["target_scores"]
             choices = sorted(scores)
@@ -189,7 +195,7 @@ TASKS: dict[str, Callable[[str], Task]] = {
     "amazon-reviews": _sentiment("amazonReviewSnippets_GroundTruth.txt"),
     "tweets": _sentiment("tweets_GroundTruth.txt"),
     "nyt-editorials": _sentiment("nytEditorialSnippets_GroundTruth.txt"),
-    "intent-recognition": _bigbench("intent_recognition", "Utterance: {input}\nIntent:"),
-    "fever": _bigbench("fact_checker/fever", "Claim: {input}\nTrue or false:"),
+    "intent-recognition": _bigbench("intent_recognition", "{input}\nIntent:"),
+    "fever": _bigbench("fact_checker/fever", "{input}\nA:"),
     "counting": _counting,
 }

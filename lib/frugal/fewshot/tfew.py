@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,12 +61,14 @@ def train(
     *,
     checkpoint: Path | None = None,
     every: int = 50,
+    truncate: bool = False,
     progress: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> Trained:
     """Attach `recipe.method` to the backbone and train it on the examples.
 
     checkpoint: a folder where the state is kept every `every` steps; if one is there from the
         same recipe and examples, training goes on from it, to bit-identical vectors
+    truncate:   cut the start of prompts that are too long for the model
     progress:   called after each step with its number and loss
 
     Deterministic on one machine. Raises FrugalError on a loss that is not finite, for examples
@@ -76,7 +78,7 @@ def train(
         raise FrugalError("nothing to train on: the list of examples is empty")
     choices.check(backbone)
     started = time.perf_counter()
-    encoded = packing.encode(backbone, examples)
+    encoded = packing.encode(backbone, examples, truncate=truncate)
     behind = packing.shared_prefix(encoded, uses=recipe.batch_size)
     prefix = encoded[0].sequences[0][:behind]
     trees = [packing.tree(e, behind) for e in encoded]
@@ -151,7 +153,7 @@ class _State:
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(
-        self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, loss: list[float]
+        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, loss: list[float]
     ) -> None:
         """Write the state beside the old one, then put it in its place: a kill loses no state."""
         tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
@@ -163,7 +165,7 @@ class _State:
         os.replace(fresh, self.file)
 
     def restore(
-        self, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer
+        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> list[float]:
         """Take up the state on disk, if there is one; the losses of the steps it has done."""
         if not self.file.is_file():

@@ -1,0 +1,50 @@
+# Every target makes what it needs; a second call does not install again.
+# CPU-only Linux: make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+PRESET ?= laptop
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+
+.PHONY: setup run test check bench lab clean
+.DEFAULT_GOAL := run
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/bench-ready: .venv/ready
+	$(PIP) --editable '.[dev,bench]'
+	touch $@
+
+# The walk-through: notebooks at $(PRESET), executed into reports/, then what they claim and found.
+run: setup
+	@set -e; for notebook in $(NOTEBOOKS); do \
+	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
+	@$(BIN)/frugal claims reports
+
+test: check
+	$(BIN)/pytest -q -m real tests
+	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m 'not real' -n 2 tests
+
+bench: .venv/bench-ready
+	$(BIN)/python tests/bench/bench.py
+
+lab: setup
+	$(BIN)/jupyter lab notebooks
+
+clean:
+	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

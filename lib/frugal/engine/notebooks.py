@@ -1,0 +1,88 @@
+"""Run a notebook with other parameters, and refuse what it does not know before anything starts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frugal.engine import presets
+from frugal.errors import FrugalError, unknown
+
+
+def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
+    """Execute `notebook` with papermill into the folder `out`, as .ipynb and .html.
+
+    given: values for names of its parameters cell, as text; each is read as the type it has there
+
+    Raises FrugalError for a missing notebook, an unknown or ill-typed parameter, an unknown
+    preset, and a cell that fails: the executed part is kept in `out`.
+    """
+    import papermill
+
+    values = parameters(notebook, given)
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / notebook.name
+    try:
+        papermill.execute_notebook(
+            notebook, target, values, cwd=notebook.parent, progress_bar=False, kernel_name="python3"
+        )
+    except papermill.PapermillExecutionError as error:
+        raise FrugalError(
+            f"{notebook}: cell {error.exec_count} failed with {error.ename}: {error.evalue}; "
+            f"see {target}"
+        ) from error
+    target.with_suffix(".html").write_text(_html(target), encoding="utf-8")
+    return target
+
+
+def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
+    """`given` as the types that the notebook's parameters cell declares."""
+    import papermill
+
+    if not notebook.is_file():
+        raise FrugalError(f"{notebook}: no such notebook")
+    known = papermill.inspect_notebook(notebook)
+    values = {}
+    for name, text in given.items():
+        if name not in known:
+            raise unknown(f"parameter of {notebook.name}", name, known)
+        values[name] = _value(f"{notebook.name}: {name}", text, known[name]["inferred_type_name"])
+    if "preset" in values and values["preset"] not in presets.names():
+        raise unknown("preset", values["preset"], presets.names())
+    return values
+
+
+def _value(where: str, text: str, kind: str) -> Any:
+    """`text` as a literal of the declared type."""
+    if kind == "str":
+        return text
+    try:
+        value = json.loads(text.lower() if kind == "bool" else text)
+    except ValueError:
+        value = None
+    wanted: Any = {"int": int, "float": (int, float), "bool": bool}.get(
+        kind.partition("[")[0], list
+    )
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "bool"):
+        raise FrugalError(f"{where} is of type {kind}; {text!r} is not")
+    return float(value) if kind == "float" else value
+
+
+def read(files: Sequence[Path]) -> list[Any]:
+    """Notebooks as nbformat objects; a FrugalError names one that cannot be read."""
+    import nbformat
+
+    found = []
+    for file in files:
+        try:
+            found.append(nbformat.read(file, as_version=4))
+        except Exception as error:  # nbformat raises whatever its JSON and schema checks raise
+            raise FrugalError(f"{file}: not a readable notebook ({error})") from error
+    return found
+
+
+def _html(notebook: Path) -> str:
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(template_name="lab").from_filename(str(notebook))
+    return str(body)

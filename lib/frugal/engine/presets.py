@@ -1,0 +1,30 @@
+"""Presets: the same code at four sizes, from a unit test's to the papers' own."""
+
+import os
+from typing import Any
+
+from frugal import data
+from frugal.errors import FrugalError, unknown
+
+
+def names() -> list[str]:
+    return list(data.toml("presets.toml"))
+
+
+def settings(preset: str, **given: Any) -> dict[str, Any]:
+    """The values of `preset`, replaced by those of `given` that are set (not 0, "", [] or None).
+
+    Where the environment has FRUGAL_PRESET it replaces the preset, so that a test can run an
+    unchanged notebook small. Raises FrugalError for an unknown preset or value.
+    """
+    table = data.toml("presets.toml")
+    preset = os.environ.get("FRUGAL_PRESET", preset)
+    if preset not in table:
+        raise unknown("preset", preset, table)
+    values = dict(table[preset])
+    for name, value in given.items():
+        if name not in values:
+            raise FrugalError(f"{name} is not a setting of presets; they are {', '.join(values)}")
+        if value:
+            values[name] = value
+    return {"preset": preset, **values}
