@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check bench lab clean
+.PHONY: setup run test check execute bench lab clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -38,6 +38,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m 'not real' -n 2 tests
+
+# The notebooks as they are committed: executed in place at the preset each one names.
+execute: setup
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py

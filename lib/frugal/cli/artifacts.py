@@ -25,7 +25,7 @@ def fetch(names: Names = None, as_json: Json = False) -> None:
     known = artifacts.pinned()
     chosen = _chosen(names) if names else [n for n in known if not known[n].optional]
     for name in chosen:
-        artifacts.get(name)
+        artifacts.fetch(name)
     _report(chosen, as_json)
 
 

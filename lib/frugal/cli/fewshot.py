@@ -54,11 +54,17 @@ def rank(
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     _writable(scores)
     model = backbones.load(chosen["backbone"])
-    if adapter:
-        peft.load(model.model, adapter)
+    tuned = peft.load(model.model, adapter) if adapter else None
     with _progress(len(queries), "scored") as progress:
         result, found = evaluate.rank(
-            model, source, queries, examples, seed=seed, truncate=truncate, progress=progress
+            model,
+            source,
+            queries,
+            examples,
+            seed=seed,
+            method=tuned.method if tuned else None,
+            truncate=truncate,
+            progress=progress,
         )
     _write_scores(scores, found)
     emit({**result.model_dump(), "adapter": str(adapter) if adapter else None}, as_json)

@@ -49,7 +49,7 @@ def claims(
 ) -> None:
     """What the papers claim beside what the executed notebooks of a folder measured."""
     from frugal.engine import notebooks
-    from frugal.show.claims import collect, table
+    from frugal.show.closing import collect, table
 
     files = sorted(folder.glob("*.ipynb"))
     if not files:

@@ -28,3 +28,13 @@ def settings(preset: str, **given: Any) -> dict[str, Any]:
         if value:
             values[name] = value
     return {"preset": preset, **values}
+
+
+def versions(settings: dict[str, Any], device: Any) -> str:
+    """One line that says on what a notebook ran: versions, device, preset."""
+    import platform
+    from importlib.metadata import version
+
+    parts = [f"Python {platform.python_version()}"]
+    parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
+    return ", ".join([*parts, f"device {device}", f"preset {settings['preset']}"])

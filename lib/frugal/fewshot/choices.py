@@ -160,7 +160,7 @@ def score(
         trees = [tree(e, prefix) for e in encoded]
         rows = fill_rows([len(t) for t in trees])
         budget = BATCH_TOKENS.get(backbone.device.type, BATCH_TOKENS["cuda"])
-        step = max(1, budget // max(ROW_TOKENS, len(trees[rows[0][0]])))
+        step = max(1, budget // max(ROW_TOKENS, *map(len, trees)))
         token_logp: dict[int, Tensor] = {}
         for at in range(0, len(rows), step):
             some = sorted(i for row in rows[at : at + step] for i in row)

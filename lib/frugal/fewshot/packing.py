@@ -7,6 +7,7 @@ nothing is predicted from it: two one-token choices cost no more than their prom
 lie in one row of a batch, so that little is spent on padding.
 """
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from frugal.errors import FrugalError
 from frugal.fewshot.tasks import Example
 
 # Tokens in a row. Longer rows waste attention on masked pairs, shorter ones waste padding.
-ROW_TOKENS = 128
+ROW_TOKENS = 64
 # A shared prefix costs one more forward pass, so it must spare at least this many tokens.
 PREFIX_SAVING = 256
 
@@ -196,18 +197,19 @@ class PackedBatch:
 
 
 def fill_rows(lengths: Sequence[int], capacity: int = ROW_TOKENS) -> list[list[int]]:
-    """Indices of trees, row by row: longest first, each into the first row with room for it."""
-    capacity = max([capacity, *lengths])
-    rows: list[list[int]] = []
-    room: list[int] = []
+    """Indices of trees in rows of about `capacity` tokens, all about equally long.
+
+    Longest first, each into the emptiest row. The widest row decides what all of them cost, so
+    balance is what spares padding; a tree longer than `capacity` sets the width for all.
+    """
+    count = max(1, round(sum(lengths) / max(capacity, *lengths)))
+    rows: list[list[int]] = [[] for _ in range(count)]
+    emptiest = [(0, r) for r in range(count)]
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        row = next((r for r, free in enumerate(room) if free >= lengths[i]), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(capacity)
-        rows[row].append(i)
-        room[row] -= lengths[i]
-    return rows
+        load, r = heapq.heappop(emptiest)
+        rows[r].append(i)
+        heapq.heappush(emptiest, (load + lengths[i], r))
+    return [row for row in rows if row]
 
 
 def pack(

@@ -51,6 +51,12 @@ class Task:
     test_size: int = 0
 
     @property
+    def chance(self) -> float:
+        """Accuracy of guessing among the choices of each example."""
+        counts = [len(choices) for choices in self.examples["choices"]]
+        return sum(1 / count for count in counts) / len(counts)
+
+    @property
     def drawable(self) -> int:
         """How many examples a draw can take."""
         return len(self.examples) - self.test_size

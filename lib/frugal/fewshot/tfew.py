@@ -48,7 +48,7 @@ class Recipe(BaseModel):
 class Trained:
     """The tuned model, the loss of every step, and what the training took."""
 
-    tuned: Any
+    tuned: peft.Tuned
     loss: list[float]
     tokens_computed: int
     seconds: float
@@ -85,9 +85,28 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # some methods start at random
         tuned = peft.attach(backbone.model, recipe.method, recipe.options)
+    state = _State(checkpoint, recipe, examples) if checkpoint else None
+    try:
+        loss, tokens = _steps(backbone, trees, prefix, tuned, recipe, state, every, progress)
+    except BaseException:
+        tuned.detach()  # whoever catches it can attach again
+        raise
+    return Trained(tuned, loss, tokens, time.perf_counter() - started)
+
+
+def _steps(
+    backbone: Backbone,
+    trees: Sequence[packing.ChoiceTree],
+    prefix: Sequence[int],
+    tuned: peft.Tuned,
+    recipe: Recipe,
+    state: "_State | None",
+    every: int,
+    progress: Callable[[int, float], Any],
+) -> tuple[list[float], int]:
+    """All steps that are left to do: the loss of each step, and the tokens computed."""
     parameters = dict(tuned.named_parameters())
     optimizer = _optimizer(recipe, list(parameters.values()))
-    state = _State(checkpoint, recipe, examples) if checkpoint else None
     loss_of_step: list[float] = state.restore(parameters, optimizer) if state else []
     tokens = 0
     for step in range(len(loss_of_step), recipe.steps):
@@ -107,11 +126,11 @@ def train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         loss_of_step.append(value)
-        tokens += behind + scores.tokens_computed
+        tokens += len(prefix) + scores.tokens_computed
         progress(step + 1, value)
         if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
             state.keep(parameters, optimizer, loss_of_step)
-    return Trained(tuned, loss_of_step, tokens, time.perf_counter() - started)
+    return loss_of_step, tokens
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

@@ -38,6 +38,10 @@ class Tuned:
         """The trainable parameters, by place."""
         return iter(self._parameters.items())
 
+    def places(self) -> list[str]:
+        """The model's module that each parameter belongs to, in the order of `parameters`."""
+        return [projection.name for _, projection, _ in ia3.places(self._layers)]
+
     def parameters(self) -> Iterator[nn.Parameter]:
         return iter(self._parameters.values())
 

@@ -121,3 +121,25 @@ def training_curve(losses: dict[str, list[float]], title: str) -> Figure:
     at.set(xlabel="step", ylabel="loss, nats")
     at.margins(x=0.15)
     return figure
+
+
+def accuracy_sentence(runs: pd.DataFrame) -> str:
+    """What `accuracy_against_cost` shows, in one sentence a task, with its numbers."""
+    sentences = []
+    for task, mine in runs.groupby("task", sort=False):
+        most = mine[mine["method"] == "icl"]["shots"].max()
+        prompted = mine[(mine["method"] == "icl") & (mine["shots"] == most)]
+        tuned = mine[~mine["method"].isin(["zero-shot", "icl"])]
+        zero = mine[mine["method"] == "zero-shot"]["accuracy"].mean()
+        gain = 100 * (tuned["accuracy"].mean() - prompted["accuracy"].mean())
+        cost = prompted["flops_per_query"].mean() / tuned["flops_per_query"].mean()
+        sentences.append(
+            f"{task}: T-Few {_spread(tuned['accuracy'])}, {most}-shot ICL "
+            f"{_spread(prompted['accuracy'])}, zero-shot {zero:.2f}: T-Few is {gain:+.0f} points "
+            f"from ICL, and an uncached ICL query costs {cost:.0f} times as many FLOPs."
+        )
+    return "\n".join(sentences)
+
+
+def _spread(values: "pd.Series[float]") -> str:
+    return f"{values.mean():.2f} ({values.min():.2f}–{values.max():.2f})"

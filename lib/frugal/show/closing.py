@@ -27,7 +27,7 @@ def claims(rows: Iterable[tuple[str, str, str]]) -> None:
 def collect(notebook: Any) -> list[dict[str, str]]:
     """The claims that an executed notebook (nbformat) shows."""
     return [
-        record
+        {name: record[name] for name in COLUMNS}  # nbformat sorts keys
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         for record in output.get("data", {}).get(MIME, [])

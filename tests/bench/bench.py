@@ -1,0 +1,196 @@
+"""This project beside its peers, on the same work, in one run: `make bench`.
+
+Each row alternates the two sides and compares their medians, so that a slow minute of the machine
+slows both. The peers: Hugging Face `peft` with one padded row per choice and the same loss, and
+lm-eval's log-likelihoods at batch 16. The weights are real, the 77-choice task is made up.
+"""
+
+import argparse
+import datetime
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+import peft as hf
+from frugal import peft
+from frugal.engine import artifacts, backbones
+from frugal.fewshot import choices, icl, losses, packing, tasks
+from frugal.fewshot.choices import ChoiceScores
+from frugal.fewshot.tasks import Example
+
+OUT = Path(__file__).parents[2] / "data" / "results" / "bench.csv"
+
+
+def many_choices(count: int, examples: int) -> list[Example]:
+    """Utterances with `count` intents to choose from, such as RAFT's Banking-77 has."""
+    verbs = ["activate", "cancel", "change", "check", "dispute", "explain", "find"]
+    things = [
+        "my card",
+        "a transfer",
+        "the exchange rate",
+        "a refund",
+        "my pin code",
+        "the fee",
+        "a top up",
+        "my identity",
+        "the balance",
+        "a direct debit",
+        "my account",
+    ]
+    labels = [f" {verb} {thing}" for verb in verbs for thing in things][:count]
+    return [
+        Example(
+            prompt=f"Utterance: I have been trying to {labels[i * 5 % count].strip()} since "
+            f"{i + 2} days ago and it still does not work, can you help me?\nIntent:",
+            choices=tuple(labels),
+            label=i * 5 % count,
+        )
+        for i in range(examples)
+    ]
+
+
+def plain_scores(backbone: Any, examples: Sequence[Example]) -> ChoiceScores:
+    """The usual way: one padded row per choice, the vocabulary at every position."""
+    encoded = packing.encode(backbone, examples)
+    trees = [packing.tree(e) for e in encoded]
+    choice, example, correct = map(torch.from_numpy, packing.numbering(trees))
+    logp = choices.one_row_per_choice(backbone, encoded)
+    return ChoiceScores(logp, choice, example, correct, tokens_computed=0)
+
+
+def step(tuned: Any, forward: Callable[[], ChoiceScores]) -> float:
+    loss = torch.stack([loss(s) for s in [forward()] for loss in losses.LOSSES.values()]).sum()
+    loss.backward()
+    for p in tuned.parameters():
+        p.grad = None
+    return float(loss)
+
+
+def training(name: str, examples: Sequence[Example], peer: float) -> dict[str, Any]:
+    """One (IA)³ training step, forward and backward, ours against HF peft's."""
+    mine = backbones.load("smollm2-135m", device="cpu")
+    tuned = peft.attach(mine.model, "ia3")
+    other = backbones.load("smollm2-135m", device="cpu")
+    wrapped = hf.get_peft_model(
+        other.model,
+        hf.IA3Config(
+            target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
+        ),
+    )
+    theirs = backbones.Backbone(other.name, wrapped.base_model.model, other.tokenizer, "causal")
+
+    def ours() -> float:
+        trees = [packing.tree(e) for e in packing.encode(mine, examples)]
+        rows = packing.fill_rows(list(map(len, trees)))
+        return step(tuned, lambda: choices.forward(mine, packing.pack(trees, rows)))
+
+    def plain() -> float:
+        return step(
+            wrapped,
+            lambda: plain_scores(theirs, examples),
+        )
+
+    return compared(f"(IA)³ step, {name}", "HF peft", ours, plain, peer, 1e-4)
+
+
+def ranking(name: str, examples: Sequence[Example], peer: float, repeats: int) -> dict[str, Any]:
+    """Scores of all choices, ours against lm-eval's log-likelihoods."""
+    backbone = backbones.load("smollm2-135m", device="cpu")
+    lm = HFLM(
+        pretrained=backbone.model,
+        tokenizer=backbone.tokenizer,
+        batch_size=16,
+        device="cpu",
+        max_length=backbone.max_tokens,
+    )
+
+    def ours() -> torch.Tensor:
+        return choices.score(backbone, examples).sum_logp
+
+    def theirs() -> torch.Tensor:
+        requests = [
+            Instance(request_type="loglikelihood", doc={}, arguments=(e.prompt, c), idx=0)
+            for e in examples
+            for c in e.choices
+        ]
+        with torch.inference_mode():
+            found = lm.loglikelihood(requests, disable_tqdm=True)
+        return torch.tensor([logp for logp, _ in found])
+
+    return compared(f"rank {name}", "lm-eval", ours, theirs, peer, 1e-3, repeats)
+
+
+def compared(
+    work: str,
+    peer: str,
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    goal: float,
+    tolerance: float,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """Medians of alternating runs, after one of each that must agree."""
+    a, b = torch.as_tensor(ours()), torch.as_tensor(theirs())
+    assert torch.allclose(a, b, rtol=tolerance, atol=tolerance), (work, (a - b).abs().max())
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for side, run in zip(seconds, (ours, theirs), strict=True):
+            started = time.perf_counter()
+            run()
+            side.append(time.perf_counter() - started)
+    mine, others = map(statistics.median, seconds)
+    row = {
+        "work": work,
+        "peer": peer,
+        "peer_s": others,
+        "ours_s": mine,
+        "ratio": others / mine,
+        "goal": goal,
+        "repeats": repeats,
+    }
+    print(
+        f"{work:44s} {peer:8s} {others:8.2f} s   ours {mine:7.2f} s   {others / mine:5.1f}×"
+        f"   (goal {goal:g}×)",
+        flush=True,
+    )
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer examples, nothing written")
+    quick = parser.parse_args().quick
+    reviews = tasks.load("movie-reviews")
+    # BIG-bench is 358 MB; without it the same shape is made up.
+    fetched = artifacts.state("bigbench") == "ok"
+    utterances = tasks.load("intent-recognition").test(200) if fetched else many_choices(7, 200)
+    seven = "utterances × 7 choices"
+    n, repeats = (20, 1) if quick else (200, 3)
+    shots = icl.prompted(reviews.test(n), reviews.draw(16, 0))
+    rows = [
+        training("8 movie reviews × 2 choices", reviews.draw(8, 0), 3),
+        training(f"8 {seven}", utterances[:8], 8),
+        training("4 utterances × 77 choices", many_choices(77, 4), 30),
+        ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats),
+        ranking(f"{n} {seven}", utterances[:n], 5, repeats),
+        ranking(f"{n} movie reviews, 16 shots", shots, 20, 1),
+    ]
+    if not quick:
+        machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        table = pd.DataFrame(rows).assign(
+            date=datetime.date.today().isoformat(), machine=machine, torch=torch.__version__
+        )
+        OUT.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(OUT, index=False, float_format="%.3f")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The commands as a script calls them: names, JSON keys, files, and one line for bad input."""
+
+import json
+import math
+import sys
+
+import pytest
+
+from frugal import cli
+
+RANK = {
+    "task",
+    "backbone",
+    "shots",
+    "seed",
+    "accuracy",
+    "examples",
+    "seconds",
+    "tokens_computed",
+    "flops_per_query",
+}
+TRAINED = RANK | {"method", "trainable_params", "steps", "train_seconds", "train_flops", "adapter"}
+
+
+@pytest.fixture
+def frugal(monkeypatch, capsys):
+    """Run a command; exit status, stdout, stderr."""
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["frugal", *map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A user's file: twenty lines, three choices of unequal length."""
+    path = tmp_path / "own.jsonl"
+    choices = [" fruit", " living animal", " vehicle with wheels"]
+    names = ["apple", "dog", "red car"]
+    lines = [
+        {"prompt": f"Thing: {names[i % 3]} {i}\nKind:", "choices": choices, "label": i % 3}
+        for i in range(20)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_rank_writes_one_score_line_per_choice(frugal, own, tmp_path):
+    scores = tmp_path / "scores.jsonl"
+    status, out, _ = frugal("rank", own, "--backbone", "tiny-causal", "--scores", scores, "--json")
+    assert status == 0
+    result = json.loads(out)
+    assert result.keys() >= RANK
+    assert result["task"] == str(own)
+    assert result["examples"] == 20
+    lines = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert len(lines) == 60
+    best = 0
+    for i in range(20):
+        mine = [line for line in lines if line["example"] == i]
+        assert [line["choice"] for line in mine] == [0, 1, 2]
+        assert [line["label"] for line in mine] == [c == i % 3 for c in range(3)]
+        best += max(mine, key=lambda line: line["logp_mean"])["label"]
+        for line in mine:
+            assert math.isclose(line["logp_sum"], line["logp_mean"] * line["tokens"], rel_tol=1e-5)
+    assert result["accuracy"] == pytest.approx(best / 20)
+
+
+def test_shots_come_from_the_file_and_are_not_scored_or_from_train(frugal, own):
+    base = ["rank", own, "--backbone", "tiny-causal", "--shots", 4, "--json"]
+    assert json.loads(frugal(*base)[1])["examples"] == 16
+    with_train = json.loads(frugal(*base, "--train", own)[1])
+    assert (with_train["examples"], with_train["shots"]) == (20, 4)
+    assert (
+        with_train["flops_per_query"]
+        > 3
+        * json.loads(frugal("rank", own, "--backbone", "tiny-causal", "--json")[1])[
+            "flops_per_query"
+        ]
+    )
+
+
+def test_tfew_saves_an_adapter_that_rank_reads(frugal, own, tmp_path):
+    folder = tmp_path / "adapter"
+    arguments = ["tfew", own, "--test", own, "--backbone", "tiny-causal", "--steps", 6]
+    status, out, _ = frugal(*arguments, "--shots", 8, "--save", folder, "--json")
+    assert status == 0
+    result = json.loads(out)
+    assert result.keys() >= TRAINED
+    assert (result["shots"], result["steps"], result["adapter"]) == (8, 6, str(folder))
+    again = json.loads(
+        frugal("rank", own, "--backbone", "tiny-causal", "--adapter", folder, "--json")[1]
+    )
+    assert again["accuracy"] == result["accuracy"]
+    assert again["method"] == "ia3"
+
+
+def test_dry_run_says_the_cost_and_trains_nothing(frugal, own, tmp_path):
+    arguments = ["tfew", own, "--backbone", "tiny-causal", "--steps", 6, "--shots", 8, "--json"]
+    plan = json.loads(frugal(*arguments, "--dry-run", "--save", tmp_path / "not")[1])
+    assert plan["dry_run"]
+    assert not (tmp_path / "not").exists()
+    result = json.loads(frugal(*arguments)[1])
+    assert plan["train_flops"] == result["train_flops"]
+    assert plan["trainable_params"] == result["trainable_params"]
+
+
+def test_a_small_file_spares_half_of_its_lines(frugal, own):
+    status, out, err = frugal("tfew", own, "--backbone", "tiny-causal", "--steps", 2, "--json")
+    assert status == 0
+    assert (json.loads(out)["shots"], json.loads(out)["examples"]) == (10, 10)
+    assert "trains on 10 of its 20 lines" in err
+
+
+def test_artifacts_list_names_what_is_pinned(frugal):
+    status, out, _ = frugal("artifacts", "list", "--json")
+    assert status == 0
+    listed = json.loads(out)["artifacts"]
+    assert {"smollm2-135m", "minilm-l6", "vader"} <= {a["name"] for a in listed}
+    assert all(a.keys() >= {"name", "state", "bytes", "sha256"} for a in listed)
+    assert {a["state"] for a in listed} == {"absent"}
+    status, _, err = frugal("artifacts", "verify", "vader")
+    assert status == 2
+    assert "vader is absent" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["rank", "countin"], "unknown task 'countin'; did you mean 'counting'"),
+        (["rank", "nowhere.jsonl"], "nowhere.jsonl: No such file"),
+        (["rank", "counting", "--shots", "-1"], "--shots"),
+        (["rank", "counting", "--shots", "999"], "shots must be between 0 and"),
+        (["rank", "counting", "--limit", "0"], "--limit"),
+        (["rank", "counting", "--backbone", "no-such-model"], "these work: smollm2-135m"),
+        (["rank", "counting", "--adapter", "nowhere"], "nowhere: holds no adapter"),
+        (["rank", "counting", "--scores", "no/folder/x"], "--scores: there is no folder"),
+        (["rank", "counting", "--preset", "lap"], "unknown preset 'lap'; did you mean 'laptop'"),
+        (["tfew", "counting", "--method", "ia4"], "unknown method 'ia4'; did you mean 'ia3'"),
+        (["tfew", "counting", "--lr", "-1"], "lr: Input should be greater than 0"),
+        (["tfew", "counting", "--steps", "0"], "--steps"),
+        (["artifacts", "fetch", "vadre"], "unknown artifact 'vadre'; did you mean 'vader'"),
+        (["run", "nowhere.ipynb"], "nowhere.ipynb: no such notebook"),
+        (["claims", "nowhere"], "nowhere: no executed notebook here"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(frugal, argv, message, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if argv[0] in ("rank", "tfew") and "--backbone" not in argv:
+        argv = [*argv, "--backbone", "tiny-causal"]
+    status, out, err = frugal(*argv)
+    assert status == 2
+    assert out == ""
+    line = err.strip().splitlines()[-1]
+    assert line.startswith("frugal: ")
+    assert message in line

@@ -1,0 +1,82 @@
+"""Figures say what the data say: every run is drawn, and the sentence has its numbers."""
+
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+
+from frugal import show
+from frugal.show import closing
+
+
+@pytest.fixture(autouse=True)
+def _agg():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+RUNS = pd.DataFrame(
+    [
+        {"task": "t", "method": m, "shots": k, "accuracy": a, "flops_per_query": f, "examples": 50}
+        for m, k, a, f in [
+            ("zero-shot", 0, 0.7, 1e9),
+            ("icl", 4, 0.5, 5e9),
+            ("icl", 4, 0.6, 5e9),
+            ("icl", 16, 0.4, 2e10),
+            ("icl", 16, 0.8, 2e10),
+            ("ia3", 32, 0.9, 1e9),
+            ("ia3", 32, 0.86, 1e9),
+        ]
+    ]
+)
+
+
+def test_every_run_is_drawn_and_chance_is_marked():
+    figure = show.accuracy_against_cost(RUNS, {"t": 0.5}, "a finding")
+    (axes,) = figure.axes
+    drawn = [y for line in axes.lines for y in line.get_ydata()]
+    assert set(RUNS["accuracy"]) <= set(drawn)
+    labels = {text.get_text() for text in axes.texts}
+    assert labels == {"zero-shot", "4-shot", "16-shot", "T-Few", "chance"}
+    assert axes.get_xlabel() == "FLOPs per query"
+    assert axes.get_ylabel() == "accuracy, 50 test examples"
+    assert axes.get_xscale() == "log"
+
+
+def test_the_sentence_has_the_figures_numbers():
+    text = show.accuracy_sentence(RUNS)
+    assert "T-Few 0.88 (0.86–0.90)" in text
+    assert "16-shot ICL 0.60 (0.40–0.80)" in text
+    assert "zero-shot 0.70" in text
+    assert "+28 points" in text
+    assert "20 times as many FLOPs" in text
+
+
+def test_order_dots_draw_every_order():
+    runs = pd.DataFrame(
+        {
+            "task": "t",
+            "shots": 4,
+            "draw": [0, 0, 1, 1],
+            "order": [0, 1, 0, 1],
+            "accuracy": [0.4, 0.6, 0.7, 0.5],
+        }
+    )
+    (axes,) = show.order_dots(runs, {"t": 0.5}, "a finding").axes
+    assert set(runs["accuracy"]) <= {y for line in axes.lines for y in line.get_ydata()}
+
+
+def test_claims_survive_the_notebook(monkeypatch):
+    shown = []
+    monkeypatch.setattr(closing, "display", lambda bundle, raw: shown.append(bundle))
+    show.claims([("a claim", "12 %", "13 %")])
+    output = nbformat.v4.new_output("display_data", shown[0])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
+    assert closing.collect(notebook) == [
+        {"claim": "a claim", "paper": "12 %", "measured here": "13 %"}
+    ]
+    table = closing.table([{"claim": "a claim", "paper": "12 %", "measured here": "13 %"}])
+    assert "CLAIM" in table
+    assert "13 %" in table
+    assert closing.table([]) == "no claims found"
