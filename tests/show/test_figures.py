@@ -1,20 +1,10 @@
 """Figures say what the data say: every run is drawn, and the sentence has its numbers."""
 
-import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
-import pytest
 
 from frugal import show
 from frugal.show import closing
-
-
-@pytest.fixture(autouse=True)
-def _agg():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
-
 
 RUNS = pd.DataFrame(
     [

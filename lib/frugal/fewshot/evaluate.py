@@ -4,7 +4,7 @@ import itertools
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -169,36 +169,38 @@ def orders(shots: int, count: int, seed: int) -> list[list[int]]:
     return found
 
 
-def compare(
+def prompted_runs(
+    backbone: Backbone, task: Task, *, icl_shots: Sequence[int], draws: int, limit: int
+) -> pd.DataFrame:
+    """Zero-shot, and ICL with `draws` draws of examples at each k of `icl_shots`; a row a run."""
+    runs = [rank(backbone, task, task.test(limit))[0]]
+    for shots, seed in itertools.product(icl_shots, range(draws)):
+        queries = task.test(limit, shots=shots, seed=seed)
+        runs.append(rank(backbone, task, queries, task.draw(shots, seed), seed=seed)[0])
+    return pd.DataFrame([run.model_dump() for run in runs])
+
+
+def tuned_runs(
     backbone: Backbone,
     task: Task,
     *,
     labels: int,
-    icl_shots: Sequence[int],
-    draws: int,
     seeds: Sequence[int],
     limit: int,
     recipe: tfew.Recipe,
 ) -> pd.DataFrame:
-    """Zero-shot, ICL (`draws` draws at each k of `icl_shots`) and T-Few (each of `seeds`).
+    """T-Few with each of `seeds`, which also draws its examples; a row a run.
 
-    One row per run, with the columns of `TrainedResult`; those of training are NaN where nothing
-    was trained. The model is what it was before.
+    The column `loss` holds the loss of every step. The model is what it was before.
     """
-
-    def runs() -> Iterator[RunResult]:
-        yield rank(backbone, task, task.test(limit))[0]
-        for shots, seed in itertools.product(icl_shots, range(draws)):
-            queries = task.test(limit, shots=shots, seed=seed)
-            yield rank(backbone, task, queries, task.draw(shots, seed), seed=seed)[0]
-        for seed in seeds:
-            mine = recipe.model_copy(update={"seed": seed})
-            queries = task.test(limit, shots=labels, seed=seed)
-            result, _, trained = few_shot(backbone, task, task.draw(labels, seed), queries, mine)
-            trained.tuned.detach()
-            yield result
-
-    return pd.DataFrame([run.model_dump() for run in runs()])
+    records = []
+    for seed in seeds:
+        mine = recipe.model_copy(update={"seed": seed})
+        queries = task.test(limit, shots=labels, seed=seed)
+        result, _, trained = few_shot(backbone, task, task.draw(labels, seed), queries, mine)
+        trained.tuned.detach()
+        records.append({**result.model_dump(), "loss": trained.loss})
+    return pd.DataFrame(records)
 
 
 def order_effect(

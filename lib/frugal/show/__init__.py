@@ -7,5 +7,13 @@ from frugal.show.figures import (
     order_dots,
     training_curve,
 )
+from frugal.show.style import picture
 
-__all__ = ["accuracy_against_cost", "accuracy_sentence", "claims", "order_dots", "training_curve"]
+__all__ = [
+    "accuracy_against_cost",
+    "accuracy_sentence",
+    "claims",
+    "order_dots",
+    "picture",
+    "training_curve",
+]

@@ -1,8 +1,10 @@
 """How every figure of the companion looks: two colours that also differ in shape, no boxes."""
 
+import io
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,24 +16,17 @@ _RC: Any = {
     "axes.grid.axis": "y",
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "figure.dpi": 100,
     "font.size": 11,
     "grid.color": "#eeeeee",
-    "savefig.dpi": 100,
 }
 
 
 def panels(count: int, title: str, *, height: float = 3.9, **subplots: Any) -> tuple[Figure, Any]:
     """A figure of `count` panels side by side under one title, which states the finding."""
-    with plt.rc_context(_RC):
-        figure, axes = plt.subplots(
-            1,
-            count,
-            figsize=(max(6.0, 4.4 * count), height),
-            squeeze=False,
-            layout="constrained",
-            **subplots,
-        )
+    with mpl.rc_context(_RC):
+        size = (max(6.0, 4.4 * count), height)
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
+        axes = figure.subplots(1, count, squeeze=False, **subplots)
         figure.suptitle(title, x=0.01, ha="left", fontsize=13)
     return figure, axes[0]
 
@@ -54,3 +49,11 @@ def chance(axes: Axes, level: float) -> None:
 def heading(axes: Axes, text: str) -> None:
     """What a panel shows, above its left edge."""
     axes.set_title(text, loc="left", weight="bold")
+
+
+def picture(figure: Figure, sentence: str) -> None:
+    """Show a figure as PNG, and under it the sentence that says what it shows."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    display({"image/png": buffer.getvalue(), "text/plain": sentence}, raw=True)
+    print(sentence)
