@@ -1,5 +1,6 @@
 """Architectures: the handful of sizes from which every count of this chapter follows."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from frugal.errors import FrugalError, unknown
 
 Kind = Literal["decoder-only", "encoder-decoder", "encoder-only"]
 Family = Literal["t5", "llama", "gpt2", "bert"]
+Tensors = tuple[str, int, tuple[int, ...]]  # part, how many of them, shape
 
 KINDS: dict[str, Kind] = {
     "t5": "encoder-decoder",
@@ -84,42 +86,58 @@ class Architecture:
         """Width of the keys, and of the values, of all heads together: d_k = d_v."""
         return self.kv_heads * self.head_size
 
-    @property
-    def norm_size(self) -> int:
-        """Parameters of one norm: a scale, and in LayerNorm (gpt2, bert) a shift."""
-        return self.d_model * (2 if self.family in ("gpt2", "bert") else 1)
+    def tensors(self) -> list[Tensors]:
+        """Every parameter tensor: (part, how many, shape), shape as (rows, columns) or (size,).
+
+        A tied output projection is not listed again; GPT-2's fused q, k, v are listed as three.
+        """
+        d, layers, decoder = self.d_model, self.layers, self.decoder_layers
+        both, stacks = layers + decoder, 2 if decoder else 1
+        norm_vectors = (
+            2 if self.family in ("gpt2", "bert") else 1
+        )  # a scale; LayerNorm: and a shift
+        found: list[Tensors] = [
+            ("embedding/tokens", 1, (self.vocabulary, d)),
+            ("embedding/positions", 1, (self.positions, d)),
+            ("embedding/positions", stacks, (self.position_buckets, self.heads)),
+            ("embedding/types", 1, (self.token_types, d)),
+        ]
+        for part, count in (("attention", both), ("cross-attention", decoder)):
+            found += [
+                (f"{part}/q", count, (self.d_q, d)),
+                (f"{part}/k", count, (self.d_kv, d)),
+                (f"{part}/v", count, (self.d_kv, d)),
+                (f"{part}/o", count, (d, self.d_q)),
+                (f"{part}/q", count * self.qkv_bias, (self.d_q,)),
+                (f"{part}/k", count * self.qkv_bias, (self.d_kv,)),
+                (f"{part}/v", count * self.qkv_bias, (self.d_kv,)),
+                (f"{part}/o", count * self.out_bias, (d,)),
+            ]
+        for part, count in (("ffn/gate", both * self.gated), ("ffn/up", both)):
+            found += [(part, count, (self.d_ff, d)), (part, count * self.ffn_bias, (self.d_ff,))]
+        # Two norms a layer, a third where cross-attention is; then the last norm of each stack,
+        # which in BERT stands behind the embeddings instead.
+        found += [
+            ("ffn/down", both, (d, self.d_ff)),
+            ("ffn/down", both * self.ffn_bias, (d,)),
+            ("norms", (2 * both + decoder + stacks) * norm_vectors, (d,)),
+            ("pooler", int(self.pooler), (d, d)),
+            ("pooler", int(self.pooler), (d,)),
+            ("vocabulary", int(not self.tied), (self.vocabulary, d)),
+        ]
+        return [t for t in found if t[1] and math.prod(t[2])]
 
     @property
     def params_by_part(self) -> dict[str, int]:
-        """Parameters by part; the sum is that of `p.numel()` over the transformers model."""
-        d, both = self.d_model, self.layers + self.decoder_layers
-        attention = (
-            2 * d * self.d_q + 2 * d * self.d_kv  # W_q, W_o; W_k, W_v
-            + self.qkv_bias * (self.d_q + 2 * self.d_kv)
-            + self.out_bias * d
-        )  # fmt: skip
-        inner = self.d_ff * (2 if self.gated else 1)
-        ffn = d * inner + self.d_ff * d + self.ffn_bias * (inner + d)
-        stacks = 2 if self.decoder_layers else 1
-        # Two norms a layer, a third where cross-attention is; then the last norm of each stack,
-        # which in BERT stands behind the embeddings instead.
-        norms = 2 * both + self.decoder_layers + stacks
-        parts = {
-            "embedding/tokens": self.vocabulary * d,
-            "embedding/positions": self.positions * d + stacks * self.position_buckets * self.heads,
-            "embedding/types": self.token_types * d,
-            "attention": both * attention,
-            "cross-attention": self.decoder_layers * attention,
-            "ffn": both * ffn,
-            "norms": norms * self.norm_size,
-            "pooler": self.pooler * (d * d + d),
-            "vocabulary": 0 if self.tied else self.vocabulary * d,
-        }
-        return {part: count for part, count in parts.items() if count}
+        """Parameters by part, such as "attention/q"; the sum is `params`."""
+        parts: dict[str, int] = {}
+        for part, count, shape in self.tensors():
+            parts[part] = parts.get(part, 0) + count * math.prod(shape)
+        return parts
 
     @property
     def params(self) -> int:
-        """N, every parameter once: tied tables are not counted twice."""
+        """N, every parameter once: `sum(p.numel())` of the transformers model."""
         return sum(self.params_by_part.values())
 
     def replace(self, **changes: Any) -> "Architecture":

@@ -151,7 +151,7 @@ def forward(
     Raises FrugalError for a negative or fractional count, or one that does not suit the kind.
     """
     walk = _Walk(arch, methods.FROZEN)
-    walk.model(*_shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens))
+    walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens))
     return _parts(walk.forward, check.whole("batch", batch, least=1))
 
 
@@ -185,8 +185,8 @@ def packed(
 
     choice_tokens: length T of each choice; context_tokens: a cached prefix in front of the prompt
     """
-    shape = packed_shape(arch, prompt_tokens, choice_tokens)
-    return forward(arch, **shape, context_tokens=context_tokens, batch=batch)
+    fed = packed_shape(arch, prompt_tokens, choice_tokens)
+    return forward(arch, **fed, context_tokens=context_tokens, batch=batch)
 
 
 def decode(
@@ -233,7 +233,7 @@ def train_step(
     """
     chosen = methods.get(method) if isinstance(method, str) else method
     walk = _Walk(arch, chosen)
-    walk.model(*_shape(arch, prompt_tokens, target_tokens, logits_at, 0))
+    walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, 0))
     times = check.whole("batch", batch, least=1)
     both = {f"forward/{part}": n for part, n in walk.forward.items()}
     both |= {f"backward/{part}": n for part, n in walk.backward.items()}
@@ -261,7 +261,7 @@ def paper_train(arch: Architecture, tokens: int) -> int:
     return 3 * paper_forward(arch, tokens)
 
 
-def _shape(
+def shape(
     arch: Architecture, prompt: int, target: int | None, logits: int | None, context: int
 ) -> tuple[int, int, int, int]:
     """Checked arguments, defaults filled in, as `_Walk.model` takes them."""

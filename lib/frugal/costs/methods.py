@@ -1,9 +1,10 @@
 """What a fine-tuning method trains, as far as costs depend on it."""
 
+import math
 from dataclasses import dataclass, replace
 
 from frugal.costs import check
-from frugal.costs.arch import Architecture
+from frugal.costs.arch import Architecture, Tensors
 from frugal.errors import FrugalError, unknown
 
 
@@ -55,26 +56,33 @@ def get(name: str, *, rank: int | None = None) -> Method:
     return replace(method, rank=check.whole("rank", rank, least=1))
 
 
-def trainable(arch: Architecture, method: str | Method) -> int:
-    """Parameters that `method` trains on `arch`.
-
-    (IA)^3: L_enc (d_k + d_v + d_ff) + L_dec (2 d_k + 2 d_v + d_ff), T-Few section 3.3.
-    """
+def tensors(arch: Architecture, method: str | Method) -> list[Tensors]:
+    """What `method` trains on `arch`: (part, how many, shape), as `Architecture.tensors`."""
     m = get(method) if isinstance(method, str) else method
+    own = arch.tensors()
     if m.weights:
-        return arch.params
+        return own
     both, cross = arch.layers + arch.decoder_layers, arch.decoder_layers
-    count = 0
+    found: list[Tensors] = []
     if m.scales:
-        count += both * (2 * arch.d_kv + arch.d_ff) + cross * 2 * arch.d_kv
-    if m.rank:  # B A of W (d_out, d_in): rank (d_in + d_out)
-        d = arch.d_model
-        attention = 2 * (d + arch.d_q) + 2 * (d + arch.d_kv)
-        ffn = (3 if arch.gated else 2) * (d + arch.d_ff)
-        count += m.rank * ((both + cross) * attention + both * ffn)
+        # L_enc (d_k + d_v + d_ff) + L_dec (2 d_k + 2 d_v + d_ff), T-Few section 3.3
+        found += [("ia3/k", both + cross, (arch.d_kv,)), ("ia3/v", both + cross, (arch.d_kv,))]
+        found += [("ia3/ff", both, (arch.d_ff,))]
+    if m.rank:  # W + B A for every matrix of attention and feed-forward
+        matrices = [t for t in own if "/" in t[0] and len(t[2]) == 2]
+        for part, count, (rows, columns) in (
+            t for t in matrices if not t[0].startswith("embedding")
+        ):
+            found += [(f"lora/{part}", count, (rows, m.rank))]
+            found += [(f"lora/{part}", count, (m.rank, columns))]
     if m.norms:
-        count += arch.params_by_part["norms"]
+        found += [t for t in own if t[0] == "norms"]
     if m.head:
-        parts = arch.params_by_part
-        count += parts["pooler"] if arch.pooler else arch.vocabulary * arch.d_model
-    return count
+        pooler = [t for t in own if t[0] == "pooler"]
+        found += pooler or [("vocabulary", 1, (arch.vocabulary, arch.d_model))]
+    return found
+
+
+def trainable(arch: Architecture, method: str | Method) -> int:
+    """Parameters that `method` trains on `arch`."""
+    return sum(count * math.prod(shape) for _, count, shape in tensors(arch, method))
