@@ -35,7 +35,7 @@ class Price:
     note: str
 
     @property
-    def date(self) -> str:
+    def known_on(self) -> str:
         """ISO date or month at which the price was last known to hold."""
         return self.checked_on or self.valid_from
 
@@ -44,10 +44,12 @@ class Price:
         found = []
         if self.state == "unverified":
             found.append(f"the price of {self.sku} (${self.usd:g}/{self.unit}) is unverified")
-        day = date.fromisoformat(self.date if len(self.date) == 10 else f"{self.date}-01")
+        day = date.fromisoformat(
+            self.known_on if len(self.known_on) == 10 else f"{self.known_on}-01"
+        )
         age = ((today or date.today()) - day).days
         if age > STALE_DAYS:
-            found.append(f"the price of {self.sku} dates from {self.date}, {age} days ago")
+            found.append(f"the price of {self.sku} dates from {self.known_on}, {age} days ago")
         return found
 
 

@@ -85,7 +85,7 @@ def train_flops(
 
 
 def hours(operations: float, *, peak_flops: float, mfu: float) -> float:
-    """Hours on one device: FLOPs / (peak FLOP/s × MFU). 0 < mfu <= 1, what is reached of the peak."""
+    """Hours on one device: FLOPs / (peak FLOP/s × MFU); 0 < mfu <= 1 is what the peak is worth."""
     check.number("mfu", mfu, above=0, most=1)
     check.number("peak_flops", peak_flops, above=0)
     return operations / (peak_flops * mfu * 3600)
