@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from frugal.cli import costs, papers
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(costs.app, name="costs")
+app.add_typer(papers.app, name="papers")
 
 
 @app.callback()

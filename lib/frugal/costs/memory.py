@@ -44,7 +44,7 @@ def kv_cache(
 
     Grouped-query attention keeps `kv_heads` heads, not `heads`. An encoder–decoder also keeps the
     keys and values of cross-attention, over `source_tokens` that the encoder has read. T-Few's
-    "over 144 GB" (section 2.1) is 32 × 512 tokens of GPT-3 175B in float32: 144.0 GiB.
+    "over 144 GB" is 32 × 512 tokens of GPT-3 175B in float32: 144.0 GiB.
     """
     if arch.kind == "encoder-only":
         raise FrugalError(f"tokens: {arch.name} is an encoder and keeps no K/V cache")

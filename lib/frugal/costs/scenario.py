@@ -39,12 +39,17 @@ def query_flops(
         raise FrugalError(f"cached: {arch.name} ({arch.kind}) has no prefix that could be cached")
     if count == "paper":
         return flops.paper_forward(arch, query if cached else context + query)
+    return sum(query_parts(arch, query, context, cached).values())
+
+
+def query_parts(
+    arch: Architecture, query_tokens: int, context_tokens: int = 0, cached: bool = False
+) -> flops.Parts:
+    """Exact FLOPs of one query by part, as `query_flops` sums them."""
     logits = None if arch.kind == "encoder-only" else 1
-    if cached:
-        parts = flops.forward(arch, prompt_tokens=query, context_tokens=context, logits_at=logits)
-    else:
-        parts = flops.forward(arch, prompt_tokens=context + query, logits_at=logits)
-    return sum(parts.values())
+    fed = query_tokens if cached else context_tokens + query_tokens
+    behind = context_tokens if cached else 0
+    return flops.forward(arch, prompt_tokens=fed, context_tokens=behind, logits_at=logits)
 
 
 def prefix_flops(

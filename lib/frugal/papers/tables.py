@@ -6,7 +6,7 @@ Spaces) behind it, `mark` its stars of significance. Distill or Annotate's table
 claims made in running text have columns of their own.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frugal import data
 from frugal.errors import unknown
@@ -23,7 +23,7 @@ def names() -> list[str]:
 
 
 def records(name: str) -> list[Record]:
-    """The table's records as text; FrugalError with the nearest name where there is no such table."""
+    """The table's records as text; FrugalError with the nearest name if unknown."""
     if name not in names():
         raise unknown("table", name, names())
     return data.rows(f"papers/{name}.csv")
@@ -33,7 +33,7 @@ def load(name: str) -> "pd.DataFrame":
     """The table as a DataFrame. `value` is the number in `printed`, NaN where it is not one."""
     import pandas as pd
 
-    frame = pd.DataFrame(records(name))
+    frame: Any = pd.DataFrame(records(name))
     if "printed" in frame:
         frame["value"] = pd.to_numeric(frame["printed"].str.rstrip("%"), errors="coerce")
     for column in frame.columns.difference(["printed", "source"]):
@@ -45,7 +45,7 @@ def load(name: str) -> "pd.DataFrame":
 
 def wide(name: str) -> "pd.DataFrame":
     """A score table as it is printed: methods down, tasks across, numbers in the cells."""
-    frame = load(name)
+    frame: Any = load(name)
     order = list(dict.fromkeys(frame["column"]))
     keys = ["group", "row"] if frame["group"].astype(bool).any() else ["row"]
     rows = frame[keys].drop_duplicates()
