@@ -4,11 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import FAMILIES, build, counted, ids
+from small_models import FAMILIES, build, counted, ids
 
-from frugal.costs import arch, flops, methods
+from frugal.costs import arch, flops, methods, scenario
+from frugal.errors import FrugalError
 
-EXAMPLES = settings(max_examples=25, deadline=None)
+EXAMPLES = settings(max_examples=10, deadline=None)
 families = pytest.mark.parametrize("family", FAMILIES)
 lengths = st.integers(1, 40)
 
@@ -92,12 +93,12 @@ def prepare(model, family, method):
         for name, parameter in model.named_parameters():
             if "norm" in name.lower() or "ln_" in name:
                 parameter.requires_grad_(True)
-    if method == "head":
-        head = model.get_output_embeddings() or model.pooler
+    if method == "head" and family == "bert":
+        model.pooler.requires_grad_(True)
+    elif method == "head":
+        head = model.get_output_embeddings()
         # A tied table would train the embeddings as well, which is another method.
-        if not isinstance(head, torch.nn.Module) or family != "bert":
-            head.weight = torch.nn.Parameter(head.weight.detach().clone())
-        head.requires_grad_(True)
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
     if method == "ia3":
         sites = dict(IA3_SITES[family])
         if family == "bert":  # the attention's output is called output.dense too
@@ -110,9 +111,15 @@ def prepare(model, family, method):
         lora(model, LORA_SITES[family], methods.get("lora").rank)
 
 
-@pytest.mark.parametrize("method", ["full", "ia3", "lora", "layernorm", "head"])
-@pytest.mark.parametrize("family", ["t5", "llama", "bert"])
-@settings(max_examples=12, deadline=None)
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        *((f, m) for f in ("t5", "llama", "bert") for m in methods.METHODS),
+        ("gpt2", "full"),  # its fused q, k, v take no separate vectors
+        ("gpt2", "layernorm"),
+    ],
+)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data(), prompt=lengths, target=lengths, batch=st.integers(1, 3))
 def test_train_step_equals_flop_counter(family, method, data, prompt, target, batch):
     model_class, configs = FAMILIES[family]
@@ -124,3 +131,135 @@ def test_train_step_equals_flop_counter(family, method, data, prompt, target, ba
         arch.from_config(config), batch=batch, method=method, **shape(family, prompt, target)
     )
     assert sum(parts.values()) == truth
+
+
+@EXAMPLES
+@given(data=st.data(), context=lengths, prompt=lengths)
+def test_cached_prefix_equals_flop_counter(data, context, prompt):
+    model_class, configs = FAMILIES["llama"]
+    config = data.draw(configs)
+    model = build(model_class, config)
+    with torch.no_grad():
+        cache = model(input_ids=ids(1, context), use_cache=True).past_key_values
+        truth = counted(lambda: model(input_ids=ids(1, prompt), past_key_values=cache))
+    parts = flops.forward(arch.from_config(config), prompt_tokens=prompt, context_tokens=context)
+    assert sum(parts.values()) == truth
+
+
+@EXAMPLES
+@given(
+    data=st.data(),
+    prompt=lengths,
+    choices=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+)
+def test_packed_equals_flop_counter(data, prompt, choices):
+    model_class, configs = FAMILIES["llama"]
+    config = data.draw(configs)
+    model = build(model_class, config)
+    fed = sum(t - 1 for t in choices)
+
+    def run():
+        hidden = model.model(input_ids=ids(1, prompt + fed)).last_hidden_state
+        model.lm_head(hidden[:, prompt - 1 :])
+
+    with torch.no_grad():
+        truth = counted(run)
+    parts = flops.packed(arch.from_config(config), prompt_tokens=prompt, choice_tokens=choices)
+    assert sum(parts.values()) == truth
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+@EXAMPLES
+@given(data=st.data(), prompt=lengths, new=st.integers(0, 4))
+def test_decoding_with_a_cache_equals_flop_counter(family, data, prompt, new):
+    model_class, configs = FAMILIES[family]
+    config = data.draw(configs)
+    model = build(model_class, config)
+
+    def feed(cache, tokens):
+        if family == "llama":
+            return model(input_ids=ids(1, tokens), past_key_values=cache, use_cache=True)
+        return model(
+            encoder_outputs=(encoded,),
+            decoder_input_ids=ids(1, tokens),
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    with torch.no_grad():
+        encoded = model.encoder(ids(1, prompt)).last_hidden_state if family == "t5" else None
+        cache = feed(None, 1 if family == "t5" else prompt).past_key_values
+        truth = counted(lambda: [feed(cache, 1) for _ in range(new)])
+    source = {"source_tokens": prompt} if family == "t5" else {}
+    context = 1 if family == "t5" else prompt
+    parts = flops.decode(arch.from_config(config), new_tokens=new, context_tokens=context, **source)
+    assert sum(parts.values()) == truth
+
+
+def test_parts_roll_up():
+    parts = flops.train_step(arch.get("t0-3b"), prompt_tokens=8, method="ia3")
+    assert set(flops.roll_up(parts)) == {"forward", "backward"}
+    assert sum(flops.roll_up(parts, 2).values()) == sum(parts.values())
+    assert "forward/decoder/cross-attention" in flops.roll_up(parts, 3)
+
+
+def test_freezing_saves_a_third():
+    a = arch.get("smollm2-135m")
+    once = sum(flops.forward(a, prompt_tokens=100).values())
+
+    def share(method):
+        return sum(flops.train_step(a, prompt_tokens=100, method=method).values()) / once
+
+    assert share("full") == 3
+    assert 2 < share("ia3") < share("lora") < 2.1
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("t5-small", 60_506_624),
+        ("t5-v1_1-small", 76_961_152),
+        ("t0-3b", 2_849_757_184),
+        ("t0-11b", 11_135_332_352),
+        ("smollm2-135m", 134_515_008),
+        ("minilm-l6", 22_713_216),
+        ("roberta-base", 124_645_632),
+    ],
+)
+def test_known_sizes(name, params):
+    assert arch.get(name).params == params
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_nominal_sizes_are_near(name):
+    a = arch.get(name)
+    if a.nominal_params:
+        assert abs(a.params / a.nominal_params - 1) < 0.3
+    assert scenario.query_flops(a, query_tokens=7) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: arch.get("t0-12b"), "did you mean 't0-11b'"),
+        (lambda: flops.forward(arch.get("t0-3b"), prompt_tokens=-1), "prompt_tokens"),
+        (lambda: flops.forward(arch.get("t0-3b"), prompt_tokens=2.5), "prompt_tokens"),
+        (lambda: flops.forward(arch.get("minilm-l6"), prompt_tokens=2, logits_at=1), "logits_at"),
+        (lambda: flops.forward(arch.get("llama3-8b"), prompt_tokens=2, logits_at=3), "logits_at"),
+        (
+            lambda: flops.forward(arch.get("t0-3b"), prompt_tokens=2, context_tokens=1),
+            "context_tokens",
+        ),
+        (
+            lambda: flops.packed(arch.get("t0-3b"), prompt_tokens=2, choice_tokens=[]),
+            "choice_tokens",
+        ),
+        (lambda: methods.get("ia4"), "did you mean 'ia3'"),
+        (lambda: methods.get("ia3", rank=3), "rank"),
+        (lambda: arch.get("llama3-8b").replace(kv_heads=5), "kv_heads"),
+        (lambda: arch.from_config(type("Odd", (), {"model_type": "gtp2"})()), "gpt2"),
+    ],
+)
+def test_nonsense_is_one_clear_error(call, message):
+    with pytest.raises(FrugalError, match=message):
+        call()

@@ -81,7 +81,8 @@ def train_flops(
     """
     _known_count(count)
     chosen = methods.get(method)
-    check.whole("steps", steps), check.whole("batch", batch, least=1)
+    check.whole("steps", steps)
+    check.whole("batch", batch, least=1)
     check.whole("tokens", tokens, least=1)
     if count == "paper":
         return flops.paper_train(arch, steps * batch * tokens)

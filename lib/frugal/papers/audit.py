@@ -14,7 +14,7 @@ from frugal.papers.rules import Item
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Item", "frame", "run", "summary"]
+__all__ = ["Item", "frame", "run", "summary", "table1"]
 
 
 def _items() -> Iterator[Item]:
@@ -39,3 +39,8 @@ def frame(items: list[Item] | None = None) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame([vars(item) for item in (run() if items is None else items)])
+
+
+def table1() -> "pd.DataFrame":
+    """T-Few's table 1 line by line: printed and recomputed side by side."""
+    return frame(list(audit_tfew.table1()))[["where", "printed", "recomputed", "verdict", "note"]]
