@@ -1,5 +1,6 @@
 """Where the project's data files lie, and how each kind of file is read."""
 
+import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,3 +18,9 @@ ROOT = _PACKAGE / "_data" if (_PACKAGE / "_data").is_dir() else _PACKAGE.parents
 def toml(name: str) -> dict[str, Any]:
     """The parsed file `data/<name>`."""
     return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """The records of the CSV file `data/<name>`, in its order; every value is a string."""
+    with (ROOT / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

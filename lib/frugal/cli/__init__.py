@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, fewshot, notebooks
+from frugal.cli import artifacts, costs, fewshot, notebooks, papers
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ def _root() -> None:
 
 
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(costs.app, name="costs")
+app.add_typer(papers.app, name="papers")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(fewshot.tfew)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -1,0 +1,1 @@
+"""Chapter 1: what a query, a training run, a cache and a label cost. No torch in here."""

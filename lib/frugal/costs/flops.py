@@ -1,64 +1,290 @@
-"""Exact FLOPs, by part, of a forward pass and of a training step.
+"""FLOPs of a forward pass, a packed query, decoding and a training step.
 
-A matrix product of (m, k) and (k, n) is 2·m·k·n FLOPs; softmax, norms and other elementwise work
-is not counted, as in `torch.utils.flop_counter`, which these closed forms equal.
+Two counts, never mixed. The *paper* rule: 2N a token forward and 6N in training for decoder-only
+models, N and 3N for encoder–decoders, where a token passes about half of the parameters (T-Few,
+section 4.2). The *exact* count: two FLOPs for each multiplication of each matrix product, by part,
+as `torch.utils.flop_counter.FlopCounterMode` finds under eager attention; norms, activations and
+softmax are not counted, by either.
+
+FLOPs are operations, not operations per second.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from frugal.costs import check, methods
 from frugal.costs.arch import Architecture
-from frugal.errors import FrugalError, unknown
+from frugal.costs.methods import Method
+from frugal.errors import FrugalError
 
 Parts = dict[str, int]
 
-# What of a block trains, by method: nothing means that the weights are frozen.
-_SCALES = {"ia3"}
 
+class _Walk:
+    """One pass through the matrix products, counting them forward and backward.
 
-def forward(arch: Architecture, *, prompt_tokens: int, logits_at: int) -> Parts:
-    """FLOPs of one forward pass over one row of `prompt_tokens`, by part.
-
-    logits_at: positions at which the vocabulary projection runs
+    "Needs" means: a gradient with respect to this tensor has to be computed.
     """
-    return _step(arch, prompt_tokens, logits_at, None)
+
+    def __init__(self, arch: Architecture, method: Method) -> None:
+        self.arch, self.method = arch, method
+        self.forward: dict[str, int] = defaultdict(int)
+        self.backward: dict[str, int] = defaultdict(int)
+        self.prefix, self.times = "", 1
+
+    def _add(self, part: str, flops: int, gradients: int) -> None:
+        self.forward[self.prefix + part] += self.times * flops
+        if gradients:
+            self.backward[self.prefix + part] += self.times * flops * gradients
+
+    def linear(
+        self, part: str, tokens: int, d_in: int, d_out: int, x: bool, trained: bool | None = None
+    ) -> bool:
+        """y = x W; returns whether y needs a gradient. `trained`: W is, whatever the method."""
+        weights = self.method.weights if trained is None else trained
+        flops = 2 * tokens * d_in * d_out
+        # dL/dx = dL/dy W^T and dL/dW = x^T dL/dy cost as much as y itself, each.
+        self._add(part, flops, x + weights)
+        if self.method.rank and trained is None:  # y += x A B
+            rank = self.method.rank
+            self._add(f"lora/{part}", 2 * tokens * d_in * rank, x + True)
+            self._add(f"lora/{part}", 2 * tokens * rank * d_out, 2)
+            return True
+        return x or weights
+
+    def product(self, part: str, flops: int, a: bool, b: bool) -> bool:
+        """A product of two activations, each of which may need a gradient."""
+        self._add(part, flops, a + b)
+        return a or b
+
+    def attention(self, name: str, x: bool, tokens: int, keys: int, source: bool, new: int) -> bool:
+        """One attention: `tokens` queries see `keys` keys, `new` of which are computed here.
+
+        x, source: whether the states that queries and keys come from need a gradient.
+        """
+        a = self.arch
+        scaled = self.method.scales
+        q = self.linear(f"{name}/q", tokens, a.d_model, a.d_q, x)
+        k = self.linear(f"{name}/k", new, a.d_model, a.d_kv, source) or scaled
+        v = self.linear(f"{name}/v", new, a.d_model, a.d_kv, source) or scaled
+        pairs = 2 * tokens * keys * a.d_q  # every pair, masked or not; kv heads are repeated
+        scores = self.product(f"{name}/scores", pairs, q, k)  # Q K^T
+        mixed = self.product(f"{name}/mix", pairs, scores, v)  # softmax(Q K^T) V
+        return self.linear(f"{name}/o", tokens, a.d_q, a.d_model, mixed)
+
+    def layer(
+        self, x: bool, tokens: int, context: int, source: tuple[bool, int, int] | None
+    ) -> bool:
+        """One block; `source`: (needs, length, length to project now) of what is cross-attended."""
+        a = self.arch
+        # A norm in front of each part: where norms are trained, every product has a parameter
+        # below it. (BERT's norms stand behind, the first one behind the embeddings: the same.)
+        x |= self.method.trains_norms
+        x |= self.attention("attention", x, tokens, context + tokens, x, tokens)
+        if source is not None:
+            needs, length, new = source
+            x |= self.attention("cross-attention", x, tokens, length, needs, new)
+        gate = a.gated and self.linear("ffn/gate", tokens, a.d_model, a.d_ff, x)
+        up = self.linear("ffn/up", tokens, a.d_model, a.d_ff, x)
+        hidden = gate or up or self.method.scales  # l_ff * act(W_1 x)
+        return self.linear("ffn/down", tokens, a.d_ff, a.d_model, hidden) or x
+
+    def stack(
+        self,
+        layers: int,
+        x: bool,
+        tokens: int,
+        context: int = 0,
+        source: tuple[bool, int, int] | None = None,
+    ) -> bool:
+        """All layers, and the norm behind them."""
+        # A gradient once needed is needed in all layers above: from the second on they are alike.
+        x = self.layer(x, tokens, context, source)
+        if layers > 1:
+            self.times = layers - 1
+            x = self.layer(x, tokens, context, source)
+            self.times = 1
+        return x
+
+    def model(
+        self, prompt: int, target: int, logits: int, context: int, *, read: bool = False
+    ) -> None:
+        """The whole model on one sequence. `read`: the encoder has run, its K and V are cached."""
+        a, m = self.arch, self.method
+        x = embedded = m.trains_norms  # with m.weights the embeddings need gradients
+        if a.kind != "decoder-only" and not read:
+            self.prefix = "encoder/" if a.decoder_layers else ""
+            x = self.stack(a.layers, embedded, prompt)
+        if a.decoder_layers:
+            self.prefix = "decoder/"
+            source = (x, prompt, 0 if read else prompt)
+            x = self.stack(a.decoder_layers, embedded, target, context, source)
+        elif a.kind == "decoder-only":
+            x = self.stack(a.layers, embedded, prompt + target, context)
+        self.prefix = ""
+        if a.pooler:  # reads the first token alone
+            self.linear("pooler", 1, a.d_model, a.d_model, x, trained=m.weights or m.head)
+        if logits:
+            trained = m.weights or m.head
+            self.linear("vocabulary", logits, a.d_model, a.vocabulary, x, trained=trained)
 
 
-def train_step(arch: Architecture, *, prompt_tokens: int, logits_at: int, method: str) -> Parts:
-    """FLOPs of the forward and backward pass over one row, knowing what is frozen, by part.
+def forward(
+    arch: Architecture,
+    *,
+    prompt_tokens: int,
+    target_tokens: int | None = None,
+    logits_at: int | None = None,
+    context_tokens: int = 0,
+    batch: int = 1,
+) -> Parts:
+    """Exact FLOPs of one forward pass, by part; `sum(values)` is FlopCounterMode's total.
 
-    method: "full", or "ia3", whose frozen projections have no weight gradient
+    prompt_tokens: S, what a decoder-only model or an encoder reads
+    target_tokens: what a decoder is fed besides. Decoder-only: 0 unless given. Encoder–decoder:
+        as many as `logits_at`, or the one start token. Encoder-only: none
+    logits_at: positions at which the vocabulary projection runs; all that are fed to the decoder
+        unless given. An encoder has no such projection, but a pooler where `arch.pooler`
+    context_tokens: tokens whose K and V lie in a cache already (decoder-only)
+    batch: sequences of this shape
+
+    Raises FrugalError for a negative or fractional count, or one that does not suit the kind.
     """
-    if method not in ("full", *_SCALES):
-        raise unknown("method", method, ("full", *_SCALES))
-    return _step(arch, prompt_tokens, logits_at, method)
+    walk = _Walk(arch, methods.FROZEN)
+    walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens))
+    return _parts(walk.forward, check.whole("batch", batch, least=1))
 
 
-def _step(arch: Architecture, tokens: int, logits_at: int, method: str | None) -> Parts:
-    if arch.kind != "decoder-only":
-        raise FrugalError(f"{arch.name}: {arch.kind} is not counted yet")
-    if tokens < 1 or not 0 <= logits_at <= tokens:
-        raise FrugalError(f"tokens: {tokens} and logits_at: {logits_at} do not fit each other")
-    full, scaled = method == "full", method in _SCALES
-    parts: Parts = {}
+def packed_shape(arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]) -> Parts:
+    """Arguments `prompt_tokens`, `target_tokens` and `logits_at` of one packed example.
 
-    def product(part: str, flops: int, *needed: bool) -> bool:
-        """One product, and one more for each operand that needs a gradient."""
-        parts[part] = parts.get(part, 0) + flops * (1 + sum(needed))
-        return any(needed)
+    All choices follow the prompt, which is read once; the last token of a choice is predicted,
+    never fed; the first tokens of all choices are predicted at one position. Choices are taken to
+    share no tokens with each other. An encoder–decoder's decoder starts from one start token.
+    """
+    if not choice_tokens:
+        raise FrugalError("choice_tokens must name at least one choice")
+    fed = sum(check.whole("choice_tokens", t, least=1) - 1 for t in choice_tokens)
+    if arch.kind == "encoder-only":
+        raise FrugalError(f"choice_tokens: {arch.name} is an encoder and scores no choices")
+    start = 1 if arch.kind == "encoder-decoder" else 0
+    least = 0 if start else 1
+    prompt = check.whole("prompt_tokens", prompt_tokens, least=least)
+    return {"prompt_tokens": prompt, "target_tokens": start + fed, "logits_at": 1 + fed}
 
-    def linear(part: str, rows: int, inputs: int, outputs: int, x: bool) -> bool:
-        return product(part, 2 * rows * inputs * outputs, x, full)
 
-    square = 2 * tokens * tokens * arch.inner  # the whole square: the causal half is masked
-    x = full  # whether what enters the block needs a gradient
-    for _ in range(arch.layers):
-        q = linear("attention/q", tokens, arch.d_model, arch.inner, x)
-        k = linear("attention/k", tokens, arch.d_model, arch.kv_inner, x) or scaled
-        v = linear("attention/v", tokens, arch.d_model, arch.kv_inner, x) or scaled
-        weights = product("attention/scores", square, q, k)
-        mixed = product("attention/values", square, weights, v)
-        x = linear("attention/o", tokens, arch.inner, arch.d_model, mixed) or x
-        h = linear("feed-forward/up", tokens, arch.d_model, arch.d_ff, x)
-        if arch.gated:
-            h = linear("feed-forward/gate", tokens, arch.d_model, arch.d_ff, x) or h
-        x = linear("feed-forward/down", tokens, arch.d_ff, arch.d_model, h or scaled) or x
-    linear("vocabulary", logits_at, arch.d_model, arch.vocabulary, x)
-    return parts
+def packed(
+    arch: Architecture,
+    *,
+    prompt_tokens: int,
+    choice_tokens: Sequence[int],
+    context_tokens: int = 0,
+    batch: int = 1,
+) -> Parts:
+    """Exact FLOPs of scoring all choices of an example in one packed row, by part.
+
+    choice_tokens: length T of each choice; context_tokens: a cached prefix in front of the prompt
+    """
+    fed = packed_shape(arch, prompt_tokens, choice_tokens)
+    return forward(arch, **fed, context_tokens=context_tokens, batch=batch)
+
+
+def decode(
+    arch: Architecture,
+    *,
+    new_tokens: int,
+    context_tokens: int,
+    source_tokens: int = 0,
+    batch: int = 1,
+) -> Parts:
+    """Exact FLOPs of generating `new_tokens` one by one with a K/V cache, by part.
+
+    context_tokens: tokens in the decoder's cache when this begins
+    source_tokens: what the encoder has read; its K and V for cross-attention are cached too
+    """
+    if arch.kind == "encoder-only":
+        raise FrugalError(f"new_tokens: {arch.name} is an encoder and generates nothing")
+    least = 1 if arch.kind == "encoder-decoder" else 0
+    source = check.whole("source_tokens", source_tokens, least=least)
+    if source and not least:
+        raise FrugalError(f"source_tokens: {arch.name} has no encoder")
+    context = check.whole("context_tokens", context_tokens)
+    walk = _Walk(arch, methods.FROZEN)
+    for step in range(check.whole("new_tokens", new_tokens)):
+        walk.model(source, 1, 1, context + step, read=True)
+    return _parts(walk.forward, check.whole("batch", batch, least=1))
+
+
+def train_step(
+    arch: Architecture,
+    *,
+    prompt_tokens: int,
+    target_tokens: int | None = None,
+    logits_at: int | None = None,
+    batch: int = 1,
+    method: str | Method = "full",
+) -> Parts:
+    """Exact FLOPs of a forward and a backward pass, by part: "forward/…" and "backward/…".
+
+    The loss is read from the logits, or from an encoder's pooler (without one, from the states).
+    A frozen matrix costs no weight gradient, and what lies below the lowest trained parameter
+    costs no gradient at all. The optimiser's own arithmetic holds no matrix product: 0 here.
+    Arguments as in `forward`; `method` is a name of `methods.METHODS`, or a Method.
+    """
+    chosen = methods.get(method) if isinstance(method, str) else method
+    walk = _Walk(arch, chosen)
+    walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, 0))
+    times = check.whole("batch", batch, least=1)
+    both = {f"forward/{part}": n for part, n in walk.forward.items()}
+    both |= {f"backward/{part}": n for part, n in walk.backward.items()}
+    return _parts(both, times)
+
+
+def roll_up(parts: Mapping[str, int], depth: int = 1) -> Parts:
+    """`parts` summed over everything below the first `depth` levels of their names."""
+    check.whole("depth", depth, least=1)
+    total: Parts = defaultdict(int)
+    for part, flops in parts.items():
+        total["/".join(part.split("/")[:depth])] += flops
+    return dict(total)
+
+
+def paper_forward(arch: Architecture, tokens: int) -> int:
+    """FLOPs of inference by the papers' rule, with the N they name (T-Few, section 4.2)."""
+    n = arch.nominal_params or arch.params
+    per_token = n if arch.kind == "encoder-decoder" else 2 * n  # N or 2N
+    return round(per_token * check.whole("tokens", tokens))
+
+
+def paper_train(arch: Architecture, tokens: int) -> int:
+    """FLOPs of training by the papers' rule: 3N or 6N a token, whatever is frozen."""
+    return 3 * paper_forward(arch, tokens)
+
+
+def shape(
+    arch: Architecture, prompt: int, target: int | None, logits: int | None, context: int
+) -> tuple[int, int, int, int]:
+    """Checked arguments, defaults filled in, as `_Walk.model` takes them."""
+    prompt = check.whole("prompt_tokens", prompt, least=0 if arch.kind == "decoder-only" else 1)
+    context = check.whole("context_tokens", context)
+    if arch.kind != "decoder-only" and context:
+        raise FrugalError(f"context_tokens: {arch.name} has no prefix that could be cached")
+    if arch.kind == "encoder-only":
+        if target or logits:
+            name = "target_tokens" if target else "logits_at"
+            raise FrugalError(f"{name}: {arch.name} is an encoder, without decoder and vocabulary")
+        return prompt, 0, 0, 0
+    if target is None:
+        target = 0 if arch.kind == "decoder-only" else 1 if logits is None else logits
+    target = check.whole("target_tokens", target)
+    fed = target if arch.decoder_layers else prompt + target
+    logits = fed if logits is None else check.whole("logits_at", logits)
+    if fed < 1:
+        raise FrugalError("prompt_tokens and target_tokens leave the decoder without input")
+    if logits > fed:
+        raise FrugalError(f"logits_at must be at most {fed}, the tokens fed, not {logits}")
+    return prompt, target, logits, context
+
+
+def _parts(flops: Mapping[str, int], batch: int) -> Parts:
+    return {part: batch * count for part, count in flops.items() if count}

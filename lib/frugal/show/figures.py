@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from frugal.show.style import BLUE, GREY, ORANGE, chance, heading, panels
+from frugal.show.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
 
 
 def accuracy_against_cost(
@@ -75,6 +75,7 @@ def _below(at: Axes, label: str, x: float, y: float) -> None:
         ha="center",
         color=BLUE,
         fontsize=10,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
 
 
@@ -107,17 +108,14 @@ def order_dots(runs: pd.DataFrame, chances: dict[str, float], title: str) -> Fig
 def training_curve(losses: dict[str, list[float]], title: str) -> Figure:
     """Loss of each training, step by step, labelled where it ends."""
     figure, (at,) = panels(1, title)
-    for (label, values), colour, line in zip(
-        losses.items(), (ORANGE, BLUE, GREY), ("-", "--", ":"), strict=False
-    ):
+    looks = zip((ORANGE, BLUE, GREY, GREEN), ("-", "--", ":", "-."), strict=True)
+    lowest_first = sorted(losses.items(), key=lambda item: item[1][-1])
+    gap = max(map(max, losses.values())) / 12  # of two labels, in nats
+    height = -gap
+    for (label, values), (colour, line) in zip(lowest_first, looks, strict=False):
         at.plot(range(1, len(values) + 1), values, color=colour, linestyle=line)
-        at.annotate(
-            label,
-            (len(values), values[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-        )
+        height = max(values[-1], height + gap)
+        at.annotate(label, (len(values) * 1.02, height), color=colour, va="center")
     at.set(xlabel="step", ylabel="loss, nats")
     at.margins(x=0.15)
     return figure

@@ -1,0 +1,213 @@
+"""`frugal costs`: what a query, a training run, a cache, an adapter and a label cost."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from frugal.cli.output import Json, emit
+from frugal.costs import arch as architectures
+from frugal.costs import flops, memory, methods, prices, scenario
+
+app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
+
+Arch = Annotated[str, typer.Option("--arch", help="An architecture, such as t0-11b.")]
+Count = Annotated[str, typer.Option(help="paper: 2N and 6N, or N and 3N, a token; exact: by part.")]
+Method = Annotated[str, typer.Option(help="What is trained: full, ia3, lora, layernorm, head.")]
+Rank = Annotated[int | None, typer.Option(help="Rank of LoRA; 4 unless given.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or int8.")]
+Shots = Annotated[int, typer.Option(help="Labelled examples in front of the query.")]
+ExampleTokens = Annotated[int, typer.Option(help="Tokens of one such example.")]
+QueryTokens = Annotated[int, typer.Option(help="Tokens of the query.")]
+Steps = Annotated[int, typer.Option(help="Training steps.")]
+Batch = Annotated[int, typer.Option(help="Examples in a step.")]
+Tokens = Annotated[int, typer.Option(help="Tokens of one example.")]
+
+
+def _rows(parts: dict[str, int]) -> list[dict[str, Any]]:
+    return [{"part": part, "flops": count} for part, count in parts.items()]
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        print(f"frugal: note: {line}", file=sys.stderr)
+
+
+@app.command()
+def query(
+    arch: Arch,
+    shots: Shots = 0,
+    example_tokens: ExampleTokens = 98,
+    query_tokens: QueryTokens = 103,
+    count: Count = "paper",
+    cached: Annotated[bool, typer.Option(help="The examples' K and V are cached.")] = False,
+    as_json: Json = False,
+) -> None:
+    """FLOPs of one query: zero-shot, or behind labelled examples. T-Few's lengths by default."""
+    a = architectures.get(arch)
+    behind: dict[str, Any] = {"shots": shots, "example_tokens": example_tokens, "count": count}
+    spent = scenario.query_flops(a, query_tokens=query_tokens, cached=cached, **behind)
+    tokens = query_tokens + (0 if cached else shots * example_tokens)
+    result: dict[str, Any] = {"arch": a.name, "count": count, "shots": shots, "cached": cached}
+    result |= {"tokens": tokens, "flops": spent}
+    if cached:
+        result["prefix_flops"] = scenario.prefix_flops(a, **behind)
+    if count == "exact":
+        result["parts"] = _rows(
+            scenario.query_parts(a, query_tokens, shots * example_tokens, cached)
+        )
+    emit(result, as_json)
+
+
+@app.command()
+def train(
+    arch: Arch,
+    steps: Steps,
+    batch: Batch,
+    tokens: Tokens,
+    method: Method = "full",
+    count: Count = "paper",
+    as_json: Json = False,
+) -> None:
+    """FLOPs of a training run."""
+    a = architectures.get(arch)
+    spent = scenario.train_flops(
+        a, steps=steps, batch=batch, tokens=tokens, method=method, count=count
+    )
+    result: dict[str, Any] = {"arch": a.name, "count": count, "method": method}
+    result |= {"tokens": steps * batch * tokens, "flops": spent}
+    if count == "exact":
+        step = flops.train_step(a, prompt_tokens=tokens, batch=batch, method=method)
+        result["parts"] = _rows({part: steps * n for part, n in step.items()})
+    elif method != "full":
+        _say(["the papers' rule knows no method; --count exact does"])
+    emit(result, as_json)
+
+
+@app.command()
+def cache(
+    arch: Arch,
+    tokens: Annotated[int, typer.Option(help="Tokens whose K and V are kept.")],
+    dtype: Dtype = "float32",
+    source_tokens: Annotated[int, typer.Option(help="Tokens an encoder has read.")] = 0,
+    batch: Annotated[int, typer.Option(help="Sequences.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Bytes of a K/V cache: keys and values, of all layers."""
+    a = architectures.get(arch)
+    size = memory.kv_cache(a, tokens, source_tokens=source_tokens, dtype=dtype, batch=batch)
+    emit({"arch": a.name, "tokens": tokens, "dtype": dtype, **_sizes(size)}, as_json)
+
+
+@app.command()
+def adapter(
+    arch: Arch, method: Method, rank: Rank = None, dtype: Dtype = "float32", as_json: Json = False
+) -> None:
+    """Parameters that a method trains, and their bytes on disk."""
+    a, chosen = architectures.get(arch), methods.get(method, rank=rank)
+    trained = methods.trainable(a, chosen)
+    size = memory.adapter(a, chosen, dtype)
+    result = {"arch": a.name, "method": method, "dtype": dtype, "params": trained, "bytes": size}
+    emit(result | {"share": trained / a.params}, as_json)
+
+
+@app.command("memory")
+def train_memory(
+    arch: Arch,
+    tokens: Tokens,
+    batch: Batch = 8,
+    method: Method = "full",
+    rank: Rank = None,
+    optimizer: Annotated[str, typer.Option(help="adamw, adafactor or sgd.")] = "adamw",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Bytes while training, by part, as a band; and the GPUs that hold its high end."""
+    a, chosen = architectures.get(arch), methods.get(method, rank=rank)
+    parts = memory.training(
+        a, prompt_tokens=tokens, batch=batch, method=chosen, optimizer=optimizer, dtype=dtype
+    )
+    whole = memory.total(parts)
+    result: dict[str, Any] = {"arch": a.name, "method": method, "low": whole.low}
+    result |= {"high": whole.high, "fits_on": memory.fits_on(whole.high)}
+    emit(result | {"parts": [{"part": p, **asdict(b)} for p, b in parts.items()]}, as_json)
+
+
+@app.command()
+def labels(
+    task: Annotated[str, typer.Option(help="A task of Distill or Annotate, such as fever.")],
+    count: Annotated[int, typer.Option(help="Labels to buy.")],
+    as_json: Json = False,
+) -> None:
+    """Dollars for annotation, at the price the paper paid."""
+    price = prices.get("label", task)
+    usd = prices.cost("label", task, count)
+    _say(price.warnings())
+    emit(
+        {
+            "task": price.sku,
+            "count": count,
+            "usd": usd,
+            "usd_per_label": price.usd,
+            "price_date": price.known_on,
+            "source": price.source,
+        },
+        as_json,
+    )
+
+
+@app.command()
+def compare(
+    arch: Arch,
+    queries: Annotated[int, typer.Option(help="Queries to answer.")],
+    icl_arch: Annotated[
+        str | None, typer.Option(help="Another one for in-context learning.")
+    ] = None,
+    shots: Shots = 41,
+    example_tokens: ExampleTokens = 98,
+    query_tokens: QueryTokens = 103,
+    steps: Steps = 1000,
+    batch: Batch = 8,
+    method: Method = "ia3",
+    count: Count = "paper",
+    dtype: Dtype = "bfloat16",
+    gpu: Annotated[str, typer.Option(help="A GPU of data/gpus.csv.")] = "a100-80gb",
+    mfu: Annotated[float, typer.Option(help="Share of the peak FLOP/s that is reached.")] = 0.4,
+    usd_per_hour: Annotated[float | None, typer.Option(help="Your price of the GPU.")] = None,
+    as_json: Json = False,
+) -> None:
+    """In-context learning, zero-shot and fine-tuning side by side, for a number of queries."""
+    options = scenario.compare(
+        architectures.get(arch),
+        icl_arch=architectures.get(icl_arch) if icl_arch else None,
+        queries=queries,
+        shots=shots,
+        example_tokens=example_tokens,
+        query_tokens=query_tokens,
+        steps=steps,
+        batch=batch,
+        method=method,
+        count=count,
+        dtype=dtype,
+        gpu=gpu,
+        mfu=mfu,
+        usd_per_hour=usd_per_hour,
+    )
+    result: dict[str, Any] = {"count": count, "queries": queries, "gpu": gpu, "mfu": mfu}
+    if usd_per_hour is None:
+        price = prices.get("gpu", gpu)
+        _say(price.warnings())
+        result |= {"usd_per_hour": price.usd, "price_date": price.known_on}
+    else:
+        result["usd_per_hour"] = usd_per_hour
+    emit(result | {"options": [asdict(o) for o in options]}, as_json)
+
+
+def _sizes(size: int) -> dict[str, Any]:
+    return {
+        "bytes": size,
+        "gb": size / memory.GB,
+        "gib": size / memory.GIB,
+        "fits_on": memory.fits_on(size),
+    }

@@ -1,0 +1,86 @@
+"""Prices, each with a date and a source. A price that is not listed is an error, never $0."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+from frugal import data
+from frugal.costs import check
+from frugal.errors import FrugalError, unknown
+
+STALE_DAYS = 180
+KINDS = ("gpu", "label", "token")
+
+
+@dataclass(frozen=True)
+class Price:
+    """One row of `data/prices.csv`.
+
+    usd:        per `unit` (hour, label, 1000 tokens)
+    valid_from: when the price began to hold
+    checked_on: when it was last seen to hold; empty where nobody has checked
+    state:      "paper" (printed by one of the three papers; these stay as they are), "checked"
+                (read off the provider's page) or "unverified"
+    """
+
+    kind: str
+    sku: str
+    provider: str
+    unit: str
+    usd: float
+    valid_from: str
+    checked_on: str
+    state: str
+    source: str
+    note: str
+
+    @property
+    def known_on(self) -> str:
+        """ISO date or month at which the price was last known to hold."""
+        return self.checked_on or self.valid_from
+
+    def warnings(self, today: date | None = None) -> list[str]:
+        """What a reader must know before believing the price; empty if nothing."""
+        found = []
+        if self.state == "unverified":
+            found.append(f"the price of {self.sku} (${self.usd:g}/{self.unit}) is unverified")
+        day = date.fromisoformat(
+            self.known_on if len(self.known_on) == 10 else f"{self.known_on}-01"
+        )
+        age = ((today or date.today()) - day).days
+        if age > STALE_DAYS:
+            found.append(f"the price of {self.sku} dates from {self.known_on}, {age} days ago")
+        return found
+
+
+@lru_cache
+def all_prices() -> tuple[Price, ...]:
+    """Every row of `data/prices.csv`."""
+    return tuple(
+        Price(**{**row, "usd": check.number(f"usd of {row['sku']}", float(row["usd"]), above=0)})  # type: ignore[arg-type]
+        for row in data.rows("prices.csv")
+    )
+
+
+def papers() -> frozenset[Price]:
+    """The prices that the papers themselves print; they do not age, since nobody pays them now."""
+    return frozenset(p for p in all_prices() if p.state == "paper")
+
+
+def get(kind: str, sku: str) -> Price:
+    """The price of `sku`; FrugalError with the nearest name where there is none."""
+    if kind not in KINDS:
+        raise unknown("kind of price", kind, KINDS)
+    known = {p.sku: p for p in all_prices() if p.kind == kind}
+    name = sku.lower().replace("_", "-").replace(" ", "-")
+    if name not in known:
+        raise unknown(f"{kind} price", sku, known)
+    return known[name]
+
+
+def cost(kind: str, sku: str, count: float) -> float:
+    """USD for `count` hours, labels or tokens; FrugalError for a negative or endless count."""
+    price = get(kind, sku)
+    if check.number("count", count) < 0:
+        raise FrugalError(f"count must not be negative, but is {count!r}")
+    return count * price.usd / (1000 if price.unit == "1000 tokens" else 1)

@@ -1,0 +1,117 @@
+"""The calculators from a shell: the numbers, unrounded, and one line for bad input."""
+
+import json
+import sys
+
+import pytest
+
+from frugal import cli
+
+
+@pytest.fixture
+def frugal(monkeypatch, capsys):
+    def run(line):
+        monkeypatch.setattr(sys, "argv", ["frugal", *line.split()])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        streams = capsys.readouterr()
+        return stop.value.code or 0, streams.out, streams.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "query --arch gpt3-175b --shots 41 --example-tokens 98 --query-tokens 103",
+            {"flops": 1.44235e15, "tokens": 4121, "count": "paper"},
+        ),
+        ("query --arch t0-11b --shots 0", {"flops": 1.133e12}),
+        ("query --arch gpt3-175b --shots 41 --cached", {"tokens": 103, "flops": 3.605e13}),
+        (
+            "train --arch t0-11b --steps 1000 --batch 8 --tokens 103",
+            {"flops": 2.7192e16, "count": "paper"},
+        ),
+        (
+            "cache --arch gpt3-175b --tokens 16384 --dtype float32",
+            {"bytes": 154_618_822_656, "gib": 144.0, "gb": 154.618822656},
+        ),
+        ("adapter --arch t0-11b --method ia3", {"params": 1_081_344, "bytes": 4_325_376}),
+        ("labels --task fever --count 5000", {"usd": 645.0, "price_date": "2023-07"}),
+    ],
+)
+def test_numbers(frugal, line, expected):
+    code, out, _ = frugal(f"costs {line} --json")
+    found = json.loads(out)
+    assert code == 0
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "query --arch t0-3b --count exact",
+        "train --arch t0-11b --steps 10 --batch 8 --tokens 103 --method ia3 --count exact",
+    ],
+)
+def test_parts_add_up(frugal, line):
+    found = json.loads(frugal(f"costs {line} --json")[1])
+    assert found["count"] == "exact"
+    assert sum(part["flops"] for part in found["parts"]) == found["flops"]
+
+
+def test_freezing_shows_in_the_exact_count_alone(frugal):
+    def spent(how):
+        line = f"costs train --arch t0-3b --steps 1 --batch 1 --tokens 103 {how} --json"
+        return json.loads(frugal(line)[1])["flops"]
+
+    assert spent("--method ia3") == spent("--method full")
+    assert spent("--method ia3 --count exact") < spent("--method full --count exact")
+
+
+def test_old_and_unverified_prices_are_said_so(frugal):
+    assert "dates from 2023-07" in frugal("costs labels --task fever --count 5")[2]
+    code, out, err = frugal("costs compare --arch t0-11b --icl-arch gpt3-175b --queries 100 --json")
+    assert code == 0
+    assert "unverified" in err
+    assert len(json.loads(out)["options"]) == 6
+
+
+def test_memory(frugal):
+    found = json.loads(frugal("costs memory --arch t0-3b --tokens 256 --method ia3 --json")[1])
+    assert found["low"] == sum(part["low"] for part in found["parts"]) < found["high"]
+
+
+def test_audit(frugal):
+    found = json.loads(frugal("papers audit --json")[1])
+    assert found["checked"] == len(found["items"]) > 300
+    failed = json.loads(frugal("papers audit --verdict failed --paper tfew --json")[1])
+    assert len(failed["items"]) == failed["failed"]
+    assert {"id", "paper", "where", "printed", "recomputed", "verdict", "note"} <= set(
+        failed["items"][0]
+    )
+    assert len(json.loads(frugal("papers table tfew_table1 --json")[1])["records"]) == 24
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("costs query --arch gpt3-175", "did you mean 'gpt3-175b'"),
+        ("costs query --arch gpt3-175b --shots -1", "shots"),
+        ("costs labels --task feverr --count 3", "did you mean 'fever'"),
+        ("costs labels --task fever --count -3", "count"),
+        ("costs compare --arch t0-11b --queries 3 --mfu 1.5", "mfu"),
+        ("costs compare --arch t0-11b --queries 3 --usd-per-hour nan", "usd_per_hour"),
+        ("costs adapter --arch t0-11b --method ia4", "did you mean 'ia3'"),
+        ("costs cache --arch gpt3-175b --tokens 1.5", "--tokens"),
+        ("papers audit --paper tfews", "did you mean 'tfew'"),
+        ("papers table tfew_table_1", "did you mean 'tfew_table1'"),
+    ],
+)
+def test_bad_input_is_one_line(frugal, line, message):
+    code, out, err = frugal(line)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err

@@ -1,0 +1,103 @@
+"""Small random transformers on the meta device: shapes without numbers, so counting is instant."""
+
+import torch
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+
+def build(model_class, config):
+    config._attn_implementation = "eager"
+    with torch.device("meta"):
+        return model_class(config).eval()
+
+
+def ids(batch, tokens):
+    return torch.zeros(batch, tokens, dtype=torch.long, device="meta")
+
+
+def counted(run):
+    """FLOPs that FlopCounterMode finds in `run()`."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+@st.composite
+def t5_configs(draw):
+    return T5Config(
+        vocab_size=draw(st.integers(5, 90)),
+        d_model=draw(st.integers(2, 24)),
+        d_kv=draw(st.integers(1, 8)),
+        d_ff=draw(st.integers(2, 40)),
+        num_layers=draw(st.integers(1, 3)),
+        num_decoder_layers=draw(st.integers(1, 3)),
+        num_heads=draw(st.integers(1, 4)),
+        feed_forward_proj=draw(st.sampled_from(["relu", "gated-gelu"])),
+        relative_attention_num_buckets=draw(st.sampled_from([8, 32])),
+        tie_word_embeddings=draw(st.booleans()),
+    )
+
+
+@st.composite
+def llama_configs(draw):
+    kv_heads, groups, head = draw(st.tuples(*[st.integers(1, 3)] * 3))
+    return LlamaConfig(
+        vocab_size=draw(st.integers(5, 90)),
+        hidden_size=kv_heads * groups * draw(st.integers(1, 5)),
+        intermediate_size=draw(st.integers(2, 40)),
+        num_hidden_layers=draw(st.integers(1, 3)),
+        num_attention_heads=kv_heads * groups,
+        num_key_value_heads=kv_heads,
+        head_dim=2 * head,
+        attention_bias=draw(st.booleans()),
+        mlp_bias=draw(st.booleans()),
+        tie_word_embeddings=draw(st.booleans()),
+    )
+
+
+@st.composite
+def gpt2_configs(draw):
+    heads = draw(st.integers(1, 3))
+    return GPT2Config(
+        vocab_size=draw(st.integers(5, 90)),
+        n_positions=draw(st.integers(64, 80)),
+        n_embd=heads * draw(st.integers(1, 8)),
+        n_layer=draw(st.integers(1, 3)),
+        n_head=heads,
+        n_inner=draw(st.none() | st.integers(2, 40)),
+    )
+
+
+@st.composite
+def bert_configs(draw, config_class=BertConfig):
+    heads = draw(st.integers(1, 3))
+    return config_class(
+        vocab_size=draw(st.integers(5, 90)),
+        hidden_size=heads * draw(st.integers(1, 8)),
+        num_hidden_layers=draw(st.integers(1, 3)),
+        num_attention_heads=heads,
+        intermediate_size=draw(st.integers(2, 40)),
+        max_position_embeddings=draw(st.integers(64, 80)),
+        type_vocab_size=draw(st.integers(1, 2)),
+    )
+
+
+FAMILIES = {
+    "t5": (T5ForConditionalGeneration, t5_configs()),
+    "llama": (LlamaForCausalLM, llama_configs()),
+    "gpt2": (GPT2LMHeadModel, gpt2_configs()),
+    "bert": (BertModel, bert_configs()),
+    "roberta": (RobertaModel, bert_configs(RobertaConfig)),
+}

@@ -1,0 +1,158 @@
+"""Bytes: against the papers' numbers, torch's own optimisers, and what autograd keeps."""
+
+import pytest
+import torch
+from small_models import FAMILIES, build
+from transformers import BertConfig, GPT2Config, LlamaConfig, T5Config
+
+from frugal.costs import arch, memory, methods
+from frugal.errors import FrugalError
+
+
+def test_kv_cache_of_the_paper():
+    cache = memory.kv_cache(arch.get("gpt3-175b"), 32 * 512)
+    assert cache == 154_618_822_656 == 144 * memory.GIB
+
+
+def test_grouped_heads_and_cross_attention():
+    llama = arch.get("llama3-8b")
+    assert memory.kv_cache(llama, 10, dtype="bfloat16") == 2 * 32 * 8 * 128 * 10 * 2
+    t0 = arch.get("t0-3b")
+    both = memory.kv_cache(t0, 3, source_tokens=100)
+    assert both == 2 * 24 * 2048 * 103 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("t0-11b", 1_081_344), ("t0-3b", 540_672), ("t5-small", 43_008), ("t5-v1_1-base", 104_448)],
+)
+def test_adapter_of_the_paper(name, params):
+    assert methods.trainable(arch.get(name), "ia3") == params
+    assert memory.adapter(arch.get(name), "ia3") == 4 * params
+
+
+SMALL = {
+    "llama": LlamaConfig(
+        vocab_size=40,
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    ),
+    "gpt2": GPT2Config(vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_positions=64),
+    "bert": BertConfig(
+        vocab_size=40,
+        hidden_size=24,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+    ),
+    "t5": T5Config(
+        vocab_size=40,
+        d_model=24,
+        d_ff=48,
+        d_kv=6,
+        num_heads=4,
+        num_layers=3,
+        feed_forward_proj="gated-gelu",
+    ),
+}
+
+
+def run(model, family, batch, prompt, target):
+    ids = torch.zeros(batch, prompt, dtype=torch.long)
+    extra = {"decoder_input_ids": ids[:, :1].repeat(1, target)} if family == "t5" else {}
+    return model(input_ids=ids, **extra)[0].float().log_softmax(-1).sum()
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "t5"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+def test_optimizer_state_equals_torch(family, optimizer):
+    config = SMALL[family]
+    model = FAMILIES[family][0](config)
+    classes = {"adamw": torch.optim.AdamW, "adafactor": torch.optim.Adafactor}
+    torch_optimizer = classes[optimizer](model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch_optimizer.step()
+    numbers = sum(
+        value.numel()
+        for state in torch_optimizer.state.values()
+        for value in state.values()
+        if torch.is_tensor(value) and value.dim()  # the step counter is one number a tensor
+    )
+    expected = memory.optimizer_state(arch.from_config(config), "full", optimizer)
+    assert expected == 4 * numbers
+
+
+@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("frozen", [False, True], ids=["full", "frozen"])
+@pytest.mark.parametrize(("batch", "prompt"), [(1, 12), (3, 60)])
+def test_activations_lie_in_the_band(family, frozen, batch, prompt):
+    config = SMALL[family]
+    config._attn_implementation = "eager"
+    model = FAMILIES[family][0](config).train()
+    if frozen:
+        model.requires_grad_(False)
+        model.get_input_embeddings().weight.requires_grad_(True)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept, alive = {}, []
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        alive.append(tensor)  # a freed tensor's address could be given out again
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run(model, family, batch, prompt, 5)
+    lengths = {"target_tokens": 5} if family == "t5" else {}
+    band = memory.activations(
+        arch.from_config(config), prompt_tokens=prompt, batch=batch, **lengths
+    )
+    assert band.low <= sum(kept.values()) <= band.high
+
+
+def test_weights_equal_transformers():
+    model = build(FAMILIES["bert"][0], SMALL["bert"])
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert memory.weights(arch.from_config(SMALL["bert"])) == size
+
+
+def test_fits_on_and_its_inverse():
+    assert memory.fits_on(40 * memory.GIB)[0] == "a100-40gb"
+    assert memory.fits_on(40 * memory.GIB + 1)[0] in ("a40", "a6000")
+    a, limit = arch.get("llama3-8b"), 24 * memory.GIB
+    lengths = {"example_tokens": 98, "query_tokens": 103, "dtype": "bfloat16"}
+    shots = memory.largest_shots(a, limit, **lengths)
+
+    def needs(k):
+        return memory.weights(a, "bfloat16") + memory.kv_cache(a, 98 * k + 103, dtype="bfloat16")
+
+    assert needs(shots) <= limit < needs(shots + 1)
+    assert memory.largest_shots(a, memory.GIB, **lengths) == 0
+    assert memory.largest(lambda n: 3 * n, 10) == 3
+    assert memory.largest(lambda n: 0, 10, most=7) == 7
+    assert memory.largest_model(5) is None
+    how = {"prompt_tokens": 64, "method": "ia3", "dtype": "bfloat16"}
+    batch = memory.largest_batch(a, limit, **how)
+    assert memory.total(memory.training(a, batch=batch, **how)).high <= limit
+    assert memory.total(memory.training(a, batch=batch + 1, **how)).high > limit
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: memory.weights(arch.get("t0-3b"), "float23"), "did you mean 'float32'"),
+        (lambda: memory.kv_cache(arch.get("minilm-l6"), 3), "keeps no K/V cache"),
+        (lambda: memory.kv_cache(arch.get("llama3-8b"), -3), "tokens"),
+        (lambda: memory.kv_cache(arch.get("llama3-8b"), 3, source_tokens=1), "source_tokens"),
+        (lambda: memory.optimizer_state(arch.get("t0-3b"), "ia3", "adam"), "did you mean 'adamw'"),
+        (lambda: memory.gpu("a100-80"), "did you mean 'a100-80gb'"),
+    ],
+)
+def test_nonsense_is_one_clear_error(call, message):
+    with pytest.raises(FrugalError, match=message):
+        call()

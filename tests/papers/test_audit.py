@@ -1,0 +1,130 @@
+"""The audit finds what is known to be wrong in the papers, and knows no verdict beforehand."""
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from frugal import data
+from frugal.errors import FrugalError
+from frugal.papers import audit, rules, tables
+
+ITEMS = {item.id: item for item in audit.run()}
+
+
+def test_ids_are_unique_and_counts_add_up():
+    items = audit.run()
+    assert len(ITEMS) == len(items)
+    found = audit.summary(items)
+    assert found["checked"] == found["reproduced"] + found["rounded"] + found["failed"]
+    assert all(i.note for i in items if i.verdict == "failed")
+
+
+@pytest.mark.parametrize(
+    ("id_", "verdict", "recomputed"),
+    [
+        ("tfew/T-Few/inference", "reproduced", "1.133e+12"),
+        ("tfew/T-Few/training", "reproduced", "2.7192e+16"),
+        ("tfew/GPT-3 175B/inference", "reproduced", "1.44235e+15"),
+        ("tfew/GPT-3 6.7B/inference", "failed", "5.52214e+13"),
+        ("tfew/GPT-3 13B/inference", "failed", "1.07146e+14"),
+        ("tfew/T0/accuracy", "failed", "62.5091"),
+        ("tfew/kv-cache-deck", "failed", "7.73094e+10"),
+        ("tfew/kv-cache-paper", "reproduced", "144.00 GiB"),
+        ("tfew/shots-median", "failed", "32"),
+        ("tfew/loss/L_LM + L_LN", "failed", "63.25"),
+        ("tfew/cache-saving", "failed", "40.0097"),
+        ("tfew/train-in-queries", "rounded", "18.8526"),
+        ("tfew/ia3-formula-deck", "failed", "1081344"),
+        ("tfew/dollars-deck", "failed", "5.1"),
+        ("tfew/ablation-drop", "failed", "2.7"),
+        ("tfew/params/LoRA", "reproduced", "9097216"),
+        ("tfew/params/Adapter", "reproduced", "12934144"),
+        ("spaces_table3_groups/G_3, G_4/average", "failed", "70.8875"),
+        ("spaces_table4_t5/T5-base/significance", "failed", "4 of 8 datasets"),
+        ("spaces_table4_t5/T5-3b/significance", "failed", "3 of 8 datasets"),
+        ("spaces_table5_roberta/RoBERTa-base/significance", "failed", "2 of 8 datasets"),
+        ("spaces_table5_roberta/RoBERTa-large/significance", "failed", "0 of 8 datasets"),
+        ("annotate/table1/WLP", "reproduced", "$3111.16"),
+        ("annotate/table1/FEVER", "rounded", "$13540.61"),
+        ("annotate/table3/WLP/1K/Ann/+$100", "reproduced", "$99.84"),
+        ("annotate/table3/FEVER/5K/Dist/+$500", "failed", "$150.00"),
+        ("annotate/table4/NATURAL QUESTIONS/upper-bound", "failed", "$10625.99"),
+    ],
+)
+def test_known_findings(id_, verdict, recomputed):
+    assert (ITEMS[id_].verdict, ITEMS[id_].recomputed) == (verdict, recomputed)
+
+
+def test_the_94_averages_are_mostly_cut_off():
+    averages = [i for i in ITEMS.values() if i.paper == "spaces" and i.rule == "mean_of_row"]
+    step = Decimal("0.1")
+    values = [(Decimal(i.printed), Decimal(i.recomputed)) for i in averages]
+    assert len(averages) == 94
+    assert sum(rules.cut(v, step) == p for p, v in values) == 72
+    assert sum(rules.rounds(v, step) == p for p, v in values) == 59
+    assert Counter(i.verdict for i in averages)["failed"] == 3
+
+
+def test_headings_are_right_for_one_task_only():
+    cells = [i for i in ITEMS.values() if "/table3/" in i.id and "/+$" in i.id]
+    assert len(cells) == 48
+    right = {i.id.split("/")[2] for i in cells if i.verdict == "reproduced"}
+    wrong = Counter(i.id.split("/")[2] for i in cells if i.verdict == "failed")
+    assert right == {"WLP", "STANCEOSAURUS"}
+    assert wrong == {"STANCEOSAURUS": 12, "FEVER": 16}
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "how", "verdict"),
+    [
+        ("1.1e12", 1.133e12, {}, "reproduced"),
+        ("5.4e13", 5.522e13, {}, "failed"),
+        ("72.4%", Decimal("72.45"), {}, "failed"),
+        ("72.4%", Decimal("72.45"), {"slack": Decimal("0.05")}, "rounded"),
+        ("72.5%", Decimal("72.45"), {}, "reproduced"),
+        ("20", 18.85, {}, "failed"),
+        ("20", 18.85, {"step": Decimal(10)}, "rounded"),
+        ("409K", 409_600, {"cuts": True}, "rounded"),
+        ("1,000×", 1000.2, {}, "reproduced"),
+        ("$2", 1.7, {}, "reproduced"),
+        ("16 kB", 16_072, {}, "reproduced"),
+    ],
+)
+def test_verdicts_follow_the_printed_digits(printed, value, how, verdict):
+    assert rules.judge(printed, value, **how) == verdict
+
+
+def test_verdicts_are_computed(monkeypatch):
+    """A different printed number gives a different verdict."""
+    real = data.rows
+
+    def changed(name):
+        records = real(name)
+        if name == "papers/tfew_table1.csv":
+            for r in records:
+                if (r["row"], r["column"]) == ("T0", "accuracy"):
+                    r["printed"] = "62.5%"
+        return records
+
+    monkeypatch.setattr(data, "rows", changed)
+    found = {i.id: i.verdict for i in audit.run("tfew")}
+    assert found["tfew/T0/accuracy"] == "reproduced"
+
+
+def test_tables_load():
+    for name in tables.names():
+        frame = tables.load(name)
+        assert len(frame)
+        assert frame["source"].str.len().gt(0).all()
+    wide = tables.wide("spaces_table4_t5")
+    assert wide.shape == (12, 9)
+    assert wide.loc[("T5-3b", "full"), "CoLA"] == 67.1
+    assert tables.wide("tfew_table9_main").index[0] == "T-Few"
+    with pytest.raises(FrugalError, match="did you mean 'tfew_table1'"):
+        tables.load("tfew_table_1")
+
+
+def test_frames_for_a_notebook():
+    assert len(audit.table1()) == 25
+    assert set(audit.frame().columns) >= {"id", "printed", "recomputed", "verdict", "note"}
