@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench lab clean
+.PHONY: setup run test check execute bench reproduce lab clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -46,6 +46,9 @@ execute: setup
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
+
+# Everything measured that is committed, made anew.
+reproduce: execute bench
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

@@ -36,11 +36,10 @@ def chance(axes: Axes, level: float) -> None:
     axes.axhline(level, color=GREY, linewidth=1, linestyle=":")
     axes.annotate(
         "chance",
-        (0.98, level),
+        (0.02, level),
         xycoords=("axes fraction", "data"),
         xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
         color=GREY,
         fontsize=9,
     )
