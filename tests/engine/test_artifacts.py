@@ -1,5 +1,6 @@
 """Artifacts from an index served here: fetched once, resumed, checked, and never half there."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -8,7 +9,9 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import certifi
 import pytest
 
 from frugal import data
@@ -285,6 +288,28 @@ def test_pips_own_settings_are_read(monkeypatch, tmp_path):
     assert found["extra-index-url"].split() == ["https://b", "https://c"]
     monkeypatch.setenv("PIP_INDEX_URL", "https://d/simple")
     assert index.settings()["index-url"] == "https://d/simple"
+
+
+@pytest.mark.parametrize("authorities", [None, "file", "folder"])
+def test_pips_certificates_are_believed_without_a_warning(monkeypatch, tmp_path, authorities):
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(Path(certifi.where()).read_text())
+    where = {None: {}, "file": {"cert": str(bundle)}, "folder": {"cert": str(tmp_path)}}
+    monkeypatch.setattr(index, "settings", lambda: where[authorities])
+    with contextlib.closing(index.Index()) as found:
+        assert found.urls == ["https://pypi.org/simple/"]
+
+
+@pytest.mark.parametrize("setting", ["cert", "client-cert"])
+def test_a_certificate_that_is_not_there_names_the_setting(monkeypatch, tmp_path, setting):
+    missing = str(tmp_path / "none.pem")
+    monkeypatch.setattr(index, "settings", lambda: {setting: missing})
+    with pytest.raises(FrugalError, match=f"setting {setting} names {missing}"):
+        index.Index()
+    empty = tmp_path / "none.pem"
+    empty.write_text("not a certificate")
+    with pytest.raises(FrugalError, match=f"setting {setting} names {missing}"):
+        index.Index()
 
 
 def test_the_real_file_is_sound():

@@ -164,17 +164,17 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
     downloads = home() / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     part = downloads / f"{artifact.file}.part"
-    source = index.Index()
-    url = source.find(artifact.project, artifact.version, artifact.file)
-    try:
-        _RETRY(_download, source, url, artifact, part)
-    except (FrugalError, OSError):
-        raise
-    except Exception as error:  # the client's errors share no class across its versions
-        raise FrugalError(
-            f"{artifact.file}: the download broke off ({type(error).__name__}: {error}); "
-            "what came is kept, and the next call goes on from there"
-        ) from error
+    with contextlib.closing(index.Index()) as source:
+        url = source.find(artifact.project, artifact.version, artifact.file)
+        try:
+            _RETRY(_download, source, url, artifact, part)
+        except (FrugalError, OSError):
+            raise
+        except Exception as error:  # the client's errors share no class across its versions
+            raise FrugalError(
+                f"{artifact.file}: the download broke off ({type(error).__name__}: {error}); "
+                "what came is kept, and the next call goes on from there"
+            ) from error
     if (found := digest(part)) != artifact.sha256:
         part.unlink()
         raise FrugalError(

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import logging
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,22 @@ def settings() -> dict[str, str]:
     return merged
 
 
+def _trust(authorities: str | None, client: str | None) -> ssl.SSLContext:
+    """Whom to believe, pip's `cert` (a file or a folder), and who we are, its `client-cert`."""
+    setting, path = "cert", authorities
+    try:
+        folder = authorities is not None and os.path.isdir(authorities)
+        trust = ssl.create_default_context(
+            cafile=None if folder else authorities, capath=authorities if folder else None
+        )
+        setting, path = "client-cert", client
+        if client is not None:
+            trust.load_cert_chain(client)
+    except OSError as error:  # ssl.SSLError is one
+        raise FrugalError(f"pip's setting {setting} names {path}: {error}") from error
+    return trust
+
+
 class Index:
     """The indexes and folders that pip would look into, in one."""
 
@@ -49,10 +66,8 @@ class Index:
         self.urls = [] if off else [mine.get("index-url", _DEFAULT), *listed("extra-index-url")]
         self.folders = listed("find-links")
         options: dict[str, Any] = {"trusted_hosts": listed("trusted-host")}
-        if "cert" in mine:
-            options["verify"] = mine["cert"]
-        if "client-cert" in mine:
-            options["cert"] = mine["client-cert"]
+        if "cert" in mine or "client-cert" in mine:
+            options["verify"] = _trust(mine.get("cert"), mine.get("client-cert"))
         if "proxy" in mine:
             options["proxy"] = mine["proxy"]
         self.client = PyPIClient(
@@ -104,6 +119,10 @@ class Index:
                 return
         with self.stream(url, start=0) as everything:  # what was kept is longer than the file
             yield everything
+
+    def close(self) -> None:
+        """Close the connections that are still open."""
+        self.client.close()
 
 
 @contextlib.contextmanager
