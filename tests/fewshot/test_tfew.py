@@ -167,19 +167,23 @@ def test_orders_are_different_permutations():
 
 @pytest.mark.real
 def test_tfew_beats_sixteen_shot_icl_on_two_tasks_by_five_points():
-    """32 labels, 50 steps: the claim of chapter 3, on the pinned model and 200 test reviews."""
+    """32 labels, 50 steps, 200 test reviews; ICL over the paper's five seeds: draws matter."""
     backbone = backbones.load("smollm2-135m")
     for name in ("movie-reviews", "amazon-reviews"):
         task = tasks.load(name)
         queries = task.test(200)
         prompted = [
             evaluate.rank(backbone, task, queries, task.draw(16, seed))[0].accuracy
-            for seed in (0, 1, 32)
+            for seed in tasks.SEEDS
         ]
         recipe = tfew.Recipe(steps=50)
         result, _, trained = evaluate.few_shot(backbone, task, task.draw(32, 0), queries, recipe)
         trained.tuned.detach()
-        assert result.accuracy >= sum(prompted) / 3 + 0.05, (name, prompted, result.accuracy)
+        assert result.accuracy >= sum(prompted) / len(prompted) + 0.05, (
+            name,
+            prompted,
+            result.accuracy,
+        )
         assert result.trainable_params == 57_600
 
 
