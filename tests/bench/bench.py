@@ -71,7 +71,7 @@ def step(tuned: Any, forward: Callable[[], ChoiceScores]) -> float:
     loss.backward()
     for p in tuned.parameters():
         p.grad = None
-    return float(loss)
+    return loss.item()
 
 
 def training(name: str, examples: Sequence[Example], peer: float) -> dict[str, Any]:

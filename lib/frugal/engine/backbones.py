@@ -5,6 +5,8 @@
 """
 
 import contextlib
+import io
+import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from frugal.engine import artifacts
 from frugal.errors import FrugalError
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
+_BAR = re.compile(r"\s*$|.*\d+%\|").match  # an empty line, or a progress bar's
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,22 @@ def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers draws a progress bar even into a log; here only where someone looks."""
+    """transformers draws progress bars even into a log; here only where someone looks."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    try:
+    if sys.stderr.isatty():
         yield
+        return
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    heard = io.StringIO()  # reading a GGUF draws a bar that no switch of transformers stops
+    try:
+        with contextlib.redirect_stderr(heard):
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()
+        sys.stderr.writelines(line for line in heard.getvalue().splitlines(True) if not _BAR(line))
 
 
 def _smollm2() -> Path:
@@ -121,7 +129,8 @@ def _smollm2() -> Path:
         source = artifacts.member("smollm2-135m", ".gguf")
         with artifacts.mending(artifacts.home()), artifacts.locked("smollm2-135m-dequantise"):
             if not folder.is_dir():
-                _dequantise(source, folder)
+                with _quiet():
+                    _dequantise(source, folder)
     return folder
 
 
@@ -132,11 +141,10 @@ def _minilm() -> Path:
 def _dequantise(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # A model that remembers its quantisation refuses to be saved, so the weights move to a fresh
     # one that never had any.
     config = type(model.config)(
