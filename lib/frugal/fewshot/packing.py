@@ -22,8 +22,10 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot.tasks import Example
 
-# Tokens in a row. Longer rows waste attention on masked pairs, shorter ones waste padding.
+# Tokens in a row, at least: the matrix products of shorter ones are slow.
 ROW_TOKENS = 64
+# Row length at which attention, masked pairs included, costs as much as all else (measured).
+PAIR_TOKENS = 2000
 # A shared prefix costs one more forward pass, so it must spare at least this many tokens.
 PREFIX_SAVING = 256
 
@@ -196,13 +198,23 @@ class PackedBatch:
     tokens: int
 
 
-def fill_rows(lengths: Sequence[int], capacity: int = ROW_TOKENS) -> list[list[int]]:
-    """Indices of trees in rows of about `capacity` tokens, all about equally long.
+def fill_rows(lengths: Sequence[int], least: int = ROW_TOKENS) -> list[list[int]]:
+    """Indices of trees in rows of at least about `least` tokens, as few and as even as pays.
 
-    Longest first, each into the emptiest row. The widest row decides what all of them cost, so
-    balance is what spares padding; a tree longer than `capacity` sets the width for all.
+    Fewer rows waste less on padding, longer ones more on masked pairs of attention.
     """
-    count = max(1, round(sum(lengths) / max(capacity, *lengths)))
+    most = max(1, round(sum(lengths) / max(least, *lengths)))
+    tried = [_even_rows(lengths, count) for count in range(max(1, most - 7), most + 1)]
+
+    def cost(rows: list[list[int]]) -> float:
+        width = max(sum(lengths[i] for i in row) for row in rows)
+        return len(rows) * width * (1 + width / PAIR_TOKENS)
+
+    return min(tried, key=cost)
+
+
+def _even_rows(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """`count` rows, longest tree first, each into the emptiest; the widest sets what all cost."""
     rows: list[list[int]] = [[] for _ in range(count)]
     emptiest = [(0, r) for r in range(count)]
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
