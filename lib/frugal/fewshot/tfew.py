@@ -113,7 +113,7 @@ def _steps(
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
         chosen = [trees[i] for i in batch_indices(step, recipe.batch_size, len(trees), recipe.seed)]
-        batch = packing.pack(chosen, packing.fill_rows(list(map(len, chosen))), backbone.device)
+        batch = packing.pack(chosen, packing.layout(chosen), backbone.device)
         cache = choices.prefix_cache(backbone, prefix) if prefix else None
         scores = choices.forward(backbone, batch, cache)
         loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
