@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import torch
 
-from frugal.engine import artifacts
+from frugal import data
+from frugal.engine import artifacts, nano
 from frugal.errors import FrugalError
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -67,8 +68,12 @@ def load(
     if name in TINY:
         model, tokenizer = TINY[name]()
     else:
-        folder = PINNED[name]() if name in PINNED else name
-        model, tokenizer = _from_pretrained(folder, name)
+        folder = Path(PINNED[name]() if name in PINNED else name)
+        if (folder / nano.WEIGHTS).is_file():
+            with _quiet():
+                model, tokenizer = nano.load(folder)
+        else:
+            model, tokenizer = _from_pretrained(str(folder), name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=dtype).eval()
@@ -237,7 +242,11 @@ def _tiny_t5() -> tuple[Any, Any]:
 
 
 # Weights that the package index carries, as folders; see data/artifacts.toml.
-PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2, "minilm-l6": _minilm}
+PINNED: dict[str, Callable[[], Path]] = {
+    "smollm2-135m": _smollm2,
+    "minilm-l6": _minilm,
+    "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
+}
 # Random weights, for tests and the preset `smoke`.
 TINY: dict[str, Callable[[], tuple[Any, Any]]] = {
     "tiny-causal": _tiny_causal,
