@@ -307,6 +307,4 @@ def _bert2bert(config: Any) -> Architecture:
     same = encoder.replace(layers=decoder.layers, name=decoder.name)
     if same != decoder:
         raise FrugalError("encoder-decoder: the two BERTs must differ in their layers alone")
-    return encoder.replace(
-        name=_name(config), family="bert2bert", decoder_layers=decoder.layers
-    )
+    return encoder.replace(name=_name(config), family="bert2bert", decoder_layers=decoder.layers)

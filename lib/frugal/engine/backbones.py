@@ -51,9 +51,13 @@ class Backbone:
         tokenizer, config = self.tokenizer, self.model.config
         start = getattr(config, "decoder_start_token_id", None)
         start = config.pad_token_id if start is None else start  # as T5 was trained
-        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+        end = (
+            tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+        )
         if start is None or end is None:
-            raise FrugalError(f"{self.name}: neither a start nor an end of the decoder's text is set")
+            raise FrugalError(
+                f"{self.name}: neither a start nor an end of the decoder's text is set"
+            )
         return start, end
 
 

@@ -286,9 +286,7 @@ def one_row_per_choice(
     return torch.cat([row[span] for row, span in zip(logp, spans, strict=True)])
 
 
-def _padded(
-    sequences: Sequence[Sequence[int]], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids as one tensor, zeros behind the shorter ones, and where they are no padding."""
     width = max(map(len, sequences))
     ids = torch.tensor([[*s] + [0] * (width - len(s)) for s in sequences], device=device)

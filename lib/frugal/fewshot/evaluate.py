@@ -139,9 +139,7 @@ def training_flops(
     """Exact FLOPs of a training, every example in a row of its own, known before it starts."""
     shape = arch.from_config(backbone.model.config)
     trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
-    costs = [
-        sum(flops.train_step(shape, **t.shape, method=recipe.method).values()) for t in trees
-    ]
+    costs = [sum(flops.train_step(shape, **t.shape, method=recipe.method).values()) for t in trees]
     seen = (
         tfew.batch_indices(step, recipe.batch_size, len(trees), recipe.seed)
         for step in range(recipe.steps)
