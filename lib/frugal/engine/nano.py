@@ -1,4 +1,4 @@
-"""An encoder–decoder from a pretrained encoder: MiniLM reads, a fresh decoder of two layers answers.
+"""An encoder–decoder on a pretrained encoder: MiniLM reads, a decoder of two layers answers.
 
 Its decoder speaks MiniLM's vocabulary through MiniLM's embeddings, which stay frozen, as do the
 encoder's embeddings and lowest layers. So what a training adds is small: `save` writes that alone,

@@ -268,7 +268,7 @@ def one_row_per_choice(
     if backbone.family == "encoder-decoder":
         repeats = torch.tensor([len(e.sequences) for e in encoded], device=backbone.device)
         read, read_mask = _padded([e.read for e in encoded], backbone.device)
-        inputs = {"input_ids": read.repeat_interleave(repeats, dim=0)}
+        inputs: dict[str, Any] = {"input_ids": read.repeat_interleave(repeats, dim=0)}
         if read_once:
             states = backbone.model.get_encoder()(read, attention_mask=read_mask)[0]
             inputs = {"encoder_outputs": (states.repeat_interleave(repeats, dim=0),)}

@@ -13,7 +13,7 @@ from typing import Any
 
 from frugal import data
 from frugal.engine import artifacts
-from frugal.errors import FrugalError, unknown
+from frugal.errors import unknown
 from frugal.fewshot import tasks
 from frugal.fewshot.tasks import Example
 

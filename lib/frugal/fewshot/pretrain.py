@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from frugal import peft
 from frugal.engine import nano
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
@@ -45,8 +44,8 @@ class Recipe(BaseModel):
     seed: int = 0
 
 
-# The vectors' own pretraining: LM loss alone, on the same mixture, batches of 16 (T-Few, §3.5).
-VECTORS = tfew.Recipe(losses=("lm",), batch_size=16, steps=300)
+# (IA)³'s own pretraining: the LM loss alone, on the same mixture, batches of 16 (T-Few, §3.5).
+VECTORS = tfew.Recipe.model_validate({"losses": ("lm",), "batch_size": 16, "steps": 300})
 
 
 def pretrain(
@@ -54,15 +53,16 @@ def pretrain(
     recipe: Recipe,
     folder: Path,
     *,
-    every: int = 100,
+    every: int | None = None,
     progress: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> list[float]:
     """Train nano-t0 on the mixture and save it in `folder`; the loss of each step.
 
-    The state is kept there every `every` steps, and training goes on from it to the same bits.
+    The state is kept there every `every` steps (a tenth of all, 100 at most), and training goes
+    on from it to the same bits.
     Raises FrugalError on a loss that is not finite, and for a state of another training.
     """
-    started = time.perf_counter()
+    started, every = time.perf_counter(), every or min(100, math.ceil(recipe.steps / 10))
     model, tokenizer = nano.build(recipe.seed)
     backbone = Backbone("nano-t0", model, tokenizer, "encoder-decoder")
     choices.check(backbone)
@@ -123,7 +123,6 @@ def vectors(
     examples = mixture.draw(recipe.steps * recipe.batch_size, "vectors")
     trained = tfew.train(backbone, examples, recipe, truncate=True, checkpoint=folder / "ia3")
     trained.tuned.save(folder / "ia3")
-    (folder / "ia3" / "training.safetensors").unlink()
     return trained
 
 
