@@ -3,12 +3,13 @@
 PRESET ?= laptop
 PYTHON ?= python3
 TORCH_INDEX ?=
+STEPS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench reproduce lab clean
+.PHONY: setup run test check execute bench pretrain reproduce lab clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -46,6 +47,12 @@ execute: setup
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
+
+# nano-t0 made anew, in about two hours, resumed where it was killed. With STEPS=50 a short one, from
+# the corpora that are there; the full one fetches BIG-bench (358 MB).
+pretrain: setup
+	$(if $(STEPS),,$(BIN)/frugal artifacts fetch bigbench)
+	$(BIN)/frugal pretrain --out runs/nano-t0$(if $(STEPS),-$(STEPS) --steps $(STEPS))
 
 # Everything measured that is committed, made anew.
 reproduce: execute bench

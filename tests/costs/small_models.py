@@ -6,6 +6,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
     BertModel,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -19,6 +21,9 @@ from transformers import (
 
 def build(model_class, config):
     config._attn_implementation = "eager"
+    for part in ("encoder", "decoder"):
+        if hasattr(config, part):
+            getattr(config, part)._attn_implementation = "eager"
     with torch.device("meta"):
         return model_class(config).eval()
 
@@ -94,10 +99,18 @@ def bert_configs(draw, config_class=BertConfig):
     )
 
 
+@st.composite
+def bert2bert_configs(draw):
+    encoder, layers = draw(bert_configs()), draw(st.integers(1, 3))
+    decoder = BertConfig(**{**encoder.to_dict(), "num_hidden_layers": layers})
+    return EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+
+
 FAMILIES = {
     "t5": (T5ForConditionalGeneration, t5_configs()),
     "llama": (LlamaForCausalLM, llama_configs()),
     "gpt2": (GPT2LMHeadModel, gpt2_configs()),
     "bert": (BertModel, bert_configs()),
     "roberta": (RobertaModel, bert_configs(RobertaConfig)),
+    "bert2bert": (EncoderDecoderModel, bert2bert_configs()),
 }

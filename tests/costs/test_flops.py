@@ -15,14 +15,15 @@ lengths = st.integers(1, 40)
 
 
 def call(model, family, batch, prompt, target):
-    if family == "t5":
+    if family in ("t5", "bert2bert"):
         return model(input_ids=ids(batch, prompt), decoder_input_ids=ids(batch, target)).logits
     out = model(input_ids=ids(batch, prompt))
     return out.logits if hasattr(out, "logits") else out.pooler_output
 
 
 def shape(family, prompt, target):
-    return {"prompt_tokens": prompt} | ({"target_tokens": target} if family == "t5" else {})
+    answers = {"target_tokens": target} if family in ("t5", "bert2bert") else {}
+    return {"prompt_tokens": prompt} | answers
 
 
 @families
@@ -78,11 +79,13 @@ IA3_SITES = {
     "t5": {"out": ("k", "v"), "in": ("wo",)},
     "llama": {"out": ("k_proj", "v_proj"), "in": ("down_proj",)},
     "bert": {"out": ("key", "value"), "in": ("output.dense",)},
+    "bert2bert": {"out": ("key", "value"), "in": ("output.dense",)},
 }
 LORA_SITES = {
     "t5": (".q", ".k", ".v", ".o", ".wi", ".wi_0", ".wi_1", ".wo"),
     "llama": ("_proj",),
     "bert": (".query", ".key", ".value", "output.dense", "intermediate.dense"),
+    "bert2bert": (".query", ".key", ".value", "output.dense", "intermediate.dense"),
 }
 
 
@@ -101,9 +104,12 @@ def prepare(model, family, method):
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
     if method == "ia3":
         sites = dict(IA3_SITES[family])
-        if family == "bert":  # the attention's output is called output.dense too
-            for layer in model.encoder.layer:
-                scaled(layer.attention.self, {"out": sites["out"], "in": ("-",)})
+        if family.startswith("bert"):  # the attention's output is called output.dense too
+            for layer in (m for m in model.modules() if type(m).__name__ == "BertLayer"):
+                for attention in ("attention", "crossattention"):
+                    if hasattr(layer, attention):
+                        inner = getattr(layer, attention).self
+                        scaled(inner, {"out": sites["out"], "in": ("-",)})
                 scaled(layer.output, {"out": (), "in": ("dense",)})
         else:
             scaled(model, sites)
@@ -114,7 +120,7 @@ def prepare(model, family, method):
 @pytest.mark.parametrize(
     ("family", "method"),
     [
-        *((f, m) for f in ("t5", "llama", "bert") for m in methods.METHODS),
+        *((f, m) for f in ("t5", "llama", "bert", "bert2bert") for m in methods.METHODS),
         ("gpt2", "full"),  # its fused q, k, v take no separate vectors
         ("gpt2", "layernorm"),
     ],

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, costs, fewshot, notebooks, papers
+from frugal.cli import artifacts, costs, fewshot, notebooks, papers, pretrain
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(fewshot.tfew)
+app.command("pretrain")(pretrain.pretrain)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     notebooks.run
 )

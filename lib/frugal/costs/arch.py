@@ -10,7 +10,7 @@ from frugal.costs import check
 from frugal.errors import FrugalError, unknown
 
 Kind = Literal["decoder-only", "encoder-decoder", "encoder-only"]
-Family = Literal["t5", "llama", "gpt2", "bert"]
+Family = Literal["t5", "llama", "gpt2", "bert", "bert2bert"]
 Tensors = tuple[str, int, tuple[int, ...]]  # part, how many of them, shape
 
 KINDS: dict[str, Kind] = {
@@ -18,6 +18,7 @@ KINDS: dict[str, Kind] = {
     "llama": "decoder-only",
     "gpt2": "decoder-only",
     "bert": "encoder-only",
+    "bert2bert": "encoder-decoder",
 }
 # T5's relative position buckets; one table per stack, in its first layer (Raffel et al. 2020, 2.1).
 POSITION_BUCKETS = 32
@@ -27,7 +28,8 @@ POSITION_BUCKETS = 32
 class Architecture:
     """The sizes of a transformer.
 
-    family:     how a block is built (norms, biases, positions): t5, llama, gpt2 or bert
+    family:     how a block is built (norms, biases, positions): t5, llama, gpt2, bert, or
+        bert2bert: BERT reads, and BERT with cross-attention and a vocabulary answers
     layers:     of the encoder where there is one, otherwise of the decoder
     decoder_layers: of an encoder–decoder's decoder, otherwise 0
     kv_heads:   fewer than `heads` under grouped-query attention
@@ -77,6 +79,11 @@ class Architecture:
         return KINDS[self.family]
 
     @property
+    def transform(self) -> bool:
+        """Whether a dense layer and a norm stand in front of the vocabulary, which has a bias."""
+        return self.family == "bert2bert"
+
+    @property
     def d_q(self) -> int:
         """Width of the queries of all heads together (T5's inner dimension)."""
         return self.heads * self.head_size
@@ -93,14 +100,14 @@ class Architecture:
         """
         d, layers, decoder = self.d_model, self.layers, self.decoder_layers
         both, stacks = layers + decoder, 2 if decoder else 1
-        norm_vectors = (
-            2 if self.family in ("gpt2", "bert") else 1
-        )  # a scale; LayerNorm: and a shift
+        # A scale; LayerNorm: and a shift.
+        norm_vectors = 2 if self.family in ("gpt2", "bert", "bert2bert") else 1
+        tables = stacks if self.family == "bert2bert" else 1  # T5's stacks share theirs
         found: list[Tensors] = [
-            ("embedding/tokens", 1, (self.vocabulary, d)),
-            ("embedding/positions", 1, (self.positions, d)),
+            ("embedding/tokens", tables, (self.vocabulary, d)),
+            ("embedding/positions", tables, (self.positions, d)),
             ("embedding/positions", stacks, (self.position_buckets, self.heads)),
-            ("embedding/types", 1, (self.token_types, d)),
+            ("embedding/types", tables, (self.token_types, d)),
         ]
         for part, count in (("attention", both), ("cross-attention", decoder)):
             found += [
@@ -120,10 +127,13 @@ class Architecture:
         found += [
             ("ffn/down", both, (d, self.d_ff)),
             ("ffn/down", both * self.ffn_bias, (d,)),
-            ("norms", (2 * both + decoder + stacks) * norm_vectors, (d,)),
+            ("norms", (2 * both + decoder + stacks + self.transform) * norm_vectors, (d,)),
             ("pooler", int(self.pooler), (d, d)),
             ("pooler", int(self.pooler), (d,)),
+            ("transform", int(self.transform), (d, d)),
+            ("transform", int(self.transform), (d,)),
             ("vocabulary", int(not self.tied), (self.vocabulary, d)),
+            ("vocabulary", int(self.transform), (self.vocabulary,)),
         ]
         return [t for t in found if t[1] and math.prod(t[2])]
 
@@ -181,20 +191,23 @@ def get(name: str) -> Architecture:
 
 
 def from_config(config: Any) -> Architecture:
-    """The architecture of a transformers config (T5, Llama, GPT-2, BERT, RoBERTa).
+    """The architecture of a transformers config (T5, mT5, Llama, GPT-2, BERT, RoBERTa, two BERTs).
 
     What is counted is the model that transformers builds from it: T5ForConditionalGeneration,
-    LlamaForCausalLM, GPT2LMHeadModel, and for BERT and RoBERTa the bare encoder with its pooler.
+    LlamaForCausalLM, GPT2LMHeadModel, for BERT and RoBERTa the bare encoder with its pooler, and
+    EncoderDecoderModel for two BERTs of one size, whose encoder has a pooler that nothing reads.
     transformers 5 ties T5's output projection whatever the config asks for, so a T5 1.1 config
     has fewer parameters than the checkpoint `get` describes. Raises FrugalError for a model type
     without a closed form here.
     """
     readers = {
         "t5": _t5,
+        "mt5": _t5,
         "llama": _llama,
         "gpt2": _gpt2,
         "bert": _bert,
         "roberta": _bert,
+        "encoder-decoder": _bert2bert,
     }
     kind = getattr(config, "model_type", None)
     if kind not in readers:
@@ -281,3 +294,17 @@ def _bert(config: Any) -> Architecture:
         out_bias=True,
         ffn_bias=True,
     )
+
+
+def _bert2bert(config: Any) -> Architecture:
+    reads, answers = config.encoder, config.decoder
+    if {reads.model_type, answers.model_type} != {"bert"}:
+        raise FrugalError(
+            f"encoder-decoder of {reads.model_type} and {answers.model_type}: only two BERTs have "
+            "a closed form here"
+        )
+    encoder, decoder = _bert(reads), _bert(answers)
+    same = encoder.replace(layers=decoder.layers, name=decoder.name)
+    if same != decoder:
+        raise FrugalError("encoder-decoder: the two BERTs must differ in their layers alone")
+    return encoder.replace(name=_name(config), family="bert2bert", decoder_layers=decoder.layers)

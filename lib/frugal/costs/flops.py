@@ -122,8 +122,13 @@ class _Walk:
         elif a.kind == "decoder-only":
             x = self.stack(a.layers, embedded, prompt + target, context)
         self.prefix = ""
-        if a.pooler:  # reads the first token alone
+        if a.pooler and a.decoder_layers and not read:  # runs, but nothing reads it
+            self._add("pooler", 2 * a.d_model * a.d_model, 0)
+        elif a.pooler and not a.decoder_layers:  # reads the first token alone
             self.linear("pooler", 1, a.d_model, a.d_model, x, trained=m.weights or m.head)
+        if a.transform and logits:
+            x = self.linear("transform", logits, a.d_model, a.d_model, x, trained=m.weights)
+            x |= m.trains_norms
         if logits:
             trained = m.weights or m.head
             self.linear("vocabulary", logits, a.d_model, a.vocabulary, x, trained=trained)
@@ -187,6 +192,32 @@ def packed(
     """
     fed = packed_shape(arch, prompt_tokens, choice_tokens)
     return forward(arch, **fed, context_tokens=context_tokens, batch=batch)
+
+
+def one_row_per_choice(
+    arch: Architecture,
+    *,
+    prompt_tokens: int,
+    choice_tokens: Sequence[int],
+    read_once: bool = False,
+    batch: int = 1,
+) -> Parts:
+    """Exact FLOPs of scoring every choice of an example in a row of its own, by part.
+
+    What `packed` is compared with. Each row feeds the prompt and the choice, but not its last
+    token, and projects to the vocabulary where a choice token is predicted.
+    read_once: an encoder–decoder's encoder runs once, and its states are repeated for every
+        choice (T-Few's released code); cross-attention's K and V are projected for each
+    """
+    if read_once and arch.kind != "encoder-decoder":
+        raise FrugalError(f"read_once: {arch.name} has no encoder beside its decoder")
+    total: Parts = defaultdict(int)
+    for i, tokens in enumerate(choice_tokens):
+        row = forward(arch, **packed_shape(arch, prompt_tokens, [tokens]), batch=batch)
+        for part, flops in row.items():
+            if not (read_once and i and part.startswith(("encoder/", "pooler"))):
+                total[part] += flops
+    return dict(total)
 
 
 def decode(

@@ -78,7 +78,7 @@ def tensors(arch: Architecture, method: str | Method) -> list[Tensors]:
     if m.norms:
         found += [t for t in own if t[0] == "norms"]
     if m.head:
-        pooler = [t for t in own if t[0] == "pooler"]
+        pooler = [t for t in own if t[0] == "pooler" and not arch.decoder_layers]
         found += pooler or [("vocabulary", 1, (arch.vocabulary, arch.d_model))]
     return found
 

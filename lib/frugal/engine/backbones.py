@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import torch
 
-from frugal.engine import artifacts
+from frugal import data
+from frugal.engine import artifacts, nano
 from frugal.errors import FrugalError
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -40,10 +41,27 @@ class Backbone:
     @property
     def max_tokens(self) -> int | None:
         """Longest input in tokens that the positions allow; None where nothing bounds it (T5)."""
-        config = self.model.config
+        config = getattr(self.model.config, "encoder", None) or self.model.config
+        if hasattr(config, "relative_attention_num_buckets"):
+            return None
         return getattr(config, "max_position_embeddings", None) or getattr(
             config, "n_positions", None
         )
+
+    @property
+    def decoder_ends(self) -> tuple[int, int]:
+        """Ids of the token a decoder starts from and of the one that ends its text."""
+        tokenizer, config = self.tokenizer, self.model.config
+        start = getattr(config, "decoder_start_token_id", None)
+        start = config.pad_token_id if start is None else start  # as T5 was trained
+        end = (
+            tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+        )
+        if start is None or end is None:
+            raise FrugalError(
+                f"{self.name}: neither a start nor an end of the decoder's text is set"
+            )
+        return start, end
 
 
 def load(
@@ -57,8 +75,12 @@ def load(
     if name in TINY:
         model, tokenizer = TINY[name]()
     else:
-        folder = PINNED[name]() if name in PINNED else name
-        model, tokenizer = _from_pretrained(folder, name)
+        folder = Path(PINNED[name]() if name in PINNED else name)
+        if (folder / nano.WEIGHTS).is_file():
+            with _quiet():
+                model, tokenizer = nano.load(folder)
+        else:
+            model, tokenizer = _from_pretrained(str(folder), name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=dtype).eval()
@@ -202,7 +224,43 @@ def _tiny_causal() -> tuple[Any, Any]:
         return LlamaForCausalLM(config), tokenizer
 
 
+def _tiny_t5() -> tuple[Any, Any]:
+    """Of version 1.1's kind: a gated feed-forward, the output not scaled."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    tokenizer = byte_tokenizer()
+    end = tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", end)]
+    )
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=end,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        architectures=["T5ForConditionalGeneration"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return T5ForConditionalGeneration(config), tokenizer
+
+
 # Weights that the package index carries, as folders; see data/artifacts.toml.
-PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2, "minilm-l6": _minilm}
+PINNED: dict[str, Callable[[], Path]] = {
+    "smollm2-135m": _smollm2,
+    "minilm-l6": _minilm,
+    "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
+}
 # Random weights, for tests and the preset `smoke`.
-TINY: dict[str, Callable[[], tuple[Any, Any]]] = {"tiny-causal": _tiny_causal}
+TINY: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "tiny-causal": _tiny_causal,
+    "tiny-t5": _tiny_t5,
+}

@@ -123,10 +123,10 @@ def query_flops(
     trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
 
     @cache
-    def cost(tokens: int, logits: int) -> int:
-        return sum(flops.forward(shape, prompt_tokens=tokens, logits_at=logits).values())
+    def cost(*sizes: tuple[str, int]) -> int:
+        return sum(flops.forward(shape, **dict(sizes)).values())
 
-    return statistics.fmean(cost(len(t), t.logits) for t in trees)
+    return statistics.fmean(cost(*t.shape.items()) for t in trees)
 
 
 def training_flops(
@@ -139,14 +139,7 @@ def training_flops(
     """Exact FLOPs of a training, every example in a row of its own, known before it starts."""
     shape = arch.from_config(backbone.model.config)
     trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
-    costs = [
-        sum(
-            flops.train_step(
-                shape, prompt_tokens=len(t), logits_at=t.logits, method=recipe.method
-            ).values()
-        )
-        for t in trees
-    ]
+    costs = [sum(flops.train_step(shape, **t.shape, method=recipe.method).values()) for t in trees]
     seen = (
         tfew.batch_indices(step, recipe.batch_size, len(trees), recipe.seed)
         for step in range(recipe.steps)

@@ -5,6 +5,10 @@ example is a *tree*: the prompt is the trunk, the choices are the branches. A to
 its ancestors and itself; its position is its depth. A token without children is never fed, since
 nothing is predicted from it: two one-token choices cost no more than their prompt. Several trees
 lie in one row of a batch, so that little is spent on padding.
+
+In an encoder–decoder the encoder reads the prompt, and the tree is the decoder's: its trunk is the
+start token, its branches are the choices, each with the end of text behind it. Such a tree has a
+row of its own, since a row attends to one encoded prompt.
 """
 
 import heapq
@@ -35,6 +39,7 @@ class ChoiceTree:
     """One example in tokens, behind a prefix of P tokens that is computed elsewhere.
 
     tokens:  (n,) what is fed, trunk first, every node after its parent
+    read:    (s,) what an encoder reads; empty in a causal LM
     depth:   (n,) position of a token, P included
     visible: (n, n) whether row i sees column j: its ancestors and itself
     source, target, choice: (choice tokens,) token `target` of choice `choice` is predicted at
@@ -42,6 +47,7 @@ class ChoiceTree:
     """
 
     tokens: NDArray[Any]
+    read: NDArray[Any]
     depth: NDArray[Any]
     visible: NDArray[Any]
     source: NDArray[Any]
@@ -51,32 +57,54 @@ class ChoiceTree:
     label: int
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        """Tokens that go through the model."""
+        return len(self.read) + len(self.tokens)
 
     @property
     def logits(self) -> int:
         """Positions at which the vocabulary projection runs."""
         return len(np.unique(self.source))
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """The sizes of this example alone, as `costs.flops` takes them."""
+        if len(self.read):
+            fed = {"prompt_tokens": len(self.read), "target_tokens": len(self.tokens)}
+        else:
+            fed = {"prompt_tokens": len(self.tokens)}
+        return {**fed, "logits_at": self.logits}
+
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """Each choice's whole token sequence, prompt included; its own tokens begin at `start`."""
+    """Each choice's whole token sequence; its own tokens begin at `start`.
+
+    A causal LM's sequences begin with the prompt, a decoder's with its start token, and then
+    `read` is the prompt, which the encoder reads.
+    """
 
     sequences: list[list[int]]
     start: int
     label: int
+    read: tuple[int, ...] = ()
 
 
 def encode(
     backbone: Backbone, examples: Sequence[Example], *, truncate: bool = False
 ) -> list[EncodedExample]:
-    """Examples in tokens: prompt + choice is tokenised as one text, as a reader of it would.
+    """Examples in tokens, as a model of this family takes them.
 
-    A prompt's trailing white space goes to its choices, since tokenizers attach it to the word
-    after it. `truncate` drops tokens from the start of a prompt that is too long for the model;
-    without it such a prompt is a FrugalError, as is a choice that adds no token.
+    Causal LM: prompt + choice is tokenised as one text, as a reader of it would. A prompt's
+    trailing white space goes to its choices, since tokenizers attach it to the word after it.
+    Encoder–decoder: the prompt is tokenised as its tokenizer does any input, special tokens and
+    all; a choice is its text without white space around it, and the end of text, which is scored
+    and counted like its other tokens. Source: T-Few's released code (its `EncoderDecoder.py`).
+
+    `truncate` drops tokens from the start of a prompt that is too long for the model; without it
+    such a prompt is a FrugalError, as is a choice that adds no token.
     """
+    if backbone.family == "encoder-decoder":
+        return _encode_apart(backbone, examples, truncate)
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens
     first = tokenizer.bos_token_id
     begin = [first] if first is not None and tokenizer("x")["input_ids"][0] == first else []
@@ -110,6 +138,50 @@ def encode(
             start -= int(excess)
         encoded.append(EncodedExample(sequences, start, example.label))
     return encoded
+
+
+def _encode_apart(
+    backbone: Backbone, examples: Sequence[Example], truncate: bool
+) -> list[EncodedExample]:
+    """Examples in tokens for an encoder–decoder: prompts to the encoder, choices to the decoder."""
+    tokenizer, limit = backbone.tokenizer, backbone.max_tokens or math.inf
+    start, end = backbone.decoder_ends
+    before, after = _frame(tokenizer)
+
+    def tokens(texts: list[str]) -> list[list[int]]:
+        return list(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"])
+
+    prompts = tokens([e.prompt.rstrip() for e in examples])
+    choices = iter(tokens([c.strip() for e in examples for c in e.choices]))
+    encoded = []
+    for i, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+        sequences = []
+        for choice in example.choices:
+            if not (found := next(choices)):
+                raise FrugalError(f"example {i}: choice {choice!r} has no token")
+            sequences.append([start, *found, end])
+        longest = max(map(len, sequences)) - 1
+        if longest > limit:
+            raise FrugalError(f"example {i}: a choice takes {longest} tokens, not up to {limit}")
+        excess = len(before) + len(prompt) + len(after) - limit
+        if excess > 0:
+            if not truncate:
+                raise FrugalError(
+                    f"example {i}: the prompt takes {len(prompt)} tokens, {backbone.name} takes "
+                    f"{limit}; shorten it, use fewer shots, or truncate"
+                )
+            prompt = prompt[int(excess) :]
+        read = (*before, *prompt, *after) or (end,)  # something must be read
+        encoded.append(EncodedExample(sequences, 1, example.label, read))
+    return encoded
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and after a text."""
+    plain = tokenizer("x", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("x")["input_ids"]
+    at = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+    return whole[:at], whole[at + len(plain) :]
 
 
 def shared_prefix(encoded: Sequence[EncodedExample], uses: int) -> int:
@@ -166,6 +238,7 @@ def tree(encoded: EncodedExample, prefix: int = 0) -> ChoiceTree:
         visible[node, node] = True
     return ChoiceTree(
         tokens=np.array(tokens),
+        read=np.array(encoded.read, dtype=np.int64),
         depth=np.array(depth) + prefix,
         visible=visible,
         source=np.array(source),
@@ -181,6 +254,8 @@ class PackedBatch:
     """Trees in R rows of L tokens.
 
     input_ids, position_ids: (R, L)
+    read_ids, read_mask: (R, S) what an encoder reads, and where it is no padding; S = 0 in a
+              causal LM
     visible:  (R, L, L) whether a token sees another of its row
     source:   (choice tokens,) place r * L + i of the token that predicts
     target, choice: (choice tokens,); example, correct: (choices,) as in ChoiceScores
@@ -189,6 +264,8 @@ class PackedBatch:
 
     input_ids: Tensor
     position_ids: Tensor
+    read_ids: Tensor
+    read_mask: Tensor
     visible: Tensor
     source: Tensor
     target: Tensor
@@ -196,6 +273,14 @@ class PackedBatch:
     example: Tensor
     correct: Tensor
     tokens: int
+
+
+def layout(trees: Sequence[ChoiceTree]) -> list[list[int]]:
+    """Which trees share a row, longest row first."""
+    if len(trees[0].read):  # a row attends to one encoded prompt
+        return [[i] for i in sorted(range(len(trees)), key=lambda i: -len(trees[i]))]
+    rows = fill_rows(list(map(len, trees)))
+    return sorted(rows, key=lambda row: -sum(len(trees[i]) for i in row))
 
 
 def fill_rows(lengths: Sequence[int], least: int = ROW_TOKENS) -> list[list[int]]:
@@ -228,8 +313,11 @@ def pack(
     trees: Sequence[ChoiceTree], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
 ) -> PackedBatch:
     """The trees named in `rows`, as one batch; choices keep the order of the trees."""
-    width = max(sum(len(trees[i]) for i in row) for row in rows)
+    width = max(sum(len(trees[i].tokens) for i in row) for row in rows)
+    reads = max(sum(len(trees[i].read) for i in row) for row in rows)
     ids = np.zeros((len(rows), width), dtype=np.int64)
+    read = np.zeros((len(rows), reads), dtype=np.int64)
+    read_mask = np.zeros_like(read)
     positions = np.zeros_like(ids)
     visible = np.zeros((len(rows), width, width), dtype=bool)
     visible[:, np.arange(width), np.arange(width)] = True  # padding sees itself: no empty softmax
@@ -237,10 +325,12 @@ def pack(
     for r, row in enumerate(rows):
         at = 0
         for i in row:
-            span = slice(at, at + len(trees[i]))
+            span = slice(at, at + len(trees[i].tokens))
             ids[r, span] = trees[i].tokens
             positions[r, span] = trees[i].depth
             visible[r, span, span] = trees[i].visible
+            read[r, : len(trees[i].read)] = trees[i].read
+            read_mask[r, : len(trees[i].read)] = 1
             place[i] = r * width + at
             at = span.stop
     order = sorted(place)
@@ -252,6 +342,8 @@ def pack(
     return PackedBatch(
         input_ids=tensor(ids),
         position_ids=tensor(positions),
+        read_ids=tensor(read),
+        read_mask=tensor(read_mask),
         visible=tensor(visible),
         source=tensor(np.concatenate([trees[i].source + place[i] for i in order])),
         target=tensor(np.concatenate([trees[i].target for i in order])),

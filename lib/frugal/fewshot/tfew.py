@@ -85,7 +85,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # some methods start at random
         tuned = peft.attach(backbone.model, recipe.method, recipe.options)
-    state = _State(checkpoint, recipe, examples) if checkpoint else None
+    state = Checkpoint(checkpoint, recipe, digest(examples)) if checkpoint else None
     try:
         loss, tokens = _steps(backbone, trees, prefix, tuned, recipe, state, every, progress)
     except BaseException:
@@ -100,7 +100,7 @@ def _steps(
     prefix: Sequence[int],
     tuned: peft.Tuned,
     recipe: Recipe,
-    state: "_State | None",
+    state: "Checkpoint | None",
     every: int,
     progress: Callable[[int, float], Any],
 ) -> tuple[list[float], int]:
@@ -113,7 +113,7 @@ def _steps(
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
         chosen = [trees[i] for i in batch_indices(step, recipe.batch_size, len(trees), recipe.seed)]
-        batch = packing.pack(chosen, packing.fill_rows(list(map(len, chosen))), backbone.device)
+        batch = packing.pack(chosen, packing.layout(chosen), backbone.device)
         cache = choices.prefix_cache(backbone, prefix) if prefix else None
         scores = choices.forward(backbone, batch, cache)
         loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
@@ -162,13 +162,17 @@ def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimize
     return torch.optim.Adafactor(parameters, lr=recipe.lr, weight_decay=0.0)
 
 
-class _State:
-    """One file that holds all a training needs to go on: vectors, optimiser state, losses."""
+def digest(examples: Sequence[Example]) -> str:
+    """What tells one list of examples from another."""
+    return hashlib.sha256("".join(e.model_dump_json() for e in examples).encode()).hexdigest()
 
-    def __init__(self, folder: Path, recipe: Recipe, examples: Sequence[Example]) -> None:
+
+class Checkpoint:
+    """One file that holds all a training needs to go on: parameters, optimiser state, losses."""
+
+    def __init__(self, folder: Path, recipe: BaseModel, examples: str) -> None:
         self.file = folder / "training.safetensors"
-        digest = hashlib.sha256("".join(e.model_dump_json() for e in examples).encode())
-        self.of = {"recipe": recipe.model_dump_json(), "examples": digest.hexdigest()}
+        self.of = {"recipe": recipe.model_dump_json(), "examples": examples}
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(

@@ -1,0 +1,48 @@
+"""`frugal pretrain`: make nano-t0 anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frugal.cli.fewshot import _progress
+from frugal.cli.output import Json, emit
+
+
+def pretrain(
+    out: Annotated[
+        Path, typer.Option(help="Folder for it; a training killed there goes on.")
+    ] = Path("runs/nano-t0"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Fewer than the full run's.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the decoder's start and what is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train nano-t0 on the mixture of prompts, then (IA)³ vectors for it; load it as a folder.
+
+    Tasks of BIG-bench take part if that artifact was fetched.
+    """
+    from frugal.engine import backbones
+    from frugal.fewshot import mixture, pretrain
+
+    recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))
+    prompts = mixture.load()
+    with _progress(recipe.steps, "steps") as progress:
+        loss = pretrain.pretrain(prompts, recipe, out, progress=lambda step, value: progress(step))
+    fewer = min(recipe.steps, pretrain.VECTORS.steps)
+    backbone = backbones.load(str(out))
+    trained = pretrain.vectors(
+        backbone, prompts, out, pretrain.VECTORS.model_copy(update={"steps": fewer})
+    )
+    emit(
+        {
+            "folder": str(out),
+            "steps": recipe.steps,
+            "loss": loss[-1],
+            "tasks": [s.name for s in prompts.sources],
+            "left_out": list(prompts.left_out),
+            "vectors": str(out / "ia3"),
+            "vector_params": trained.tuned.trainable_params,
+            "vector_loss": trained.loss[-1],
+        },
+        as_json,
+    )

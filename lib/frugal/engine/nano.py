@@ -1,0 +1,95 @@
+"""An encoder–decoder on a pretrained encoder: MiniLM reads, a decoder of two layers answers.
+
+Its decoder speaks MiniLM's vocabulary through MiniLM's embeddings, which stay frozen, as do the
+encoder's embeddings and lowest layers. So what a training adds is small: `save` writes that alone,
+in half precision, and `load` puts it on the pinned MiniLM again.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from frugal.engine import artifacts
+from frugal.errors import FrugalError
+
+BASE = "minilm-l6"
+WEIGHTS = "beyond_base.safetensors"  # marks a folder as one that `save` wrote
+DECODER_LAYERS = 2
+FROZEN_LAYERS = 2  # of the encoder's six
+
+
+def build(seed: int = 0) -> tuple[Any, Any]:
+    """The untrained model, its decoder drawn by `seed`, and MiniLM's tokenizer."""
+    from transformers import AutoTokenizer, BertModel
+
+    folder = artifacts.member(BASE, "model/config.json").parent
+    encoder = BertModel.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _empty(encoder.config, tokenizer)
+    model.encoder.load_state_dict(encoder.state_dict())
+    model.decoder.bert.embeddings.load_state_dict(encoder.embeddings.state_dict())
+    return model.eval(), tokenizer
+
+
+def _empty(config: Any, tokenizer: Any) -> Any:
+    from transformers import BertConfig, EncoderDecoderConfig, EncoderDecoderModel
+
+    decoder = BertConfig(**{**config.to_dict(), "num_hidden_layers": DECODER_LAYERS})
+    return EncoderDecoderModel(
+        EncoderDecoderConfig.from_encoder_decoder_configs(
+            BertConfig(**config.to_dict()),
+            decoder,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+        )
+    )
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name: the decoder's and the encoder's upper ones."""
+    frozen = [f"encoder.encoder.layer.{i}." for i in range(FROZEN_LAYERS)]
+    frozen += ["encoder.embeddings.", "encoder.pooler.", "decoder.bert.embeddings."]
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if not name.startswith(tuple(frozen))
+    }
+
+
+def save(model: nn.Module, folder: Path, about: dict[str, Any]) -> Path:
+    """Write what was trained into `folder`, in half precision, with `about` beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "about.json").write_text(json.dumps({"base": BASE, **about}, indent=2) + "\n")
+    weights = {name: p.detach().cpu().half().contiguous() for name, p in trained(model).items()}
+    save_file(weights, folder / f"{WEIGHTS}.new")
+    os.replace(folder / f"{WEIGHTS}.new", folder / WEIGHTS)
+    return folder
+
+
+@torch.no_grad()
+def load(folder: Path) -> tuple[Any, Any]:
+    """The model of which `save` wrote what was trained, in fp32, and its tokenizer.
+
+    Raises FrugalError where the file cannot be read or is of another model.
+    """
+    model, tokenizer = build()
+    parameters = trained(model)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise FrugalError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+    if odd := sorted(set(weights) ^ set(parameters)):
+        raise FrugalError(f"{folder / WEIGHTS}: is of another model; {odd[0]} does not fit")
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+    model.config.name_or_path = str(folder.name)
+    return model, tokenizer
