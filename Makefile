@@ -31,14 +31,14 @@ run: setup
 	@$(BIN)/frugal claims reports
 
 test: check
-	$(BIN)/pytest -q -m real tests
+	$(BIN)/pytest -q -m 'real or cluster' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m 'not real' -n 2 tests
+	$(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup

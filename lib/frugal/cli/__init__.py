@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, costs, fewshot, notebooks, papers, pretrain
+from frugal.cli import artifacts, costs, fewshot, notebooks, papers, pretrain, spaces
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ def _root() -> None:
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
+app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(fewshot.tfew)
 app.command("pretrain")(pretrain.pretrain)

@@ -1,0 +1,204 @@
+"""Spaces of designs: what constraints leave free, counted and sampled.
+
+Those of the paper fix one component after the other, so that each lies within the one before:
+
+    S0  each layer by itself: tuned or not, its methods, its share of the parameters
+    S1  four groups of layers, whose sizes follow a pattern; a group is tuned as one
+    S2  shares that increase, are uniform or decrease from layer to layer
+    S3  which groups are tuned
+    S4  the methods of each group
+
+Source: Chen et al., ICLR 2023.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from frugal.errors import FrugalError, unknown
+from frugal.spaces.design import (
+    GROUP_SETS,
+    GROUPS,
+    METHOD_SETS,
+    Design,
+    Group,
+    Sizes,
+    grouped,
+    groupings,
+)
+
+# Parameters of layer i + 1: n_{i+1} >= n_i, =, <=.
+ALLOCATIONS = ("increasing", "uniform", "decreasing")
+LEVELS = 8  # shares are whole numbers from 1 to this; the paper does not say how it draws them
+STAGES = ("S0", "S1", "S2", "S3", "S4")
+
+
+@dataclass(frozen=True)
+class Space:
+    """All designs on `layers` layers that keep to the constraints; None leaves a component free.
+
+    grouping:   a pattern of PATTERNS or WEAK; without one, each layer is a group of its own
+    allocation: of ALLOCATIONS
+    tuned:      numbers of the groups that are tuned
+    methods:    of groups 1 to 4; None where they are free, or the group is not tuned
+    """
+
+    layers: int
+    grouping: str | None = None
+    allocation: str | None = None
+    tuned: tuple[int, ...] | None = None
+    methods: tuple[str | None, ...] = (None, None, None, None)
+
+    def __post_init__(self) -> None:
+        if self.grouping is None:
+            if self.tuned is not None or any(self.methods):
+                raise FrugalError("tuned and methods speak of groups: choose a grouping first")
+        elif not groupings(self.grouping, self.layers):
+            raise FrugalError(
+                f"{self.layers} layers cannot form four groups of {self.grouping} sizes"
+            )
+        if self.allocation is not None and self.allocation not in ALLOCATIONS:
+            raise unknown("allocation", self.allocation, ALLOCATIONS)
+        if self.tuned is not None and self.tuned not in GROUP_SETS:
+            raise FrugalError(f"tuned: {self.tuned} is not a set of the groups 1 to 4, in order")
+        for methods in self.methods:
+            if methods is not None and methods not in METHOD_SETS:
+                raise unknown("set of methods", methods, METHOD_SETS)
+
+    def __contains__(self, design: Design) -> bool:
+        if design.layers != self.layers:
+            return False
+        tuned = tuple(n for n, g in enumerate(design.groups, start=1) if g.tuned)
+        shares = [share for group in design.groups for share in group.shares]
+        return (
+            (self.grouping is None or design.sizes in groupings(self.grouping, self.layers))
+            and _follows(self.allocation, shares)
+            and self.tuned in (None, tuned)
+            and all(
+                wanted is None or not group.tuned or group.methods == wanted
+                for wanted, group in zip(self.methods, design.groups, strict=False)
+            )
+        )
+
+    def sample(self, generator: random.Random) -> Design:
+        """A design at random. Uniform are: sizes of the groups among those of the pattern, the
+        methods of a group among 15 sets, shares among those allowed; a group (in S0 a layer) is
+        tuned with probability 1/2, at least one.
+        """
+        sizes: Sequence[int] = (1,) * self.layers
+        if self.grouping is not None:
+            sizes = generator.choice(groupings(self.grouping, self.layers))
+        numbers = range(1, len(sizes) + 1)
+        tuned = set(self.tuned or ())
+        while not tuned:
+            tuned = {n for n in numbers if generator.random() < 0.5}
+        wanted = dict(zip(numbers, self.methods, strict=False))
+        methods = {n: wanted.get(n) or generator.choice(METHOD_SETS) for n in sorted(tuned)}
+        shares = iter(self._shares(sum(sizes[n - 1] for n in tuned), generator))
+        groups, last = [], 0
+        for n, size in zip(numbers, sizes, strict=True):
+            first, last = last + 1, last + size
+            own = tuple(itertools.islice(shares, size)) if n in tuned else ()
+            groups.append(Group(first, last, methods.get(n, ""), own))
+        return Design(tuple(groups))
+
+    def _shares(self, layers: int, generator: random.Random) -> list[int]:
+        """Shares of the tuned layers, uniform among those that have no common divisor."""
+        if self.allocation == "uniform":
+            return [1] * layers
+        while True:
+            if self.allocation is None:
+                found = [generator.randint(1, LEVELS) for _ in range(layers)]
+            else:  # sequences that never fall, one for each choice of places among n + LEVELS - 1
+                places = sorted(generator.sample(range(layers + LEVELS - 1), layers))
+                found = [1 + place - i for i, place in enumerate(places)]
+                if self.allocation == "decreasing":
+                    found.reverse()
+            if math.gcd(*found) == 1:
+                return found
+
+    def count(self) -> int:
+        """How many designs there are, shares being whole numbers from 1 to LEVELS."""
+        if self.grouping is None:
+            return sum(
+                math.comb(self.layers, n) * len(METHOD_SETS) ** n * self._allotments(n)
+                for n in range(1, self.layers + 1)
+            )
+        choices = [1 if methods else len(METHOD_SETS) for methods in self.methods]
+        return sum(
+            math.prod(choices[n - 1] for n in tuned)
+            * self._allotments(sum(sizes[n - 1] for n in tuned))
+            for sizes in groupings(self.grouping, self.layers)
+            for tuned in ((self.tuned,) if self.tuned else GROUP_SETS)
+        )
+
+    def _allotments(self, layers: int) -> int:
+        """How many lists of shares `layers` layers can have."""
+        if self.allocation == "uniform":
+            return 1
+
+        def up_to(most: int) -> int:  # common divisor or not
+            return most**layers if self.allocation is None else math.comb(layers + most - 1, layers)
+
+        # Those with greatest common divisor 1: Möbius inversion over the divisor.
+        return sum(_moebius(d) * up_to(LEVELS // d) for d in range(1, LEVELS + 1))
+
+
+def _follows(allocation: str | None, shares: Sequence[int]) -> bool:
+    if allocation == "uniform":
+        return len(set(shares)) == 1
+    if allocation == "increasing":
+        return all(a <= b for a, b in itertools.pairwise(shares))
+    return allocation is None or all(a >= b for a, b in itertools.pairwise(shares))
+
+
+def _moebius(n: int) -> int:
+    """μ(n): (-1)^k for a product of k different primes, 0 where a prime divides twice."""
+    sign, d = 1, 2
+    while n > 1:
+        if n % d == 0:
+            n //= d
+            if n % d == 0:
+                return 0
+            sign = -sign
+        d += 1
+    return sign
+
+
+# The winners of the paper's stages, its tables 1 to 3 and those of strategy assignment.
+PAPER = Space(24, "spindle", "uniform", GROUPS, ("AL", "AP", "APB", "PBL"))
+
+
+def stage(name: str, layers: int) -> Space:
+    """The space S0 … S4 on a model of `layers` layers, with the paper's winners as constraints."""
+    if name not in STAGES:
+        raise unknown("stage", name, STAGES)
+    if layers < 1:
+        raise FrugalError(f"layers must be at least 1, not {layers}")
+    fixed = ("grouping", "allocation", "tuned", "methods")[: STAGES.index(name)]
+    return Space(layers, **{component: getattr(PAPER, component) for component in fixed})
+
+
+def s4(layers: int) -> Design:
+    """The paper's final design; of its grouping's sizes, those nearest to its own 3, 9, 9, 3 of 24.
+
+    Where two are equally near, the one whose first group is larger.
+    """
+    space = stage("S4", layers)
+
+    def distance(sizes: Sizes) -> float:
+        return sum(
+            (n - share * layers / 24) ** 2 for n, share in zip(sizes, (3, 9, 9, 3), strict=True)
+        )
+
+    sizes = min(reversed(groupings("spindle", layers)), key=distance)
+    return grouped(sizes, [methods or "" for methods in space.methods])
+
+
+def samples(space: Space, seed: int) -> Iterator[Design]:
+    """An endless row of designs of `space`, the same for the same seed everywhere."""
+    generator = random.Random(seed)
+    while True:
+        yield space.sample(generator)
