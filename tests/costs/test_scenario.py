@@ -47,6 +47,22 @@ def test_exact_count_orders_the_ways_alike():
     assert found["t-few"].train_flops < found["full"].train_flops
 
 
+@pytest.mark.parametrize("name", ["gpt3-175b", "t0-11b", "minilm-l6", "smollm2-135m"])
+def test_uses_add_up_and_only_scores_are_quadratic(name):
+    once, twice = (
+        scenario.by_use(scenario.query_parts(arch.get(name), tokens)) for tokens in (100, 200)
+    )
+    assert sum(once.values()) == scenario.query_flops(
+        arch.get(name), query_tokens=100, count="exact"
+    )
+    kind = arch.get(name).kind
+    read = "encoder: attention" if kind == "encoder-decoder" else "attention"
+    assert twice[f"{read} scores"] == 4 * once[f"{read} scores"]
+    assert twice[f"{read} projections"] == 2 * once[f"{read} projections"]
+    assert set(once) - set(twice) == set()
+    assert ("decoder: cross-attention projections" in once) == (kind == "encoder-decoder")
+
+
 def test_break_even():
     assert scenario.break_even(10, 1, 0, 3) == 5
     assert scenario.break_even(10, 3, 0, 3) is None

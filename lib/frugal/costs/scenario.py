@@ -52,6 +52,24 @@ def query_parts(
     return flops.forward(arch, prompt_tokens=fed, context_tokens=behind, logits_at=logits)
 
 
+def by_use(parts: flops.Parts) -> flops.Parts:
+    """A forward pass's `parts` by what they are for, stack by stack: "encoder: feed-forward", ….
+
+    Projections are the products with W_q, W_k, W_v and W_o; scores those of two activations,
+    Q K^T and softmax(…) V, which alone grow with the square of the length.
+    """
+    total: flops.Parts = {}
+    for part, count in parts.items():
+        names = part.split("/")
+        stack = [names.pop(0)] if names[0] in ("encoder", "decoder") else []
+        use = {"ffn": "feed-forward"}.get(names[0], names[0])
+        if use.endswith("attention"):
+            use += " scores" if names[1] in ("scores", "mix") else " projections"
+        name = ": ".join([*stack, use])
+        total[name] = total.get(name, 0) + count
+    return total
+
+
 def prefix_flops(
     arch: Architecture, *, shots: int, example_tokens: int, count: str = "paper"
 ) -> int:
