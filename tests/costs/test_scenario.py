@@ -71,6 +71,23 @@ def test_break_even():
         scenario.break_even(math.nan, 1, 0, 3)
 
 
+def test_an_option_overtakes_another():
+    """T-Few against GPT-3: about 20 queries without a cache, hundreds with one."""
+    found = options()
+    tfew, cached = found["t-few"], found["icl-cached"]
+    assert tfew.overtakes(found["icl"]) == tfew.break_even == 19
+    after = tfew.overtakes(cached)
+    assert after == 739
+
+    def spent(o, queries):
+        return o.once + queries * o.query_flops
+
+    assert spent(tfew, after) <= spent(cached, after)
+    assert spent(tfew, after - 1) > spent(cached, after - 1)
+    assert found["icl"].overtakes(found["zero-shot"]) == 0  # nothing is spent beforehand, by either
+    assert found["full"].overtakes(found["zero-shot"]) is None
+
+
 def test_no_shots_is_zero_shot():
     found = options(shots=0, icl_arch=None)
     assert found["icl"].query_flops == found["zero-shot"].query_flops

@@ -1,5 +1,6 @@
 """What is timed is what is counted: the FLOPs beside the seconds are those that run."""
 
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,6 +44,23 @@ def test_every_run_is_a_row(tiny):
     assert (runs["batch"] * runs["tokens"] == 8).all()
     assert list(runs["repeat"]) == [0] * 3 + [1] * 3 + [2] * 3
     assert runs.groupby(["kind", "batch"])["flops"].nunique().eq(1).all()
+
+
+def test_medians():
+    runs = pd.DataFrame(
+        {
+            "kind": "prefill",
+            "batch": 1,
+            "tokens": [4, 4, 4, 8, 8, 8],
+            "context": 0,
+            "flops": [10, 10, 10, 20, 20, 20],
+            "seconds": [1.0, 5.0, 2.0, 4.0, 4.0, 4.0],
+        }
+    )
+    found = latency.medians(runs)
+    assert list(found["seconds"]) == [2, 4]
+    assert list(found["spread"]) == [5, 1]
+    assert list(found["flops_per_second"]) == [5, 5]
 
 
 @pytest.mark.parametrize(

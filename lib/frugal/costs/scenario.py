@@ -155,6 +155,15 @@ class Option:
     disk_bytes: int
     break_even: int | None
 
+    @property
+    def once(self) -> int:
+        """FLOPs spent before the first query."""
+        return self.train_flops + self.prefix_flops
+
+    def overtakes(self, other: "Option") -> int | None:
+        """Queries after which this has cost no more FLOPs than `other`; None for never."""
+        return break_even(self.once, self.query_flops, other.once, other.query_flops)
+
 
 def compare(
     arch: Architecture,

@@ -133,6 +133,15 @@ def measure(backbone: Backbone, works: Sequence[Work], repeats: int) -> pd.DataF
     return pd.DataFrame(records)
 
 
+def medians(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a work: FLOPs, the median of its seconds, their spread (slowest / fastest), FLOP/s."""
+    by_work = runs.groupby(["kind", "batch", "tokens", "context"], sort=False)
+    found = by_work.agg(flops=("flops", "first"), seconds=("seconds", "median"))
+    found["spread"] = by_work["seconds"].max() / by_work["seconds"].min()
+    found["flops_per_second"] = found["flops"] / found["seconds"]
+    return found.reset_index()
+
+
 def _wait(device: torch.device) -> None:
     """Until an accelerator has done what was asked of it."""
     if device.type != "cpu":

@@ -73,8 +73,12 @@ def frame(items: list[Item] | None = None) -> "pd.DataFrame":
 
 
 def table1() -> "pd.DataFrame":
-    """T-Few's table 1 line by line: printed and recomputed side by side."""
+    """T-Few's table 1 line by line: printed and recomputed side by side.
+
+    Columns: method, quantity, printed, recomputed, verdict, note.
+    """
     import pandas as pd
 
     items = pd.DataFrame([vars(item) for item in audit_tfew.table1()])
-    return items[["where", "printed", "recomputed", "verdict", "note"]]
+    names = items["where"].str.extract(r"table 1: (?P<method>[^,]+), (?P<quantity>.+)")
+    return names.join(items[["printed", "recomputed", "verdict", "note"]])

@@ -10,6 +10,7 @@ from frugal.papers.rules import Item, judge, mean_of_row, mean_slack, number, sh
 
 QUERY, EXAMPLE, SHOTS = 103, 98, 41  # tokens, tokens, examples: section 4.2
 STEPS, BATCH = 1000, 8
+HOURS = 0.5  # of one A100, for one training; the slides say an hour and a half
 ROWS = {
     "T-Few": ("t0-11b", 0),
     "T0": ("t0-11b", 0),

@@ -9,6 +9,7 @@ from frugal.papers import tables
 from frugal.papers.audit_tfew import (
     BATCH,
     EXAMPLE,
+    HOURS,
     QUERY,
     SHOTS,
     STEPS,
@@ -145,7 +146,7 @@ def _gib(id_: str, rule: str, value: int) -> Item:
 def money() -> Iterator[Item]:
     """Half an hour, or an hour and a half, of an A100."""
     rate = prices.get("gpu", "a100-80gb")
-    for id_, time in (("dollars-paper", 0.5), ("dollars-deck", 1.5)):
+    for id_, time in (("dollars-paper", HOURS), ("dollars-deck", 1.5)):
         usd = time * rate.usd
         note = f"at ${rate.usd:g} an hour, which is {rate.state}"
         yield claim(id_, "hours × price", Decimal(str(usd)), note=note)
