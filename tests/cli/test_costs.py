@@ -78,6 +78,23 @@ def test_old_and_unverified_prices_are_said_so(frugal):
     assert len(json.loads(out)["options"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("query --arch gpt3-175b --shots 41", "4121 tokens are more than the 2048"),
+        ("query --arch gpt3-175b --shots 41 --cached", "4121 tokens are more than the 2048"),
+        ("query --arch gpt3-175b --shots 19", ""),
+        ("query --arch llama3-8b --shots 41", ""),  # rotary: nothing is known here
+        ("cache --arch gpt3-175b --tokens 16384", "16384 tokens are more than the 2048"),
+    ],
+)
+def test_a_prompt_the_model_could_not_read_is_said_so(frugal, line, said):
+    code, out, err = frugal(f"costs {line} --json")
+    assert code == 0
+    assert json.loads(out)
+    assert said in err if said else err == ""
+
+
 def test_memory(frugal):
     found = json.loads(frugal("costs memory --arch t0-3b --tokens 256 --method ia3 --json")[1])
     assert found["low"] == sum(part["low"] for part in found["parts"]) < found["high"]

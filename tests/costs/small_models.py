@@ -114,3 +114,42 @@ FAMILIES = {
     "roberta": (RobertaModel, bert_configs(RobertaConfig)),
     "bert2bert": (EncoderDecoderModel, bert2bert_configs()),
 }
+
+
+def config_of(a):
+    """The transformers config of a known architecture."""
+    if a.family == "t5":
+        return T5Config(
+            vocab_size=a.vocabulary,
+            d_model=a.d_model,
+            d_kv=a.head_size,
+            d_ff=a.d_ff,
+            num_layers=a.layers,
+            num_decoder_layers=a.decoder_layers,
+            num_heads=a.heads,
+            feed_forward_proj="gated-gelu" if a.gated else "relu",
+        )
+    if a.family == "gpt2":
+        return GPT2Config(
+            vocab_size=a.vocabulary,
+            n_positions=a.positions,
+            n_embd=a.d_model,
+            n_layer=a.layers,
+            n_head=a.heads,
+            n_inner=a.d_ff,
+        )
+    shared = {
+        "vocab_size": a.vocabulary,
+        "hidden_size": a.d_model,
+        "intermediate_size": a.d_ff,
+        "num_hidden_layers": a.layers,
+        "num_attention_heads": a.heads,
+    }
+    if a.family == "llama":
+        return LlamaConfig(
+            **shared,
+            num_key_value_heads=a.kv_heads,
+            head_dim=a.head_size,
+            tie_word_embeddings=a.tied,
+        )
+    return BertConfig(**shared, max_position_embeddings=a.positions, type_vocab_size=a.token_types)

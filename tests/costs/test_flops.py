@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import FAMILIES, build, counted, ids
+from small_models import FAMILIES, build, config_of, counted, ids
 
 from frugal.costs import arch, flops, methods, scenario
 from frugal.errors import FrugalError
@@ -123,6 +123,7 @@ def prepare(model, family, method):
         *((f, m) for f in ("t5", "llama", "bert", "bert2bert") for m in methods.METHODS),
         ("gpt2", "full"),  # its fused q, k, v take no separate vectors
         ("gpt2", "layernorm"),
+        ("gpt2", "head"),
     ],
 )
 @settings(max_examples=5, deadline=None)
@@ -234,6 +235,15 @@ def test_freezing_saves_a_third():
 )
 def test_known_sizes(name, params):
     assert arch.get(name).params == params
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_known_architectures_equal_transformers(name):
+    a = arch.get(name)
+    model = build(FAMILIES[a.family][0], config_of(a))
+    # transformers 5 ties T5's output projection; the published 1.1 checkpoints do not.
+    untied = a.vocabulary * a.d_model if a.family == "t5" and not a.tied else 0
+    assert a.params == sum(p.numel() for p in model.parameters()) + untied
 
 
 @pytest.mark.parametrize("name", arch.names())

@@ -47,12 +47,45 @@ def test_exact_count_orders_the_ways_alike():
     assert found["t-few"].train_flops < found["full"].train_flops
 
 
+@pytest.mark.parametrize("name", ["gpt3-175b", "t0-11b", "minilm-l6", "smollm2-135m"])
+def test_uses_add_up_and_only_scores_are_quadratic(name):
+    once, twice = (
+        scenario.by_use(scenario.query_parts(arch.get(name), tokens)) for tokens in (100, 200)
+    )
+    assert sum(once.values()) == scenario.query_flops(
+        arch.get(name), query_tokens=100, count="exact"
+    )
+    kind = arch.get(name).kind
+    read = "encoder: attention" if kind == "encoder-decoder" else "attention"
+    assert twice[f"{read} scores"] == 4 * once[f"{read} scores"]
+    assert twice[f"{read} projections"] == 2 * once[f"{read} projections"]
+    assert set(once) - set(twice) == set()
+    assert ("decoder: cross-attention projections" in once) == (kind == "encoder-decoder")
+
+
 def test_break_even():
     assert scenario.break_even(10, 1, 0, 3) == 5
     assert scenario.break_even(10, 3, 0, 3) is None
     assert scenario.break_even(0, 3, 0, 1) == 0
     with pytest.raises(FrugalError, match="once"):
         scenario.break_even(math.nan, 1, 0, 3)
+
+
+def test_an_option_overtakes_another():
+    """T-Few against GPT-3: about 20 queries without a cache, hundreds with one."""
+    found = options()
+    tfew, cached = found["t-few"], found["icl-cached"]
+    assert tfew.overtakes(found["icl"]) == tfew.break_even == 19
+    after = tfew.overtakes(cached)
+    assert after == 739
+
+    def spent(o, queries):
+        return o.once + queries * o.query_flops
+
+    assert spent(tfew, after) <= spent(cached, after)
+    assert spent(tfew, after - 1) > spent(cached, after - 1)
+    assert found["icl"].overtakes(found["zero-shot"]) == 0  # nothing is spent beforehand, by either
+    assert found["full"].overtakes(found["zero-shot"]) is None
 
 
 def test_no_shots_is_zero_shot():

@@ -34,6 +34,20 @@ def test_ids_are_unique_and_counts_add_up():
         ("tfew/shots-median", "failed", "32"),
         ("tfew/loss/L_LM + L_LN", "failed", "63.25"),
         ("tfew/cache-saving", "failed", "40.0097"),
+        ("tfew/ensemble-factor", "reproduced", "1.99976"),
+        ("tfew/size-ratio", "reproduced", "15.9091"),
+        ("tfew/cached-gpt3", "reproduced", "gpt3-6.7b 1.22×, gpt3-13b 2.36×, gpt3-175b 31.82×"),
+        ("tfew/attention-deck", "failed", "(k + 1)² = 1764"),
+        ("tfew/context-window", "failed", "at most 2,048"),
+        ("tfew/context-cache", "failed", "at most 2,048"),
+        ("tfew/accuracy-median", "failed", "75.0 against 77.7"),
+        ("tfew/gpt3-margin", "reproduced", "5.8"),
+        ("tfew/ablation-pretraining", "reproduced", "1.6"),
+        ("tfew/ablation-losses", "reproduced", "4.1"),
+        ("tfew/raft-tasks", "reproduced", "11"),
+        ("tfew/params/Compacter", "failed", "870400"),
+        ("tfew/params/Compacter++", "failed", "560128"),
+        ("tfew_table5_peft/Prefix tuning/repeated", "failed", "H-Swag and ANLI-R3: 34.40 (9.71)"),
         ("tfew/train-in-queries", "rounded", "18.8526"),
         ("tfew/ia3-formula-deck", "failed", "1081344"),
         ("tfew/dollars-deck", "failed", "5.1"),
@@ -45,7 +59,20 @@ def test_ids_are_unique_and_counts_add_up():
         ("spaces_table4_t5/T5-3b/significance", "failed", "3 of 8 datasets"),
         ("spaces_table5_roberta/RoBERTa-base/significance", "failed", "2 of 8 datasets"),
         ("spaces_table5_roberta/RoBERTa-large/significance", "failed", "0 of 8 datasets"),
+        ("spaces/averages", "failed", "59 rounded, 31 only cut off, 4 neither"),
+        ("spaces_strategy_g2/winner", "rounded", "G_2-(A, P) by 0.05"),
+        ("spaces_strategy_g4/winner", "reproduced", "G_4-(P, B, L) by 0.4"),
+        ("spaces_table4_t5/T5-base/gain", "rounded", "+1.1375"),
+        ("spaces_table3_groups/rows/repeated", "failed", "1 such rows"),
+        ("spaces/assignments", "failed", "15 subsets"),
+        ("spaces/layers-deck", "failed", "48"),
         ("annotate/table1/WLP", "reproduced", "$3111.16"),
+        ("annotate/table3/WLP/headings", "reproduced", "+$100, +$200, +$300, +$500"),
+        ("annotate/table3/STANCEOSAURUS/headings", "failed", "+$100, +$150, +$200, +$300"),
+        ("annotate/table3/FEVER/headings", "failed", "+$50, +$75, +$100, +$150"),
+        ("annotate/table4/WLP/distilled", "failed", "72.5"),
+        ("annotate/table4/FEVER/distilled", "failed", "74.3"),
+        ("annotate/params/student-heading", "failed", "222903552"),
         ("annotate/table1/FEVER", "rounded", "$13540.61"),
         ("annotate/table3/WLP/1K/Ann/+$100", "reproduced", "$99.84"),
         ("annotate/table3/FEVER/5K/Dist/+$500", "failed", "$150.00"),
@@ -54,6 +81,31 @@ def test_ids_are_unique_and_counts_add_up():
 )
 def test_known_findings(id_, verdict, recomputed):
     assert (ITEMS[id_].verdict, ITEMS[id_].recomputed) == (verdict, recomputed)
+
+
+@pytest.mark.parametrize(
+    ("id_", "said"),
+    [
+        ("tfew/T0/accuracy", "ANLI's three rounds as one dataset it would be 67.0"),
+        (
+            "spaces_table4_t5/T5-base/gain",
+            "CoLA alone adds +1.39; on the other 7 tasks S4 is at -0.29",
+        ),
+        ("spaces/assignments", "(A, B), (P, B), (B, L)"),
+        ("spaces_table3_groups/rows/repeated", "G_2: MNLI, QQP, STS-B are all 72.8"),
+        ("annotate/table1/MULTIPIT_Gen", "also that of MULTIPIT_Id"),
+    ],
+)
+def test_notes_say_what_happened(id_, said):
+    assert said in ITEMS[id_].note
+
+
+def test_starred_items_come_first():
+    assert set(audit.STARRED) <= set(ITEMS)
+    frame = audit.frame()
+    assert tuple(frame["id"][frame["starred"]]) == audit.STARRED
+    assert frame["starred"].is_monotonic_decreasing
+    assert set(frame["id"]) == set(ITEMS)
 
 
 def test_the_94_averages_are_mostly_cut_off():

@@ -34,6 +34,12 @@ def _say(lines: list[str]) -> None:
         print(f"frugal: note: {line}", file=sys.stderr)
 
 
+def _say_if_too_long(a: architectures.Architecture, tokens: int) -> None:
+    """Costs can be counted for a prompt that the model could not read."""
+    if 0 < a.positions < tokens:
+        _say([f"{tokens} tokens are more than the {a.positions} that {a.name} has positions for"])
+
+
 @app.command()
 def query(
     arch: Arch,
@@ -48,6 +54,7 @@ def query(
     a = architectures.get(arch)
     behind: dict[str, Any] = {"shots": shots, "example_tokens": example_tokens, "count": count}
     spent = scenario.query_flops(a, query_tokens=query_tokens, cached=cached, **behind)
+    _say_if_too_long(a, query_tokens + shots * example_tokens)
     tokens = query_tokens + (0 if cached else shots * example_tokens)
     result: dict[str, Any] = {"arch": a.name, "count": count, "shots": shots, "cached": cached}
     result |= {"tokens": tokens, "flops": spent}
@@ -97,6 +104,7 @@ def cache(
     """Bytes of a K/V cache: keys and values, of all layers."""
     a = architectures.get(arch)
     size = memory.kv_cache(a, tokens, source_tokens=source_tokens, dtype=dtype, batch=batch)
+    _say_if_too_long(a, tokens)
     emit({"arch": a.name, "tokens": tokens, "dtype": dtype, **_sizes(size)}, as_json)
 
 

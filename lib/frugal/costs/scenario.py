@@ -52,6 +52,24 @@ def query_parts(
     return flops.forward(arch, prompt_tokens=fed, context_tokens=behind, logits_at=logits)
 
 
+def by_use(parts: flops.Parts) -> flops.Parts:
+    """A forward pass's `parts` by what they are for, stack by stack: "encoder: feed-forward", ….
+
+    Projections are the products with W_q, W_k, W_v and W_o; scores those of two activations,
+    Q K^T and softmax(…) V, which alone grow with the square of the length.
+    """
+    total: flops.Parts = {}
+    for part, count in parts.items():
+        names = part.split("/")
+        stack = [names.pop(0)] if names[0] in ("encoder", "decoder") else []
+        use = {"ffn": "feed-forward"}.get(names[0], names[0])
+        if use.endswith("attention"):
+            use += " scores" if names[1] in ("scores", "mix") else " projections"
+        name = ": ".join([*stack, use])
+        total[name] = total.get(name, 0) + count
+    return total
+
+
 def prefix_flops(
     arch: Architecture, *, shots: int, example_tokens: int, count: str = "paper"
 ) -> int:
@@ -136,6 +154,15 @@ class Option:
     fits_on: list[str]
     disk_bytes: int
     break_even: int | None
+
+    @property
+    def once(self) -> int:
+        """FLOPs spent before the first query."""
+        return self.train_flops + self.prefix_flops
+
+    def overtakes(self, other: "Option") -> int | None:
+        """Queries after which this has cost no more FLOPs than `other`; None for never."""
+        return break_even(self.once, self.query_flops, other.once, other.query_flops)
 
 
 def compare(

@@ -1,6 +1,15 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
 from frugal.show.closing import claims
+from frugal.show.costs import (
+    break_even,
+    cost_against_shots,
+    flops_by_use,
+    latency,
+    latency_sentence,
+    sizes,
+    work_name,
+)
 from frugal.show.figures import (
     accuracy_against_cost,
     accuracy_sentence,
@@ -8,12 +17,22 @@ from frugal.show.figures import (
     training_curve,
 )
 from frugal.show.style import picture
+from frugal.show.tables import audit, verdicts
 
 __all__ = [
     "accuracy_against_cost",
     "accuracy_sentence",
+    "audit",
+    "break_even",
     "claims",
+    "cost_against_shots",
+    "flops_by_use",
+    "latency",
+    "latency_sentence",
     "order_dots",
     "picture",
+    "sizes",
     "training_curve",
+    "verdicts",
+    "work_name",
 ]
