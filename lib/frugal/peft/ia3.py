@@ -11,74 +11,85 @@ too, where that code finds no `wi_1`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
-from frugal.peft.surgery import Layer, Projection, ones
+from frugal.peft.method import Handle, Method, Pick, Places, by_row, full
+from frugal.peft.surgery import Projection
+
+ON_INPUT = ("o", "down")  # these projections are scaled in front, all others behind
 
 
-def parameters(layers: Sequence[Layer]) -> dict[str, nn.Parameter]:
-    """Vectors of ones for every place of `layers`, by name.
+@dataclass(eq=False, kw_only=True)
+class IA3(Method):
+    """Vectors of ones, `<attention>.scale_k`, `.scale_v` and `<feed-forward>.scale_ff`.
 
-    Names are `<attention>.scale_k`, `<attention>.scale_v` (out features of k, v: all heads
-    together) and `<feed-forward>.scale_ff` (d_ff,).
+    targets: roles of the projections that get a vector; the paper's are k, v and down
     """
-    return {
-        name: ones(p.in_features if on_input else p.out_features, p.module.weight)
-        for name, p, on_input in places(layers)
-    }
+
+    targets: Sequence[str] = ("k", "v", "down")
+    neutral = 1.0
+
+    def build(self) -> None:
+        projections = [p for layer in self.layers for p in layer.projections(self.targets)]
+        self.places = [(name_of(p), p) for p in projections]
+        for name, p in self.places:
+            size = p.in_features if p.role in ON_INPUT else p.out_features
+            self.parameters[name] = full((size,), 1.0, p.module.weight)
+
+    def hook(self, pick: Pick) -> list[Handle]:
+        return [
+            p.module.register_forward_pre_hook(_scale_input(name, pick))
+            if p.role in ON_INPUT
+            else p.module.register_forward_hook(_scale_output(name, p, pick))
+            for name, p in self.places
+        ]
+
+    def changes(self) -> Places:
+        weights = [(p.module, "weight") for _, p in self.places]
+        return weights + [
+            (p.module, "bias")
+            for _, p in self.places
+            if p.role not in ON_INPUT and p.bias() is not None
+        ]
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """l ⊙ (W x + b) = (l ⊙ W) x + l ⊙ b, in place."""
+        for name, p in self.places:
+            scale = self.parameters[name].to(p.module.weight)
+            if p.role in ON_INPUT:
+                p.weight().mul_(scale[None, :])
+            else:
+                p.weight().mul_(scale[:, None])
+                if (bias := p.bias()) is not None:
+                    bias.mul_(scale)
 
 
-def hook(layers: Sequence[Layer], parameters: dict[str, nn.Parameter]) -> list[RemovableHandle]:
-    """Make the projections multiply by their vectors, until the handles are removed."""
-    return [
-        p.module.register_forward_pre_hook(_scale_input(parameters[name]))
-        if on_input
-        else p.module.register_forward_hook(_scale_output(parameters[name], p))
-        for name, p, on_input in places(layers)
-    ]
+def name_of(projection: Projection) -> str:
+    """Name of a projection's vector: l_k is `<attention>.scale_k`."""
+    role = {"down": "ff"}.get(projection.role, projection.role)
+    owner = projection.key if role == "up" else projection.owner  # there may be two
+    return f"{owner}.scale_{role}"
 
 
-def places(layers: Sequence[Layer]) -> list[tuple[str, Projection, bool]]:
-    """Name of each vector, the projection it belongs to, and whether it scales its input."""
-    found = []
-    for layer in layers:
-        for attention in layer.attentions:
-            found.append((f"{attention.name}.scale_k", attention.k, False))
-            found.append((f"{attention.name}.scale_v", attention.v, False))
-        found.append((f"{layer.feed_forward.name}.scale_ff", layer.feed_forward.down, True))
-    return found
-
-
-def _scale_output(scale: Tensor, projection: Projection) -> Callable[..., Tensor]:
-    def hook(module: Any, args: Any, output: Tensor) -> Tensor:
-        factor = scale.to(output.dtype)
-        if not projection.fused:
-            return output * factor  # l_k ⊙ K, l_v ⊙ V
-        before, after = projection.outputs.start, output.shape[-1] - projection.outputs.stop
-        return output * nn.functional.pad(factor, (before, after), value=1.0)
+def _scale_output(name: str, projection: Projection, pick: Pick) -> Callable[..., Tensor | None]:
+    def hook(module: Any, args: Any, output: Tensor) -> Tensor | None:
+        if (scale := pick(name)) is None:
+            return None
+        factor = by_row(scale.to(output), len(output), axes=1)
+        return output * projection.padded(factor, output.shape[-1], 1.0)  # l_k ⊙ K, l_v ⊙ V
 
     return hook
 
 
-def _scale_input(scale: Tensor) -> Callable[..., Tensor]:
-    def hook(module: Any, args: tuple[Tensor, ...]) -> Tensor:
-        return args[0] * scale.to(args[0].dtype)  # l_ff ⊙ γ(W_1 x)
+def _scale_input(name: str, pick: Pick) -> Callable[..., Tensor | None]:
+    def hook(module: Any, args: tuple[Tensor, ...]) -> Tensor | None:
+        if (scale := pick(name)) is None:
+            return None
+        return args[0] * by_row(scale.to(args[0]), len(args[0]), axes=1)  # l_ff ⊙ γ(W_1 x)
 
     return hook
-
-
-@torch.no_grad()
-def fold(layers: Sequence[Layer], parameters: dict[str, nn.Parameter]) -> None:
-    """Multiply the vectors into the weights: l ⊙ (W x + b) = (l ⊙ W) x + l ⊙ b, in place."""
-    for name, projection, on_input in places(layers):
-        scale = parameters[name].to(projection.module.weight.dtype)
-        if on_input:
-            projection.weight().mul_(scale[None, :])
-        else:
-            projection.weight().mul_(scale[:, None])
-            if (bias := projection.bias()) is not None:
-                bias.mul_(scale)

@@ -4,14 +4,16 @@ One table of names per architecture family; everything else in this room speaks 
 projection of layer 3, the down projection of layer 5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, unknown
+
+# "up" is both input matrices of a gated feed-forward.
+ROLES = ("q", "k", "v", "o", "up", "down")
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,17 @@ class Projection:
     conv1d:  its weight is stored (in, out), as GPT-2 does, and not (out, in)
     """
 
-    name: str
+    role: str
+    owner: str  # name of the attention or feed-forward it belongs to
+    name: str  # of the module
     module: Any
     outputs: slice
     conv1d: bool = False
+
+    @property
+    def key(self) -> str:
+        """A name that no other projection of the model has."""
+        return f"{self.name}.{self.role}" if self.fused else self.name
 
     @property
     def in_features(self) -> int:
@@ -50,11 +59,17 @@ class Projection:
         bias = self.module.bias
         return None if bias is None else bias.detach()[self.outputs]
 
+    def padded(self, features: Tensor, width: int, value: float) -> Tensor:
+        """(…, out) → (…, width): `features` in their place among all outputs of the module."""
+        before, after = self.outputs.start, width - self.outputs.stop
+        return nn.functional.pad(features, (before, after), value=value) if self.fused else features
+
 
 @dataclass(frozen=True)
 class Attention:
     name: str
     module: Any
+    cross: bool
     q: Projection
     k: Projection
     v: Projection
@@ -79,68 +94,68 @@ class Layer:
     attentions: tuple[Attention, ...]
     feed_forward: FeedForward
 
+    def projections(self, roles: Sequence[str] = ROLES) -> list[Projection]:
+        """Those that play one of `roles`; FrugalError for a role that does not exist."""
+        for role in roles:
+            if role not in ROLES:
+                raise unknown("role of a projection", role, ROLES)
+        attentions = [p for a in self.attentions for p in (a.q, a.k, a.v, a.o)]
+        found = [*attentions, *self.feed_forward.up, self.feed_forward.down]
+        return [p for p in found if p.role in roles]
+
+    @property
+    def stack(self) -> str:
+        """Name of the module that runs this layer and its neighbours one after the other."""
+        return ".".join(self.name.split(".")[:-2])
+
 
 @dataclass(frozen=True)
 class _Names:
     """Where things are below a block of one architecture family, as attribute paths."""
 
-    block: str  # class name of the block, without the model's own prefix
-    attentions: tuple[str, ...]
+    attentions: tuple[str, ...]  # self-attention, then cross-attention
     qkv: tuple[str, ...]  # three names, or one of a fused projection
-    o: tuple[str, ...]  # below the attention, or ("..", path below the block)
+    o: str  # below the attention, or "../" below what the attention is in
     feed_forward: str
     up: tuple[str, ...]
     down: str
 
 
-_LLAMA = _Names(
-    "DecoderLayer",
-    ("self_attn",),
-    ("q_proj", "k_proj", "v_proj"),
-    ("o_proj",),
-    "mlp",
-    ("gate_proj", "up_proj"),
-    "down_proj",
-)
-_BERT = _Names(
-    "Layer",
-    ("attention.self",),
-    ("query", "key", "value"),
-    ("..", "attention.output.dense"),
-    "",
-    ("intermediate.dense",),
-    "output.dense",
-)
-_GPT2 = _Names("Block", ("attn",), ("c_attn",), ("c_proj",), "mlp", ("c_fc",), "c_proj")
-_T5_SELF = ("layer.0.SelfAttention",)
-_T5_BOTH = ("layer.0.SelfAttention", "layer.1.EncDecAttention")
+def _llama(block: Any) -> _Names:
+    up = ("gate_proj", "up_proj")
+    return _Names(("self_attn",), ("q_proj", "k_proj", "v_proj"), "o_proj", "mlp", up, "down_proj")
+
+
+def _bert(block: Any) -> _Names:
+    cross = ("crossattention.self",) if hasattr(block, "crossattention") else ()
+    qkv, up = ("query", "key", "value"), ("intermediate.dense",)
+    return _Names(("attention.self", *cross), qkv, "../output.dense", "", up, "output.dense")
+
+
+def _gpt2(block: Any) -> _Names:
+    if hasattr(block, "crossattention"):
+        raise FrugalError("GPT2Block with cross-attention is not supported")
+    return _Names(("attn",), ("c_attn",), "c_proj", "mlp", ("c_fc",), "c_proj")
 
 
 def _t5(block: Any) -> _Names:
-    """T5's names depend on the block: a decoder's has cross-attention, v1.1's is gated."""
     last = len(block.layer) - 1
-    gated = hasattr(block.layer[last].DenseReluDense, "wi_0")
-    return _Names(
-        "Block",
-        _T5_BOTH if last == 2 else _T5_SELF,
-        ("q", "k", "v"),
-        ("o",),
-        f"layer.{last}.DenseReluDense",
-        ("wi_0", "wi_1") if gated else ("wi",),
-        "wo",
-    )
+    cross = ("layer.1.EncDecAttention",) if last == 2 else ()
+    feed_forward = f"layer.{last}.DenseReluDense"
+    up = ("wi_0", "wi_1") if hasattr(block.layer[last].DenseReluDense, "wi_0") else ("wi",)
+    return _Names(("layer.0.SelfAttention", *cross), ("q", "k", "v"), "o", feed_forward, up, "wo")
 
 
 # Class of a block -> its names. An architecture is supported if its blocks are in this table.
-_BLOCKS: dict[str, Any] = {
-    "LlamaDecoderLayer": _LLAMA,
-    "MistralDecoderLayer": _LLAMA,
-    "Qwen2DecoderLayer": _LLAMA,
-    "Qwen3DecoderLayer": _LLAMA,
-    "BertLayer": _BERT,
-    "RobertaLayer": _BERT,
-    "XLMRobertaLayer": _BERT,
-    "GPT2Block": _GPT2,
+_BLOCKS = {
+    "LlamaDecoderLayer": _llama,
+    "MistralDecoderLayer": _llama,
+    "Qwen2DecoderLayer": _llama,
+    "Qwen3DecoderLayer": _llama,
+    "BertLayer": _bert,
+    "RobertaLayer": _bert,
+    "XLMRobertaLayer": _bert,
+    "GPT2Block": _gpt2,
     "T5Block": _t5,
     "MT5Block": _t5,
 }
@@ -153,10 +168,8 @@ def layers(model: nn.Module) -> list[Layer]:
     """
     found: list[Layer] = []
     for name, module in model.named_modules():
-        if type(module).__name__ in _BLOCKS:
-            names = _BLOCKS[type(module).__name__]
-            names = names(module) if callable(names) else names
-            found.append(_layer(len(found), name, module, names))
+        if names := _BLOCKS.get(type(module).__name__):
+            found.append(_layer(len(found), name, module, names(module)))
     if not found:
         kinds = sorted({type(m).__name__ for m in model.modules() if _is_block_like(m)})
         raise FrugalError(
@@ -173,27 +186,37 @@ def _is_block_like(module: nn.Module) -> bool:
 
 
 def _layer(index: int, name: str, block: Any, names: _Names) -> Layer:
-    def projections(owner: str, paths: tuple[str, ...], parts: int) -> Iterator[Projection]:
-        for path in paths:
-            at = ".".join(p for p in (owner, path) if p)
+    def projections(
+        owner: str, below: str, paths: tuple[str, ...], roles: str
+    ) -> Iterator[Projection]:
+        per_module = len(roles.split()) // len(paths)
+        for path, first in zip(paths, range(0, len(roles.split()), per_module), strict=True):
+            at = ".".join(p for p in (below, path) if p)
             module = block.get_submodule(at)
             conv1d = type(module).__name__ == "Conv1D"
-            size = module.weight.shape[1 if conv1d else 0] * len(paths) // parts
-            for i in range(parts // len(paths)):
-                cut = slice(i * size, (i + 1) * size)
-                yield Projection(f"{name}.{at}", module, cut, conv1d)
+            size = module.weight.shape[1 if conv1d else 0] // per_module
+            for i in range(per_module):
+                role, cut = roles.split()[first + i], slice(i * size, (i + 1) * size)
+                yield Projection(role, owner, f"{name}.{at}", module, cut, conv1d)
 
     attentions = []
-    for path in names.attentions:
-        q, k, v = projections(path, names.qkv, 3)
-        below = ("", names.o[1:]) if names.o[0] == ".." else (path, names.o)
-        (o,) = projections(*below, 1)
-        attentions.append(Attention(f"{name}.{path}", block.get_submodule(path), q, k, v, o))
-    up = tuple(projections(names.feed_forward, names.up, len(names.up)))
-    (down,) = projections(names.feed_forward, (names.down,), 1)
-    place = f"{name}.{names.feed_forward}" if names.feed_forward else name
-    feed_forward = FeedForward(place, block.get_submodule(names.feed_forward), up, down)
+    for i, path in enumerate(names.attentions):
+        owner = f"{name}.{path}"
+        below = path.rpartition(".")[0] if names.o.startswith("../") else path
+        q, k, v = projections(owner, path, names.qkv, "q k v")
+        (o,) = projections(owner, below, (names.o.removeprefix("../"),), "o")
+        attentions.append(Attention(owner, block.get_submodule(path), i > 0, q, k, v, o))
+    below = names.feed_forward
+    owner = f"{name}.{below}" if below else name
+    up = tuple(projections(owner, below, names.up, "up " * len(names.up)))
+    (down,) = projections(owner, below, (names.down,), "down")
+    feed_forward = FeedForward(owner, block.get_submodule(below), up, down)
     return Layer(index, name, block, tuple(attentions), feed_forward)
+
+
+def norms(modules: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """Those of the named modules that are a LayerNorm or an RMSNorm."""
+    return [(name, module) for name, module in modules if "Norm" in type(module).__name__]
 
 
 def freeze(model: nn.Module) -> dict[str, bool]:
@@ -209,9 +232,3 @@ def restore(model: nn.Module, before: dict[str, bool]) -> None:
         p.requires_grad_(before[name])
         if not before[name]:
             p.grad = None
-
-
-def ones(size: int, like: Tensor) -> nn.Parameter:
-    """(size,) ones where `like` is, in fp32 at least: a half's steps are too coarse to train."""
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    return nn.Parameter(torch.ones(size, dtype=dtype, device=like.device))

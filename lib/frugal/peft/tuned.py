@@ -1,46 +1,145 @@
-"""A model with a method attached: count, save, load, merge, detach."""
+"""A model with methods attached: count, save, load, merge, detach."""
 
+import dataclasses
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError, unknown
-from frugal.peft import ia3, surgery
+from frugal.peft import surgery
+from frugal.peft.adapters import Adapter, Compacter, CompacterPP
+from frugal.peft.ia3 import IA3
+from frugal.peft.lora import LoRA
+from frugal.peft.method import Handle, Method
+from frugal.peft.prefix import Prefix, Prompt
+from frugal.peft.weights import BitFit, Fish, Full, LayerNorm, Said
 
-METHODS = {"ia3": ia3}
+# In the order in which methods on one projection apply, and are folded into it.
+METHODS: dict[str, type[Method]] = {
+    "full": Full,
+    "fish": Fish,
+    "said": Said,
+    "layernorm": LayerNorm,
+    "bitfit": BitFit,
+    "lora": LoRA,
+    "ia3": IA3,
+    "adapter": Adapter,
+    "compacter": Compacter,
+    "compacter++": CompacterPP,
+    "prefix": Prefix,
+    "prompt": Prompt,
+}
+Methods = Mapping[str, Mapping[str, Any]]  # name -> options
 
-_CONFIG, _WEIGHTS = "frugal_adapter.json", "frugal_adapter.safetensors"
+
+@dataclass(frozen=True)
+class Part:
+    """One method, its options, and the layers it is on (None: the whole model)."""
+
+    method: str
+    options: dict[str, Any]
+    layers: list[int] | None
+
+
+def parts_of(
+    what: str | Methods | Mapping[int, Methods],
+    options: Mapping[str, Any] | None,
+    layers: Sequence[int] | None,
+) -> list[Part]:
+    """What `attach` is asked for, as a list: layers with the same method and options are one."""
+    if isinstance(what, str):
+        what = {what: options or {}}
+    elif options is not None:
+        raise FrugalError(
+            "options go with one method; where there are several, each brings its own"
+        )
+    per_layer = {key: value for key, value in what.items() if isinstance(key, int)}
+    if not per_layer:
+        on = None if layers is None else sorted(set(layers))
+        found = [Part(name, dict(o), on) for name, o in what.items()]  # type: ignore[arg-type]
+    elif len(per_layer) < len(what) or layers is not None:
+        raise FrugalError("name either layers or methods: {0: {'lora': {}}} or {'lora': {}}")
+    else:
+        alike: dict[str, Part] = {}
+        for layer, methods in sorted(per_layer.items()):
+            for name, o in methods.items():
+                key = json.dumps([name, o], sort_keys=True)
+                part = alike.setdefault(key, Part(name, dict(o), []))
+                part.layers.append(layer)  # type: ignore[union-attr]
+        found = list(alike.values())
+    if not found:
+        raise FrugalError("no method is named")
+    for part in found:
+        if part.method not in METHODS:
+            raise unknown("method", part.method, METHODS)
+    return sorted(found, key=lambda part: list(METHODS).index(part.method))
+
+
+def build(model: nn.Module, parts: Sequence[Part]) -> list[Method]:
+    """The methods with their parameters at their start; the model is not touched."""
+    layers = surgery.layers(model)
+    found: list[Method] = []
+    taken: set[tuple[int, str]] = set()
+    for part in parts:
+        kind = METHODS[part.method]
+        known = [field.name for field in dataclasses.fields(kind)]
+        for option in part.options:
+            if option not in known:
+                raise unknown(f"option of {part.method!r}:", option, known or ["none"])
+        wanted = range(len(layers)) if part.layers is None else part.layers
+        for index in wanted:
+            if index not in range(len(layers)):
+                raise FrugalError(
+                    f"there is no layer {index}; the model has 0 to {len(layers) - 1}"
+                )
+        method = kind(**part.options)
+        method.place(model, [layers[i] for i in wanted], whole=part.layers is None)
+        method.claim(taken)
+        found.append(method)
+    return found
+
+
+def take(methods: Sequence[Method], weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy saved parameters in; a FrugalError that names `source` where they do not fit."""
+    own = {name: p for m in methods for name, p in [*m.parameters.items(), *m.constants.items()]}
+    if missing := sorted(set(own) ^ set(weights)):
+        raise FrugalError(
+            f"{source}: does not fit this model; {len(missing)} names differ, "
+            f"the first is {missing[0]}"
+        )
+    for name, mine in own.items():
+        if weights[name].shape != mine.shape:
+            raise FrugalError(
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, "
+                f"this model's has {tuple(mine.shape)}"
+            )
+        mine.data.copy_(weights[name])
 
 
 class Tuned:
-    """What `attach` returns: the new parameters, and the way back to the model as it was."""
+    """What `attach` returns: the new parameters, and the way back to the model as it was.
 
-    def __init__(self, model: nn.Module, method: str, options: Mapping[str, Any]) -> None:
-        self.model, self.method, self.options = model, method, dict(options)
-        self._layers = surgery.layers(model)
-        try:
-            self._parameters = METHODS[method].parameters(self._layers, **options)
-        except TypeError as error:
-            raise FrugalError(f"method {method!r} has no such option: {error}") from error
-        self._handles = METHODS[method].hook(self._layers, self._parameters)
+    method: what is attached, such as "lora" or "lora+layernorm"
+    """
+
+    def __init__(self, model: nn.Module, parts: Sequence[Part], methods: Sequence[Method]) -> None:
+        occupy(model, self)
+        self.model, self.parts, self.methods = model, list(parts), list(methods)
+        self.method = "+".join(dict.fromkeys(part.method for part in parts))
+        self._parameters = {name: p for m in methods for name, p in m.parameters.items()}
         self._before = surgery.freeze(model)
-        self._unmerged: dict[str, Tensor] | None = None
-        model._frugal_tuned = self  # type: ignore[assignment]
+        self._originals: list[tuple[nn.Parameter, Tensor]] | None = None
+        self._handles: list[Handle] = []
+        self._hook()
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The trainable parameters, by place."""
         return iter(self._parameters.items())
-
-    def places(self) -> list[str]:
-        """The model's module that each parameter belongs to, in the order of `parameters`."""
-        return [projection.name for _, projection, _ in ia3.places(self._layers)]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return iter(self._parameters.values())
@@ -50,71 +149,54 @@ class Tuned:
         return sum(p.numel() for p in self.parameters())
 
     def save(self, folder: str | Path) -> Path:
-        """Write the parameters and what they belong to into `folder`; the config comes last."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: p.detach().cpu().contiguous() for name, p in self.named_parameters()}
-        config = {
-            "method": self.method,
-            "options": self.options,
-            "model_type": getattr(getattr(self.model, "config", None), "model_type", None),
-            "trainable_params": self.trainable_params,
-        }
-        save_file(weights, folder / f"{_WEIGHTS}.new")
-        os.replace(folder / f"{_WEIGHTS}.new", folder / _WEIGHTS)
-        (folder / f"{_CONFIG}.new").write_text(json.dumps(config, indent=2) + "\n")
-        os.replace(folder / f"{_CONFIG}.new", folder / _CONFIG)
-        return folder
+        """Write the parameters and what they belong to into `folder`; the config comes last.
 
-    @torch.no_grad()
-    def take(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Copy saved parameters in; a FrugalError that names `source` where they do not fit."""
-        if missing := sorted(set(self._parameters) ^ set(weights)):
-            raise FrugalError(
-                f"{source}: does not fit this model; {len(missing)} names differ, "
-                f"the first is {missing[0]}"
-            )
-        for name, parameter in self.named_parameters():
-            if weights[name].shape != parameter.shape:
-                raise FrugalError(
-                    f"{source}: {name} has shape {tuple(weights[name].shape)}, "
-                    f"this model's has {tuple(parameter.shape)}"
-                )
-            parameter.copy_(weights[name])
+        (IA)³ and LoRA are written in the layout of Hugging Face's peft, which loads them too (but
+        not a LoRA of GPT-2, whose q, k and v are one matrix there); all others in our own.
+        """
+        from frugal.peft import formats
+
+        return formats.write(Path(folder), self.model, self.parts, self.methods, self._parameters)
 
     def merge(self) -> None:
         """Fold the parameters into the weights, so that inference costs what the base costs.
 
         The weights that change are kept beside, as many bytes again, so that `unmerge` is exact.
+        Raises FrugalError for a method that adds computation: adapters, prefixes, prompts, biases
+        where the model has none.
         """
-        if self._unmerged is not None:
+        if self._originals is not None:
             raise FrugalError("already merged")
-        modules = {p.name: p.module for _, p, _ in ia3.places(self._layers)}
-        self._unmerged = {
-            f"{name}.{key}": value.detach().clone()
-            for name, module in modules.items()
-            for key, value in module.named_parameters(recurse=False)
+        places = {
+            (id(m), name): (m, name) for method in self.methods for m, name in method.changes()
         }
+        changed = [m.get_parameter(name) for m, name in places.values()]
+        self._originals = [(p, p.detach().clone()) for p in changed]
         self._unhook()
-        METHODS[self.method].fold(self._layers, self._parameters)
+        for method in self.methods:
+            method.fold()
 
+    @torch.no_grad()
     def unmerge(self) -> None:
         """Undo `merge`, bit for bit."""
-        if self._unmerged is None:
+        if self._originals is None:
             raise FrugalError("not merged")
-        with torch.no_grad():
-            for name, value in self._unmerged.items():
-                self.model.get_parameter(name).copy_(value)
-        self._unmerged = None
-        self._handles = METHODS[self.method].hook(self._layers, self._parameters)
+        for parameter, original in self._originals:
+            parameter.copy_(original)
+        self._originals = None
+        self._hook()
 
     def detach(self) -> None:
         """Leave the model as it was before `attach`, bit for bit."""
-        if self._unmerged is not None:
+        if self._originals is not None:
             self.unmerge()
         self._unhook()
         surgery.restore(self.model, self._before)
-        del self.model._frugal_tuned
+        release(self.model)
+
+    def _hook(self) -> None:
+        for method in self.methods:
+            self._handles += method.hook(method.parameters.__getitem__)
 
     def _unhook(self) -> None:
         for handle in self._handles:
@@ -122,31 +204,52 @@ class Tuned:
         self._handles = []
 
 
-def attach(model: nn.Module, method: str, options: Mapping[str, Any] | None = None) -> Tuned:
-    """Freeze `model` and give it the trainable parameters of `method`, at their start.
-
-    Raises FrugalError for an unknown method or option, a model whose architecture is not
-    supported, and a model that already has something attached.
-    """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+def occupy(model: nn.Module, tuned: Any) -> None:
+    """Note on the model that `tuned` is attached; FrugalError where something is already."""
     if hasattr(model, "_frugal_tuned"):
         raise FrugalError("this model has parameters attached already; detach them first")
-    return Tuned(model, method, options or {})
+    model._frugal_tuned = tuned
+
+
+def release(model: nn.Module) -> None:
+    del model._frugal_tuned
+
+
+def attach(
+    model: nn.Module,
+    method: str | Methods | Mapping[int, Methods],
+    options: Mapping[str, Any] | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    losses: Iterable[Tensor] | None = None,
+) -> Tuned:
+    """Freeze `model` and give it the trainable parameters of `method`, at their start.
+
+    method:  a name of METHODS; several with their options, `{"lora": {"rank": 4}, "bitfit": {}}`;
+             or such a dict for each layer that is tuned, `{0: {"adapter": {"size": 8}}, 3: {…}}`
+    options: of a method given by name
+    layers:  indices of the layers to tune, from 0, decoder after encoder; all unless given
+    losses:  scalar losses of some examples, one by one, for methods that look at gradients before
+             they start (FISH)
+
+    Raises FrugalError for an unknown method, option or layer, a model whose architecture is not
+    supported, and a model that already has something attached.
+    """
+    parts = parts_of(method, options, layers)
+    methods = build(model, parts)
+    for m in methods:
+        m.look(losses)
+    return Tuned(model, parts, methods)
 
 
 def load(model: nn.Module, folder: str | Path) -> Tuned:
-    """Attach what `Tuned.save` wrote into `folder`."""
-    folder = Path(folder)
-    try:
-        config = json.loads((folder / _CONFIG).read_text())
-        weights = load_file(folder / _WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise FrugalError(f"{folder}: holds no adapter that can be read ({error})") from error
-    tuned = attach(model, config["method"], config["options"])
-    try:
-        tuned.take(weights, str(folder))
-    except FrugalError:
-        tuned.detach()
-        raise
-    return tuned
+    """Attach what lies in `folder`: of `Tuned.save`, or of Hugging Face's peft ((IA)³ and LoRA).
+
+    Also takes a file of T-Few's released (IA)³ vectors, `….pt`.
+    """
+    from frugal.peft import formats
+
+    parts, weights = formats.read(model, Path(folder))
+    methods = build(model, parts)
+    take(methods, weights, str(folder))
+    return Tuned(model, parts, methods)
