@@ -78,12 +78,9 @@ def test_an_option_overtakes_another():
     assert tfew.overtakes(found["icl"]) == tfew.break_even == 19
     after = tfew.overtakes(cached)
     assert after == 739
-
-    def spent(o, queries):
-        return o.once + queries * o.query_flops
-
-    assert spent(tfew, after) <= spent(cached, after)
-    assert spent(tfew, after - 1) > spent(cached, after - 1)
+    assert tfew.spent(after) <= cached.spent(after)
+    assert tfew.spent(after - 1) > cached.spent(after - 1)
+    assert tfew.spent(1000) == tfew.flops
     assert found["icl"].overtakes(found["zero-shot"]) == 0  # nothing is spent beforehand, by either
     assert found["full"].overtakes(found["zero-shot"]) is None
 

@@ -107,14 +107,15 @@ def test_latency_sentence_compares_the_same_tokens():
     assert "32 tokens take 150 ms as 1 × 32 tokens at once" in text
     assert "1,500 ms as 4 × 8 tokens one by one: 10.0 times as long for 1.25 times" in text
     assert "53.3 to 53.3 GFLOP/s; one by one, 6.67 to 6.67" in text
+    assert "6.67 to 6.67, up to 8 times less" in text
     assert "up to 2.00 times" in text
 
 
 ITEMS = pd.DataFrame(
     [
-        ("a", "t", "table 1", "1", "2", "failed", "it is <two>", True),
-        ("b", "t", "table 2", "3", "3", "reproduced", "", True),
-        ("c", "t", "table 3", "4", "4", "reproduced", "", False),
+        ("a", "tfew", "table 1", "1", "2", "failed", "it is <two>", True),
+        ("b", "tfew", "table 2", "3", "3", "reproduced", "", True),
+        ("c", "tfew", "table 3", "4", "4", "reproduced", "", False),
     ],
     columns=["id", "paper", "where", "printed", "recomputed", "verdict", "note", "starred"],
 )
@@ -130,7 +131,8 @@ def test_verdicts_are_grouped_marked_and_escaped(monkeypatch):
     assert "table 3" not in html  # only what is starred; the rest is counted
     assert "… and 1 more: frugal papers audit --verdict reproduced" in html
     assert style.ORANGE in html
-    assert "★" in shown[0]["text/plain"]
+    assert "★ T-Few" in html
+    assert "★ T-Few" in shown[0]["text/plain"]
     show.audit(ITEMS)
     assert shown[0] == shown[1]  # nothing random in it: a committed output can be compared
     show.verdicts(ITEMS[["id", "printed", "verdict"]], by="id")

@@ -160,6 +160,10 @@ class Option:
         """FLOPs spent before the first query."""
         return self.train_flops + self.prefix_flops
 
+    def spent(self, queries: int) -> int:
+        """FLOPs after `queries` queries."""
+        return self.once + queries * self.query_flops
+
     def overtakes(self, other: "Option") -> int | None:
         """Queries after which this has cost no more FLOPs than `other`; None for never."""
         return break_even(self.once, self.query_flops, other.once, other.query_flops)

@@ -54,7 +54,7 @@ def averages(name: str, paper: str = "spaces") -> Iterator[Item]:
         yield Item(
             id=f"{name}/{'/'.join(filter(None, (group, row)))}/average",
             paper=paper,
-            where=f"{cells['average']['source']}: {row}, average",
+            where=f"{tables.place(cells['average'])}: {row}, average",
             rule="mean_of_row",
             printed=printed,
             recomputed=f"{value:.4f}",
@@ -97,7 +97,7 @@ def winners(name: str) -> Iterator[Item]:
         yield Item(
             id="/".join(filter(None, (name, group, "winner"))),
             paper="spaces",
-            where=f"{next(iter(tables.records(name)))['source']}: best average {group}".rstrip(),
+            where=f"{tables.place(tables.records(name)[0])}: best average {group}".rstrip(),
             rule="highest mean_of_row",
             printed=f"{first} by {gap}",
             recomputed=f"{best} by {show(true_gap)}",
@@ -132,7 +132,7 @@ def bold_is_best(name: str) -> Iterator[Item]:
             yield Item(
                 id="/".join(filter(None, (name, group, "bold"))),
                 paper="spaces",
-                where=f"{records[0]['source']}: bold cells {group}".rstrip(),
+                where=f"{tables.place(records[0])}: bold cells {group}".rstrip(),
                 rule="bold_is_best",
                 printed=f"{marked} columns",
                 recomputed=f"{marked - len(wrong)} columns",
@@ -163,7 +163,7 @@ def significance() -> Iterator[Item]:
                 yield Item(
                     id=f"{name}/{group}/{column}/significance",
                     paper="spaces",
-                    where=f"{cell['source']}: {group}, {column}",
+                    where=f"{tables.place(cell)}: {group}, {column}",
                     rule="two_sample_t",
                     printed=f"{own} {cell['mark'] or '(no star)'}",
                     recomputed=f"t = {t:.2f} against {rival} {rivals[rival]}",
@@ -201,7 +201,7 @@ def gains_over_full() -> Iterator[Item]:
             yield Item(
                 id=f"{name}/{group}/gain",
                 paper="spaces",
-                where=f"{ours['average']['source']}: {group}, S4 less full fine-tuning",
+                where=f"{tables.place(ours['average'])}: {group}, S4 less full fine-tuning",
                 rule="mean of the differences",
                 printed=f"{printed:+}",
                 recomputed=f"{value:+.4f}",

@@ -91,7 +91,8 @@ def table1() -> Iterator[Item]:
         yield item(f"{row}/training", f"{where}, training", "3N × tokens", printed, trained)
         printed = cells["disk"]["printed"]
         rule = "4 bytes a number"
-        yield item(f"{row}/disk", f"{where}, disk", rule, printed, disk, note=note)
+        shown = f"{disk / 1e6:.2f} MB" if disk > 1e6 else f"{disk / 1e3:.2f} kB" if disk else "0 B"
+        yield item(f"{row}/disk", f"{where}, disk", rule, printed, disk, note=note, shown=shown)
         texts = [c["printed"] for c in table9[row].values()]
         value = mean_of_row([number(t) for t in texts])
         printed = cells["accuracy"]["printed"]
@@ -106,12 +107,17 @@ def table1() -> Iterator[Item]:
             slack=mean_slack(texts),
             note=note,
         )
-    ensemble = SHOTS * flops.paper_forward(arch.get("t5-v1_1-xxl"), EXAMPLE + QUERY)
-    printed = tables.scores("tfew_table1")["", "T5+LM"]["inference FLOPs"]["printed"]
+        if row == "T5+LM":
+            yield _ensemble(cells["inference FLOPs"]["printed"], a)
+
+
+def _ensemble(printed: str, a: arch.Architecture) -> Item:
+    """T5+LM's FLOPs as it was run (appendix F): one pass for each shot, answers averaged."""
+    value = SHOTS * flops.paper_forward(a, EXAMPLE + QUERY)
     note = "T5+LM was run as 41 one-shot passes whose answers are combined: twice the listed cost"
     where = "table 1: T5+LM, inference as it was run (ensemble ICL)"
     rule = "k × N × (example + query)"
-    yield item("T5+LM/ensemble", where, rule, printed, ensemble, note=note)
+    return item("T5+LM/ensemble", where, rule, printed, value, note=note)
 
 
 def _off(printed: str, value: Decimal, cells: dict[str, tables.Record]) -> str:
@@ -218,7 +224,7 @@ def repeated_rows() -> Iterator[Item]:
         yield Item(
             f"{name}/FISH/H-Swag/repeated",
             "tfew",
-            f"{first['source']}: FISH Mask at 0.2 % and 0.02 %, H-Swag",
+            f"{tables.place(first)}: FISH Mask at 0.2 % and 0.02 %, H-Swag",
             "repeated_cells",
             "two runs",
             f"both {first['printed']} ({first['spread']})" if same else "different",
@@ -234,7 +240,7 @@ def repeated_rows() -> Iterator[Item]:
     yield Item(
         "tfew_table5_peft/Prefix tuning/repeated",
         "tfew",
-        f"{prefix['H-Swag']['source']}: prefix tuning, its own row",
+        f"{tables.place(prefix['H-Swag'])}: prefix tuning, its own row",
         "repeated_cells",
         f"{sum(map(len, cells.values()))} datasets",
         "; ".join(twice) or "all different",

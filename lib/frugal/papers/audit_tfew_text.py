@@ -109,7 +109,8 @@ def memory_and_disk() -> Iterator[Item]:
     gpt3, t0 = arch.get("gpt3-175b"), arch.get("t0-11b")
     both = memory.kv_cache(gpt3, CACHED_TOKENS)
     note = f"one of K and V; both are {both / 1e9:.1f} GB = {both / 2**30:.1f} GiB"
-    yield claim("kv-cache-deck", "layers × d_model × tokens × 4", both // 2, note=note)
+    half = f"{both / 2e9:.1f} GB"
+    yield claim("kv-cache-deck", "layers × d_model × tokens × 4", both // 2, note=note, shown=half)
     yield _gib("kv-cache-paper", "2 × layers × d_kv × tokens × 4", both)
     yield claim("token-ids-32x512", "4 bytes a token", 4 * CACHED_TOKENS)
     yield _gib("t0-checkpoint", "4 bytes a parameter", memory.weights(t0))
@@ -149,7 +150,7 @@ def money() -> Iterator[Item]:
     for id_, time in (("dollars-paper", HOURS), ("dollars-deck", 1.5)):
         usd = time * rate.usd
         note = f"at ${rate.usd:g} an hour, which is {rate.state}"
-        yield claim(id_, "hours × price", Decimal(str(usd)), note=note)
+        yield claim(id_, "hours × price", Decimal(str(usd)), note=note, shown=f"${usd:.2f}")
 
 
 def accuracies() -> Iterator[Item]:

@@ -61,6 +61,11 @@ def scores(name: str) -> dict[tuple[str, str], dict[str, Record]]:
     return found
 
 
+def place(record: Record) -> str:
+    """Where in its paper a record stands, such as "table 4": its source without the authors."""
+    return record["source"].partition(", ")[2].removesuffix(", as on the seminar's slides")
+
+
 def claims() -> dict[str, Record]:
     """Numbers printed in running text, by id."""
     return {record["id"]: record for record in records("claims")}

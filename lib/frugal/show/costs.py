@@ -266,8 +266,8 @@ def latency_sentence(works: pd.DataFrame, tokens: int) -> str:
         f"{slow['seconds'] / fast['seconds']:.1f} times as long for "
         f"{slow['flops'] / fast['flops']:.2f} times the FLOPs. Read at once, tokens reach "
         f"{read.min():.3g} to {read.max():.3g} GFLOP/s; one by one, {written.min():.3g} to "
-        f"{written.max():.3g}. Runs of the same work differ by up to {works['spread'].max():.2f} "
-        "times."
+        f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less. Runs of the same "
+        f"work differ by up to {works['spread'].max():.2f} times."
     )
 
 

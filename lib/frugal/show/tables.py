@@ -11,17 +11,26 @@ VERDICTS = {
     "rounded": ("≈ with rounding", GREY),
     "reproduced": ("✓ reproduced", GREEN),
 }
+PAPERS = {"tfew": "T-Few", "spaces": "Design spaces", "annotate": "Distill or annotate"}
 
 
 def verdicts(rows: pd.DataFrame, by: str) -> None:
-    """Show `rows`, grouped by the column `by`; the column verdict is marked by sign and colour."""
-    table = rows.set_index([by, rows.groupby(by, sort=False).cumcount()])
-    table["verdict"] = table["verdict"].map(lambda v: VERDICTS[v][0] if v in VERDICTS else v)
-    colours = {word: f"color: {colour}; white-space: nowrap" for word, colour in VERDICTS.values()}
+    """Show `rows`, grouped by the column `by`; verdicts there, or in a column of that name, are
+    marked by sign and colour."""
+    words = {verdict: word for verdict, (word, _) in VERDICTS.items()}
+    marked = rows.replace({"verdict": words}) if "verdict" in rows else rows
+    table = marked.set_index([by, rows.groupby(by, sort=False).cumcount()])
+
+    def colour(text: str) -> str:
+        found = (c for word, c in VERDICTS.values() if str(text).startswith(word))
+        return next((f"color: {c}" for c in found), "")
+
     style = (
         table.style.format(escape="html")
-        .map(lambda word: colours.get(word, ""), subset=["verdict"])
+        .map(colour)
+        .map_index(colour, level=0)
         .hide(axis="index", level=1)
+        .hide(axis="index", names=True)
         .set_uuid(by)
         .set_table_styles(
             [
@@ -31,10 +40,7 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
         )
     )
     style.cell_ids = False
-    display(
-        {"text/html": style.to_html(), "text/plain": rows.to_string(index=False)},
-        raw=True,
-    )
+    display({"text/html": style.to_html(), "text/plain": marked.to_string(index=False)}, raw=True)
 
 
 def audit(items: pd.DataFrame) -> None:
@@ -42,18 +48,11 @@ def audit(items: pd.DataFrame) -> None:
     groups = []
     for verdict, (word, _) in VERDICTS.items():
         mine = items[items["verdict"] == verdict]
-        shown = mine[mine["starred"]]
-        group = pd.DataFrame(
-            {
-                "": "★",
-                "where": shown["where"],
-                "printed": shown["printed"],
-                "recomputed": shown["recomputed"],
-                "what happened": shown["note"],
-            }
-        )
+        shown = mine[mine["starred"]].rename(columns={"note": "what happened"})
+        group = shown[["paper", "where", "printed", "recomputed", "what happened"]]
+        group = group.assign(paper="★ " + group["paper"].replace(PAPERS))
         rest = len(mine) - len(shown)
         last = {"where": f"… and {rest} more: frugal papers audit --verdict {verdict}"}
         group = pd.concat([group, pd.DataFrame([last])]).fillna("")
-        groups.append(group.assign(verdict=verdict, group=f"{word}: {len(mine)}"))
+        groups.append(group.assign(group=f"{word}: {len(mine)}"))
     verdicts(pd.concat(groups, ignore_index=True), by="group")
