@@ -62,3 +62,44 @@ def test_bad_input_is_one_line(frugal, words, message):
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_search_status_and_report_on_a_small_model(frugal, tmp_path):
+    store = ("--store", tmp_path / "s")
+    small = ("spaces", "search", "--preset", "smoke", "--designs", 1, *store)
+    planned = json.loads(frugal(*small, "--dry-run", "--json")[1])
+    assert planned["runs"] > 50
+    assert planned["done"] == 0
+    assert planned["flops"] > 0
+    assert planned.keys() >= {"hours", "usd"}
+    assert not (tmp_path / "s").exists()
+    status, out, err = frugal(*small, "--json")
+    assert status == 0, err
+    stages = json.loads(out)["stages"]
+    assert [s["stage"] for s in stages][:4] == ["S0", "S1", "S2", "S3"]
+    for stage in stages:
+        names = [c["name"] for c in stage["candidates"]]
+        assert stage["winner"] in names
+        best = max(stage["candidates"], key=lambda c: c["mean"])
+        assert best["mean"] == max(
+            c["mean"] for c in stage["candidates"] if c["name"] == stage["winner"]
+        )
+        assert all({"name", "mean", "low", "high", "runs"} <= c.keys() for c in stage["candidates"])
+    specs = list((tmp_path / "s" / "runs").glob("*/spec.json"))
+    results = list((tmp_path / "s" / "runs").glob("*/result.json"))
+    assert len(specs) == len(results) > 20
+    assert all("score" in json.loads(path.read_text()) for path in results)
+
+    csv = tmp_path / "candidates.csv"
+    status, out, _ = frugal("spaces", "report", *store, "--csv", csv, "--json")
+    assert (status, json.loads(out)["stages"]) == (0, stages)
+    assert len(csv.read_text().splitlines()) == 1 + sum(len(s["candidates"]) for s in stages)
+    state = json.loads(frugal("spaces", "status", *store, "--json")[1])
+    assert (state["done"], state["failed"], state["running"]) == (len(results), 0, 0)
+    assert "spindle" in frugal("spaces", "report", *store)[1]
+
+
+def test_status_of_no_search_is_one_line(frugal, tmp_path):
+    status, out, err = frugal("spaces", "status", "--store", tmp_path / "none")
+    assert (status, out) == (2, "")
+    assert "no search was started here" in err

@@ -1,6 +1,8 @@
 """`frugal spaces`: draw designs, search among them, and report what the search found."""
 
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +12,9 @@ from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
 from frugal.spaces import sizes, space
 from frugal.spaces.sizes import Sized
+
+if TYPE_CHECKING:
+    from frugal.spaces.search import Search, Stage
 
 app = typer.Typer(help="Design spaces of parameter-efficient tuning, S0 to S4.")
 
@@ -80,3 +85,131 @@ def _architecture(name: str | None, layers: int | None) -> Architecture:
     if layers not in (None, has):
         raise FrugalError(f"--layers {layers}: {found.name} has {has}")
     return found
+
+
+Store = Annotated[Path | None, typer.Option(help="Folder of the search; else runs/spaces-PRESET.")]
+Preset = Annotated[str, typer.Option(help="What is searched, and how much: smoke, laptop, …")]
+
+
+@app.command()
+def search(
+    preset: Preset = "laptop",
+    store: Store = None,
+    designs: Annotated[
+        int | None, typer.Option(min=1, help="Of each candidate up to S3; else the preset's.")
+    ] = None,
+    last_designs: Annotated[
+        int | None, typer.Option(min=1, help="Of each candidate in S4; else the preset's.")
+    ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The greedy search, S0 to S4. Killed, it goes on; made larger, it keeps its runs."""
+    from frugal.costs import prices
+    from frugal.engine import presets
+    from frugal.engine.runs import Store as Runs
+    from frugal.spaces.search import Search, Settings
+
+    chosen = dict(presets.settings(preset)["spaces"])
+    given = {"designs": designs, "last_designs": last_designs}
+    settings = Settings(**{**chosen, **{k: v for k, v in given.items() if v is not None}})
+    found = Search(settings, Runs(_store(preset, store)))
+    if dry_run:
+        rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
+        plan = found.plan(rate)
+        emit(
+            {
+                "dry_run": True,
+                "store": str(found.store.folder),
+                "runs": plan.runs,
+                "done": plan.done,
+                "flops": plan.flops,
+                "hours": plan.hours,
+                "usd": plan.usd,
+            },
+            as_json,
+        )
+        return
+    with _Progress() as progress:
+        stages = found.run(ray=ray, progress=progress)
+    _emit_stages(found, stages, as_json)
+
+
+@app.command()
+def status(preset: Preset = "laptop", store: Store = None, as_json: Json = False) -> None:
+    """How many runs of a search are done, running, failed and waiting, and in which stage it is."""
+    from frugal.engine import sweep
+    from frugal.spaces.search import opened
+
+    found = opened(_store(preset, store))
+    states = sweep.status(found.store)
+    counts = states["state"].value_counts()
+    emit(
+        {
+            "store": str(found.store.folder),
+            **{name: int(counts.get(name, 0)) for name in ("done", "running", "failed", "waiting")},
+            "stages": [
+                {"stage": s.name, "done": s.done, "runs": s.runs, "winner": s.winner}
+                for s in found.report()
+            ],
+            "errors": states["error"].dropna().unique().tolist(),
+        },
+        as_json,
+    )
+
+
+@app.command()
+def report(
+    preset: Preset = "laptop",
+    store: Store = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the candidates here as well.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a search has found so far: every candidate's mean and interval, and the winners."""
+    from frugal.spaces.search import opened
+
+    found = opened(_store(preset, store))
+    stages = found.report()
+    if csv:
+        found.table(stages).to_csv(csv, index=False)
+    _emit_stages(found, stages, as_json)
+
+
+def _store(preset: str, folder: Path | None) -> Path:
+    return folder or Path("runs") / f"spaces-{preset}"
+
+
+def _emit_stages(found: "Search", stages: "list[Stage]", as_json: bool) -> None:
+    if as_json:
+        records = [stage.record() for stage in stages]
+        emit({"store": str(found.store.folder), "stages": records}, as_json)
+    else:
+        typer.echo(found.table(stages).to_string(index=False, float_format="%.4f"))
+
+
+class _Progress:
+    """A bar for each stage on a terminal; in a log, a line when a stage is done."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=total, desc=stage, unit=" runs", file=sys.stderr, disable=None)
+        self.bar.update(done - self.bar.n)
+        if done == total:
+            self.__exit__()
+            print(f"frugal: {stage}: {total} runs are done", file=sys.stderr)
+
+    def __exit__(self, *_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None

@@ -169,7 +169,7 @@ class Store:
             file = self.path(spec.id) / "spec.json"
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _write(file, spec.model_dump_json(indent=2))
+                write(file, spec.model_dump_json(indent=2))
 
     def specs(self) -> list[RunSpec]:
         """Every spec of the store, by id. Raises FrugalError for one that is not what it was."""
@@ -214,12 +214,12 @@ class Store:
         """Write down what came of an attempt, the result last; only for the lock's holder."""
         folder = self.path(spec.id)
         if found.result is None:
-            _write(folder / "error.txt", found.error or "")
+            write(folder / "error.txt", found.error or "")
             return
         (folder / "error.txt").unlink(missing_ok=True)
         took = found.model_dump(include={"started", "seconds", "host"})
-        _write(folder / "machine.json", json.dumps(took, indent=2))
-        _write(folder / "result.json", json.dumps(found.result, indent=2, ensure_ascii=False))
+        write(folder / "machine.json", json.dumps(took, indent=2))
+        write(folder / "result.json", json.dumps(found.result, indent=2, ensure_ascii=False))
 
     def error(self, run: str) -> str | None:
         """How the last attempt ended, if it failed."""
@@ -239,7 +239,7 @@ class Store:
         return "failed" if self.error(run) is not None else "waiting"
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
     """Make `file` appear whole or not at all, even where the power goes."""
     staged = file.with_name(f".{file.name}.{platform.node()}.{os.getpid()}")
     with staged.open("w", encoding="utf-8") as out:

@@ -12,13 +12,14 @@ Placements are those of the paper's released code. T5 has no biases: BitFit give
 feed-forward has two input matrices. T5's and Llama's norms have no shift.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
 from frugal.spaces.design import Design
-from frugal.spaces.space import Space, samples
+from frugal.spaces.space import Space
 
 BUDGET = 0.005  # of the backbone's parameters, in the paper
 TOLERANCE = 0.02  # of the budget
@@ -142,21 +143,20 @@ def draw(
 ) -> list[Sized]:
     """`count` designs of `space` at random that meet the budget; others are drawn again.
 
-    The first so many of a longer draw are the same. Raises FrugalError where 1,000 in a row miss
-    the budget: it says how the last one did.
+    Each has a random generator of its own, seeded with `seed` and its place: the first designs of
+    a longer draw are the same, and those at the same place in two spaces have much in common (see
+    `Space.sample`). Raises FrugalError where 1,000 in a row miss the budget; it says how.
     """
     if count < 1:
         raise FrugalError(f"count must be at least 1, not {count}")
-    found: list[Sized] = []
-    missed = 0
-    for design in samples(space, seed):
+    return [_drawn(space, arch, random.Random(f"{seed}/{i}"), budget) for i in range(count)]
+
+
+def _drawn(space: Space, arch: Architecture, generator: random.Random, budget: float) -> Sized:
+    for left in reversed(range(TRIES)):
         try:
-            found.append(solve(design, arch, budget))
-            missed = 0
+            return solve(space.sample(generator), arch, budget)
         except FrugalError:
-            missed += 1
-            if missed == TRIES:
+            if not left:
                 raise
-        if len(found) == count:
-            break
-    return found
+    raise AssertionError("TRIES is at least 1")

@@ -14,7 +14,7 @@ Source: Chen et al., ICLR 2023.
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frugal.errors import FrugalError, unknown
@@ -86,22 +86,27 @@ class Space:
         """A design at random. Uniform are: sizes of the groups among those of the pattern, the
         methods of a group among 15 sets, shares among those allowed; a group (in S0 a layer) is
         tuned with probability 1/2, at least one.
+
+        Every choice is drawn, also where a constraint then overrules it: two spaces that differ
+        in one constraint give, from the same state of `generator`, designs that share the rest.
         """
         sizes: Sequence[int] = (1,) * self.layers
         if self.grouping is not None:
             sizes = generator.choice(groupings(self.grouping, self.layers))
         numbers = range(1, len(sizes) + 1)
-        tuned = set(self.tuned or ())
+        tuned: set[int] = set()
         while not tuned:
             tuned = {n for n in numbers if generator.random() < 0.5}
-        wanted = dict(zip(numbers, self.methods, strict=False))
-        methods = {n: wanted.get(n) or generator.choice(METHOD_SETS) for n in sorted(tuned)}
+        methods = [generator.choice(METHOD_SETS) for _ in numbers]
+        if self.grouping is not None:
+            tuned = set(self.tuned or tuned)
+            methods = [given or own for given, own in zip(self.methods, methods, strict=True)]
         shares = iter(self._shares(sum(sizes[n - 1] for n in tuned), generator))
         groups, last = [], 0
-        for n, size in zip(numbers, sizes, strict=True):
+        for n, size, of in zip(numbers, sizes, methods, strict=True):
             first, last = last + 1, last + size
             own = tuple(itertools.islice(shares, size)) if n in tuned else ()
-            groups.append(Group(first, last, methods.get(n, ""), own))
+            groups.append(Group(first, last, of if n in tuned else "", own))
         return Design(tuple(groups))
 
     def _shares(self, layers: int, generator: random.Random) -> list[int]:
@@ -195,10 +200,3 @@ def s4(layers: int) -> Design:
 
     sizes = min(reversed(groupings("spindle", layers)), key=distance)
     return grouped(sizes, [methods or "" for methods in space.methods])
-
-
-def samples(space: Space, seed: int) -> Iterator[Design]:
-    """An endless row of designs of `space`, the same for the same seed everywhere."""
-    generator = random.Random(seed)
-    while True:
-        yield space.sample(generator)

@@ -1,0 +1,277 @@
+"""The greedy search: stage after stage, the constraint whose designs score best is kept.
+
+For each candidate constraint, n designs that satisfy it are drawn and trained on every task; the
+candidate with the highest average becomes part of the space of the next stage. Everything is a
+function of the settings: a search that is killed, or made larger, goes on in its store.
+
+Source: Chen et al., ICLR 2023: 100 designs a candidate, 3 epochs, averages over 8 tasks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from frugal.costs import arch
+from frugal.costs.arch import Architecture
+from frugal.engine import sweep
+from frugal.engine.runs import RunSpec, Store, write
+from frugal.errors import FrugalError, unknown
+from frugal.spaces import design, judge, sizes
+from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
+from frugal.spaces.space import ALLOCATIONS, PAPER, Space
+
+JOB = "frugal.spaces.train:finetune"
+STAGES = ("S0", "S1", "S2", "S3", *(f"S4-G{group}" for group in GROUPS))
+FILE = "search.json"  # in the store: the settings it was last used with
+
+
+class Settings(BaseModel):
+    """What is searched on what, and how much.
+
+    arch:   name of the backbone's sizes (data/architectures.csv); "" reads them off the model
+    labels, limit: training and test texts of each task, or all where they are fewer
+    designs, last_designs: of each candidate up to S3, and in S4
+    recipe: of a training, see `train.Recipe`
+    num_gpus: of each run on Ray
+    flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    arch: str = ""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    labels: int = Field(ge=1)
+    limit: int = Field(ge=1)
+    designs: int = Field(ge=1)
+    last_designs: int = Field(ge=1)
+    recipe: dict[str, Any] = {}
+    budget: float = sizes.BUDGET
+    num_gpus: float = Field(0, ge=0)
+    flops_per_second: float = Field(gt=0)
+    gpu: str = ""
+
+    def architecture(self) -> Architecture:
+        """Sizes of the backbone."""
+        if self.arch:
+            return arch.get(self.arch)
+        from frugal.engine import backbones
+
+        return arch.from_config(backbones.load(self.backbone, device="cpu").model.config)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the search: its candidates, best or not, and what is known of them.
+
+    candidates: as `judge.judge` gives them, from the designs that are scored on all tasks
+    done, runs: trainings; winner: None until all are done
+    left_out: candidates of which no design exists, or none that meets the budget
+    """
+
+    name: str
+    candidates: pd.DataFrame
+    done: int
+    runs: int
+    winner: str | None
+    left_out: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """For JSON; what is not known is None."""
+        rows = self.candidates.astype(object).where(self.candidates.notna(), None)
+        found = {"stage": self.name, "candidates": rows.to_dict("records"), "winner": self.winner}
+        return found | {"done": self.done, "runs": self.runs, "left_out": list(self.left_out)}
+
+
+def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
+    """The spaces that a stage compares, by name; {} where its group is not tuned.
+
+    S1 compares the five patterns; where a model has too few layers for one of them, its weak form;
+    None where that has no member either. S3 and S4 compare what the paper did: 9 of 15 sets of
+    groups, 12 of 15 sets of methods.
+    """
+    if stage == "S0":
+        return {"S0": so_far}
+    if stage == "S1":
+        patterns: dict[str, Space | None] = {}
+        for name in PATTERNS:
+            kinds = [k for k in (name, f"weakly {name}") if k in PATTERNS or k in WEAK]
+            found = [k for k in kinds if groupings(k, so_far.layers)]
+            patterns[found[0] if found else name] = (
+                replace(so_far, grouping=found[0]) if found else None
+            )
+        return patterns
+    if stage == "S2":
+        return {name: replace(so_far, allocation=name) for name in ALLOCATIONS}
+    if stage == "S3":
+        sets = [tuple(map(int, text.split(","))) for text in design.tried("groups")]
+        return {", ".join(f"G{n}" for n in tuned): replace(so_far, tuned=tuned) for tuned in sets}
+    if stage not in STAGES:
+        raise unknown("stage", stage, STAGES)
+    group = int(stage[-1])
+    if so_far.tuned and group not in so_far.tuned:
+        return {}
+
+    def with_methods(methods: str) -> Space:
+        chosen = [methods if n == group else m for n, m in zip(GROUPS, so_far.methods, strict=True)]
+        return replace(so_far, methods=tuple(chosen))
+
+    return {", ".join(methods): with_methods(methods) for methods in design.tried("methods")}
+
+
+class Search:
+    """A search in its store."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings, self.store = settings, store
+        self.shape = settings.architecture()
+
+    def specs(self, stage: str, space: Space | None) -> list[RunSpec]:
+        """The runs of one candidate: each design on each task, seeded with the design's place.
+
+        [] where no design of it exists or meets the budget.
+        """
+        if space is None:
+            return []
+        s = self.settings
+        count = s.last_designs if stage.startswith("S4") else s.designs
+        try:
+            drawn = sizes.draw(space, self.shape, count, seed=STAGES.index(stage), budget=s.budget)
+        except FrugalError:
+            return []
+        return [
+            RunSpec(
+                job=JOB,
+                params={
+                    "backbone": s.backbone,
+                    "task": task,
+                    "design": str(sized.design),
+                    "budget": s.budget,
+                    "labels": s.labels,
+                    "limit": s.limit,
+                    "seed": place,
+                    "recipe": s.recipe,
+                },
+                num_gpus=s.num_gpus,
+            )
+            for place, sized in enumerate(drawn)
+            for task in s.tasks
+        ]
+
+    def walk(
+        self, choose: Callable[["Stage", Mapping[str, list[RunSpec]]], str | None] | None = None
+    ) -> Iterator[tuple[str, dict[str, list[RunSpec]]]]:
+        """Name and runs of each candidate, stage by stage, up to the first that is not done.
+
+        Whoever computes the runs of that one before asking for more can go on to the next. `choose`
+        may name the winner of a stage that has none.
+        """
+        space = Space(self.shape.layers + self.shape.decoder_layers)
+        for name in STAGES:
+            if not (spaces := candidates(name, space)):
+                continue
+            specs = {each: self.specs(name, of) for each, of in spaces.items()}
+            if not any(specs.values()):
+                raise FrugalError(f"{name}: no design meets the budget of {self.settings.budget}")
+            yield name, specs
+            known = self.known(name, specs)
+            winner = known.winner or (choose(known, specs) if choose else None)
+            if winner is None:
+                return
+            space = spaces[winner] or space
+
+    def known(self, name: str, specs: Mapping[str, list[RunSpec]]) -> Stage:
+        """What the store says of a stage."""
+        scores: dict[str, list[float]] = {}
+        done = 0
+        for candidate, runs in specs.items():
+            there = [self.store.done(run.id) for run in runs]
+            done += sum(there)
+            per_design = len(self.settings.tasks)
+            scores[candidate] = [
+                sum(self.store.result(run.id)["score"] for run in runs[i : i + per_design])
+                / per_design
+                for i in range(0, len(runs), per_design)
+                if all(there[i : i + per_design])
+            ]
+        total = sum(map(len, specs.values()))
+        table = judge.judge(scores)
+        winner = str(table.loc[table["mean"].idxmax(), "name"]) if done == total else None
+        left_out = tuple(candidate for candidate, runs in specs.items() if not runs)
+        return Stage(name, table, done, total, winner, left_out)
+
+    def run(
+        self, *, ray: bool = False, progress: Callable[[str, int, int], Any] = lambda *_: None
+    ) -> list[Stage]:
+        """Compute what is missing, stage by stage; what was found.
+
+        progress: called with stage, runs done, runs in all
+        """
+        self.keep_settings()
+        for name, specs in self.walk():
+            runs = [run for own in specs.values() for run in own]
+            sweep.run(
+                runs,
+                self.store,
+                ray=ray,
+                progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+            )
+        return self.report()
+
+    def report(self) -> list[Stage]:
+        """Every stage that is done, and the one that has begun."""
+        return [self.known(name, specs) for name, specs in self.walk()]
+
+    @staticmethod
+    def table(stages: Sequence[Stage]) -> pd.DataFrame:
+        """All candidates of all stages, one a row; `winner` marks those that won."""
+        parts = [
+            s.candidates.assign(stage=s.name, winner=s.candidates["name"] == s.winner)
+            for s in stages
+        ]
+        table = pd.concat(parts, ignore_index=True)
+        return table[["stage", *judge.COLUMNS, "winner"]]
+
+    def plan(self, usd_per_hour: float) -> sweep.Plan:
+        """What is left to compute and its cost; stages that are not known yet as in the paper."""
+        found = [run for _, specs in self.walk(_papers) for own in specs.values() for run in own]
+        speed = self.settings.flops_per_second
+        return sweep.plan(found, self.store, flops_per_second=speed, usd_per_hour=usd_per_hour)
+
+    def keep_settings(self) -> None:
+        """Write the settings into the store, for `opened`."""
+        self.store.folder.mkdir(parents=True, exist_ok=True)
+        write(self.store.folder / FILE, self.settings.model_dump_json(indent=2))
+
+
+def opened(folder: Path) -> Search:
+    """The search whose store `folder` is; FrugalError where there is none."""
+    file = folder / FILE
+    try:
+        settings = Settings.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise FrugalError(f"{folder}: no search was started here ({error.strerror})") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise FrugalError(
+            f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        ) from error
+    return Search(settings, Store(folder))
+
+
+def _papers(stage: Stage, specs: Mapping[str, list[RunSpec]]) -> str:
+    """The candidate that won in the paper, or the first that can where that is not among them."""
+    won = {
+        "S0": "S0",
+        "S1": PAPER.grouping,
+        "S2": PAPER.allocation,
+        "S3": ", ".join(f"G{n}" for n in PAPER.tuned or ()),
+        **{f"S4-G{n}": ", ".join(m or "") for n, m in zip(GROUPS, PAPER.methods, strict=True)},
+    }
+    able = [name for name, runs in specs.items() if runs]
+    name = won[stage.name]
+    return name if name in able else able[0]
