@@ -202,7 +202,29 @@ def _tiny_causal() -> tuple[Any, Any]:
         return LlamaForCausalLM(config), tokenizer
 
 
+def _tiny_encoder() -> tuple[Any, Any]:
+    from transformers import BertConfig, BertModel
+
+    tokenizer = byte_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=6,  # as few as form four groups
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        architectures=["BertModel"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return BertModel(config), tokenizer
+
+
 # Weights that the package index carries, as folders; see data/artifacts.toml.
 PINNED: dict[str, Callable[[], Path]] = {"smollm2-135m": _smollm2, "minilm-l6": _minilm}
 # Random weights, for tests and the preset `smoke`.
-TINY: dict[str, Callable[[], tuple[Any, Any]]] = {"tiny-causal": _tiny_causal}
+TINY: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "tiny-causal": _tiny_causal,
+    "tiny-encoder": _tiny_encoder,
+}
