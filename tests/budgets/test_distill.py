@@ -159,6 +159,25 @@ def test_a_small_student_has_its_teachers_embeddings_and_fresh_layers(encoder):
     assert not same(weights(student), weights(classifier.new(encoder, TWO, layers=2, seed=4)))
 
 
+def test_choices_of_any_number_and_order_become_classes(encoder, tiny):
+    examples = tasks.load("counting").draw(12, 0)  # two or three choices
+    examples[1] = examples[1].model_copy(update={"choices": examples[1].choices[::-1]})
+    of = classifier.classes(examples)
+    assert set(of) == {" a", " b b", " c c c"}
+    chosen = [of[c] for c in classifier.targets(examples, of).tolist()]
+    assert chosen == [e.choices[e.label] for e in examples]
+    table, _ = distill.RankTeacher(tiny).logits(examples)
+    by_class = classifier.by_class(table, examples, of)
+    said, _ = classifier.new(encoder, of).logits(examples)
+    for i, example in enumerate(examples):
+        for j, choice in enumerate(of):
+            if choice in example.choices:
+                assert by_class[i, j] == table[i, example.choices.index(choice)]
+                assert said[i, j].isfinite()
+            else:
+                assert by_class[i, j] == said[i, j] == -math.inf
+
+
 def test_training_learns_labels_and_logits_and_leaves_the_backbone_alone(encoder, examples):
     before = weights(encoder.model)
     recipe = classifier.Fit(steps=80, batch_size=8, lr=1e-2)
@@ -337,12 +356,9 @@ def test_a_process_killed_in_the_middle_leaves_whole_files(tmp_path, encoder, ex
 
 
 def test_bad_input_has_one_clear_error(encoder, tiny, examples):
-    mixed = tasks.load("counting").draw(22, 0)
-    with pytest.raises(FrugalError, match=r"example \d+ has other choices"):
-        classifier.classes(mixed)
-    assert classifier.classes(examples) == TWO
-    swapped = examples[0].model_copy(update={"choices": TWO[::-1]})
-    assert classifier.targets([swapped], TWO).item() == 1 - swapped.label
+    other = examples[0].model_copy(update={"choices": (" yes", " no")})
+    with pytest.raises(FrugalError, match=r"same answers \(4 in all\)"):
+        classifier.classes([*examples, other])
     with pytest.raises(FrugalError, match="tiny-causal is of the family causal"):
         classifier.new(tiny, TWO)
     model = classifier.new(encoder, TWO, layers=1)

@@ -77,7 +77,7 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        """(examples, classes) for every example, and what that took; order as given."""
+        """(examples, classes), -inf where one does not offer a class; and what that took."""
         started = time.perf_counter()
         rows = self.encode(examples)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -88,8 +88,13 @@ class Classifier(nn.Module):
             found[some] = self(*self.batch([rows[i] for i in some])).float().cpu()
         lengths = [len(r) for r in rows]
         each = cache(self.flops)
+        place = {choice: i for i, choice in enumerate(self.classes)}
+        offered = torch.zeros(found.shape, dtype=torch.bool)
+        for i, example in enumerate(examples):
+            offered[i, [place[c] for c in example.choices]] = True
         seconds = time.perf_counter() - started
-        return found, Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
+        cost = Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
+        return found.masked_fill(~offered, -math.inf), cost
 
     def fingerprint(self) -> str:
         return weights_digest(self)
@@ -101,23 +106,36 @@ class Classifier(nn.Module):
 
 
 def classes(examples: Sequence[Example]) -> tuple[str, ...]:
-    """The choices that all examples share, in the first one's order.
+    """All choices there are, in the order in which they first appear.
 
-    Raises FrugalError where an example has others: a classifier has one output for each class.
+    Raises FrugalError where they are more than any example offers: such examples do not choose
+    among the same answers, and a classifier has one output for each.
     """
-    first = examples[0].choices
-    for number, example in enumerate(examples, start=1):
-        if set(example.choices) != set(first):
-            raise FrugalError(
-                f"example {number} has other choices than the first one; a classifier needs the "
-                "same classes everywhere"
-            )
-    return first
+    found = tuple(dict.fromkeys(c for e in examples for c in e.choices))
+    if len(found) > max(len(e.choices) for e in examples):
+        raise FrugalError(
+            f"the examples do not choose among the same answers ({len(found)} in all), so that no "
+            "classifier can be trained on them"
+        )
+    return found
 
 
 def targets(examples: Sequence[Example], of: Sequence[str]) -> Tensor:
     """(examples,) the class of each label."""
-    return torch.tensor([list(of).index(e.choices[e.label]) for e in examples])
+    place = {choice: i for i, choice in enumerate(of)}
+    return torch.tensor([place[e.choices[e.label]] for e in examples])
+
+
+def by_class(table: Tensor, examples: Sequence[Example], of: Sequence[str]) -> Tensor:
+    """(examples, most choices) in each example's own order → (examples, classes).
+
+    -inf where an example does not offer a class, as a teacher's logits have it.
+    """
+    place = {choice: i for i, choice in enumerate(of)}
+    pairs = [(i, j, place[c]) for i, e in enumerate(examples) for j, c in enumerate(e.choices)]
+    row, column, target = torch.tensor(pairs).T
+    found = table.new_full((len(examples), len(of)), -math.inf)
+    return found.index_put((row, target), table[row, column])
 
 
 def new(
@@ -149,18 +167,18 @@ class Fit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(200, ge=1)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(2e-4, gt=0)
-    warmup: float = Field(0.06, ge=0, le=1)
-    gradient_clip: float = Field(1.0, gt=0)
-    temperature: float = Field(TEMPERATURE, gt=0)  # where it learns logits
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    lr: float = Field(default=2e-4, gt=0)
+    warmup: float = Field(default=0.06, ge=0, le=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=TEMPERATURE, gt=0)  # where it learns logits
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The loss of every step, and what the training took; its seconds are those of this call."""
+    """The loss of every step, and what the training took, what a checkpoint spared included."""
 
     loss: list[float]
     cost: Cost
@@ -196,7 +214,7 @@ def fit(
         of = {"recipe": recipe.model_dump_json(), "data": _digest(rows, goals)}
         of["start"] = weights_digest(model, trained)
         state = Checkpoint(checkpoint / "student.safetensors", of)
-    losses = state.restore(trained, optimizer) if state else []
+    losses, before = state.restore(trained, optimizer) if state else ([], 0.0)
     for step in range(len(losses), recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
@@ -214,8 +232,9 @@ def fit(
         losses.append(value)
         progress(step + 1, value)
         if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            state.keep(trained, optimizer, losses)
-    seconds = time.perf_counter() - started
+            seconds = before + time.perf_counter() - started
+            state.keep(trained, optimizer, losses, seconds)
+    seconds = before + time.perf_counter() - started
     return Fitted(losses, _training_cost(model, rows, recipe, seconds))
 
 
@@ -242,7 +261,7 @@ def mixed_batch(step: int, batch_size: int, lengths: Sequence[int], seed: int) -
 def _training_cost(
     model: Classifier, rows: Sequence[Sequence[int]], recipe: Fit, seconds: float
 ) -> Cost:
-    """Tokens and FLOPs of all steps, whatever a checkpoint spared; everything trained."""
+    """Tokens and FLOPs of all steps, counted as if every parameter were trained."""
     lengths = [len(r) for r in rows]
     steps = range(recipe.steps)
     seen = [

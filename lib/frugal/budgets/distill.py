@@ -89,13 +89,16 @@ class RankTeacher:
     """
 
     backbone: Backbone
+    truncate: bool = False
 
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
         started = time.perf_counter()
-        scores = choices.score(self.backbone, examples)
+        scores = choices.score(self.backbone, examples, truncate=self.truncate)
         seconds = time.perf_counter() - started
-        flops = evaluate.query_flops(self.backbone, examples) * len(examples)
-        return scores.table(scores.mean_logp), Cost(seconds, scores.tokens_computed, flops)
+        each = evaluate.query_flops(self.backbone, examples, truncate=self.truncate)
+        return scores.table(scores.mean_logp), Cost(
+            seconds, scores.tokens_computed, each * len(examples)
+        )
 
     def fingerprint(self) -> str:
         tuned = getattr(self.backbone.model, "_frugal_tuned", None)

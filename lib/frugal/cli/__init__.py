@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, costs, fewshot, notebooks, papers
+from frugal.cli import artifacts, budgets, costs, fewshot, notebooks, papers
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -26,10 +26,12 @@ def _root() -> None:
 
 
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(fewshot.tfew)
+app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     notebooks.run
 )

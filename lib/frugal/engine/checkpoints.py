@@ -23,26 +23,31 @@ class Checkpoint:
         file.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(
-        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, loss: list[float]
+        self,
+        parameters: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        loss: list[float],
+        seconds: float,
     ) -> None:
         """Write the state beside the old one, then put it in its place: a kill loses no state."""
         tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
         for i, entries in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
         tensors["loss"] = torch.tensor(loss, dtype=torch.float64)
+        tensors["seconds"] = torch.tensor(seconds, dtype=torch.float64)
         fresh = self.file.with_suffix(".new")
         save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata=self.of)
         os.replace(fresh, self.file)
 
     def restore(
         self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-    ) -> list[float]:
-        """Take up the state on disk, if there is one; the losses of the steps it has done.
+    ) -> tuple[list[float], float]:
+        """Take up the state on disk, if there is one: losses of the steps done, seconds they took.
 
         Raises FrugalError for a file that cannot be read, and for one of another training.
         """
         if not self.file.is_file():
-            return []
+            return [], 0.0
         try:
             with safe_open(self.file, framework="pt") as file:
                 of = file.metadata() or {}
@@ -64,4 +69,4 @@ class Checkpoint:
                 _, i, entry = key.split("/")
                 state.setdefault(int(i), {})[entry] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return [float(value) for value in tensors["loss"]]
+        return [float(value) for value in tensors["loss"]], float(tensors["seconds"])
