@@ -6,6 +6,7 @@ All ways answer the same examples, none of which they have seen with its label.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,7 @@ def _language_model(
     progress("zero-shot")
     result, scores = evaluate.rank(lm, task, scored, truncate=truncate)
     yield _ranked("zero-shot", result, scores.hits, 0)
-    longest = max(len(lm.tokenizer(s.prompt)["input_ids"]) for s in [*shots, *scored]) + 8
-    room = min(ICL_TOKENS, (lm.max_tokens or ICL_TOKENS) - longest)
-    k = min(icl_shots, len(shots), max(0, room // longest))
+    k = _fitting(lm, shots[:icl_shots], scored)
     if k:
         progress(f"in-context learning, {k} shots")
         result, scores = evaluate.rank(lm, task, scored, shots[:k], truncate=truncate)
@@ -111,6 +110,17 @@ def _language_model(
         train_flops=trained.train_flops,
         seconds=trained.seconds + trained.train_seconds,
     )
+
+
+def _fitting(lm: Backbone, shots: list[Example], scored: list[Example]) -> int:
+    """How many of the shots a prompt holds beside the longest query."""
+
+    def tokens(examples: list[Example]) -> list[int]:
+        texts = [e.prompt + max(e.choices, key=len) for e in examples]
+        return [len(ids) + 2 for ids in lm.tokenizer(texts)["input_ids"]]  # and a blank line
+
+    room = min(ICL_TOKENS, (lm.max_tokens or math.inf) - max(tokens(scored)))
+    return sum(total <= room for total in accumulate(tokens(shots)))
 
 
 def _ranked(strategy: str, result: evaluate.RunResult, hits: torch.Tensor, labels: int) -> Trial:
