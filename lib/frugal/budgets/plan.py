@@ -140,11 +140,12 @@ def frontier(task: str, budgets: Iterable[float], labels: Iterable[int]) -> "pd.
     for n in labels:
         for budget in budgets:
             pair = [buy(task, s, labels=n, budget=budget) for s in STRATEGIES]
-            rows += [{**asdict(p), "winner": _winner(*pair)} for p in pair]
+            rows += [{**asdict(p), "winner": winner(*pair)} for p in pair]
     return pd.DataFrame(rows)
 
 
-def _winner(annotated: Purchase, distilled: Purchase) -> Strategy | None:
+def winner(annotated: Purchase, distilled: Purchase) -> Strategy | None:
+    """Whose score is higher; None in a tie, and where a score of what is bought is not printed."""
     if distilled.basis == UNPRINTED or annotated.score is None:
         return None
     if distilled.score is None:  # the budget does not even train the teacher
@@ -170,11 +171,11 @@ def break_even(task: str, labels: int) -> list[Span]:
     spans: list[Span] = []
     for budget in range(last + 1):
         pair = [buy(task, s, labels=labels, budget=budget) for s in STRATEGIES]
-        winner = _winner(*pair)
-        if spans and spans[-1].winner == winner:
-            spans[-1] = Span(spans[-1].low, budget, winner)
+        best = winner(*pair)
+        if spans and spans[-1].winner == best:
+            spans[-1] = Span(spans[-1].low, budget, best)
         else:
-            spans.append(Span(budget, budget, winner))
+            spans.append(Span(budget, budget, best))
     return spans
 
 

@@ -9,7 +9,16 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, costs, fewshot, notebooks, papers, pretrain, spaces
+from frugal.cli import (
+    artifacts,
+    budgets,
+    costs,
+    fewshot,
+    notebooks,
+    papers,
+    pretrain,
+    spaces,
+)
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -26,12 +35,14 @@ def _root() -> None:
 
 
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(fewshot.tfew)
 app.command("pretrain")(pretrain.pretrain)
+app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     notebooks.run
 )

@@ -1,0 +1,158 @@
+"""`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frugal.cli.output import Json, emit
+from frugal.errors import FrugalError
+
+app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
+
+Preset = Annotated[str, typer.Option(help="Where defaults come from: smoke, laptop, …")]
+
+
+@app.command()
+def buy(
+    task: Annotated[str, typer.Option(help="WLP, STANCEOSAURUS or FEVER.")],
+    budget: Annotated[float, typer.Option(help="USD on top of the labels there are.")],
+    labels: Annotated[int, typer.Option(help="Labels there are, 1,000 to 5,000.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """What a budget buys in Distill or Annotate, by its table 3, and what it scores there."""
+    from frugal.budgets import plan as paper
+
+    bought = [paper.buy(task, s, labels=labels, budget=budget) for s in paper.STRATEGIES]
+    winner = paper.winner(*bought)
+    emit(
+        {
+            "task": task,
+            "labels": labels,
+            "budget": budget,
+            "winner": winner,
+            "options": list(map(asdict, bought)),
+        },
+        as_json,
+    )
+
+
+@app.command()
+def study(
+    preset: Preset = "laptop",
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of all runs; what it holds is not computed again.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder to go on from after a kill.")] = Path(
+        "runs/budgets"
+    ),
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the preset's budgets.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Human labels, distillation and an LLM's labels at the same dollars, over seeds."""
+    from pydantic import ValidationError
+
+    from frugal.budgets import study as live
+    from frugal.engine import presets
+
+    values: dict[str, Any] = dict(presets.settings(preset)["budgets"])
+    for text in change or []:
+        name, _, value = text.partition("=")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    try:
+        setting = live.Setting(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise FrugalError(
+            f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        ) from error
+    runs = live.run(setting, work / setting.id, out=out, progress=_say)
+    emit(
+        {
+            "setting": setting.id,
+            "runs": len(runs),
+            "out": str(out) if out else None,
+            "summary": live.summary(runs).to_dict("records"),
+        },
+        as_json,
+    )
+
+
+def plan(
+    task: Annotated[str, typer.Option("--task", help="FILE.jsonl, or a task's name.")],
+    budget: Annotated[float, typer.Option(help="USD for labels, training and serving.")],
+    labels: Annotated[
+        int | None, typer.Option(min=1, help="Labelled examples; else the preset's.")
+    ] = None,
+    queries: Annotated[float, typer.Option(help="Queries to serve.")] = 1e6,
+    usd_per_label: Annotated[float, typer.Option(help="Of one label; 0.129 is FEVER's.")] = 0.129,
+    gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",
+    usd_per_hour: Annotated[
+        float | None, typer.Option(help="Of that GPU; else its listed price.")
+    ] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that is reached.")] = 0.4,
+    limit: Annotated[int | None, typer.Option(min=2, help="Score only so many examples.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    preset: Preset = "laptop",
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Try every way of classifying on your task, price it, and recommend one."""
+    from frugal.budgets import recommend
+    from frugal.budgets.classifier import Fit
+    from frugal.costs import prices
+    from frugal.engine import backbones, presets
+    from frugal.fewshot import tasks
+    from frugal.fewshot.tfew import Recipe
+
+    chosen = presets.settings(preset)
+    own = chosen["budgets"]
+    source = tasks.load(task)
+    if labels is None:
+        labels = max(1, min(chosen["labels"], source.drawable // 2))
+    if not source.test_size and labels >= source.drawable:
+        raise FrugalError(
+            f"--labels: {task} has {source.drawable} lines, and some must be left to score"
+        )
+    price = recommend.Prices(usd_per_label, gpu, usd_per_hour, mfu)
+    if usd_per_hour is None:
+        for line in prices.get("gpu", gpu).warnings():
+            _say(f"note: {line}")
+    found = recommend.plan(
+        source,
+        backbones.load(chosen["backbone"]),
+        backbones.load(own["encoder"]),
+        labels=labels,
+        budget=budget,
+        queries=queries,
+        price=price,
+        recipe=Recipe(**chosen["recipe"], seed=seed),
+        small=Fit(
+            steps=own["least_steps"],
+            batch_size=min(own["batch_size"], labels),
+            lr=own["teacher_lr"],
+            seed=seed,
+        ),
+        icl_shots=max(chosen["icl_shots"]),
+        seed=seed,
+        limit=limit or (own["limit"] if source.test_size else None),
+        truncate=truncate,
+        progress=_say,
+    )
+    result = asdict(found)
+    result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen["preset"]}
+    emit(result, as_json)
+
+
+def _say(message: str) -> None:
+    print(f"frugal: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,120 @@
+"""The live study: same texts for all, dollars that add up, killed and resumed without a loss."""
+
+import pandas as pd
+import pytest
+
+from frugal.budgets import study
+from frugal.engine import presets
+from frugal.errors import FrugalError
+
+SETTING = study.Setting(**presets.settings("smoke")["budgets"])
+SMALL = SETTING.model_copy(update={"labels": (4, 8), "seeds": (0,), "layers": (1,)})
+EXACT = [
+    "labels",
+    "seed",
+    "strategy",
+    "layers",
+    "trained_on",
+    "accuracy",
+    "hits",
+    "tokens",
+    "flops",
+]
+
+
+def test_every_strategy_is_scored_on_the_same_texts_and_dollars_add_up(tmp_path):
+    runs = study.run(SMALL, tmp_path)
+    assert list(runs["strategy"]) == ["teacher", "annotate", "distill", "llm"] * 2
+    for row in runs.itertuples():
+        assert len(row.hits) == SMALL.limit
+        assert row.accuracy == pytest.approx(row.hits.count("1") / SMALL.limit)
+        assert row.usd == pytest.approx(row.usd_labels + row.usd_compute)
+        assert row.usd_compute == pytest.approx(row.seconds / 3600 * 1.875)
+        human = row.labels * SMALL.usd_per_label
+        assert row.usd_labels == pytest.approx(human) or row.strategy == "llm"
+        assert row.usd_labels <= human + 1e-9
+    by = runs.set_index(["labels", "strategy"])
+    assert by.loc[(4, "annotate"), "trained_on"] == 4
+    assert by.loc[(4, "distill"), "trained_on"] == SMALL.unlabelled
+    # Distillation pays for its teacher, the teacher's answers, and its student.
+    for n in (4, 8):
+        teacher, distill = by.loc[(n, "teacher"), "flops"], by.loc[(n, "distill"), "flops"]
+        assert distill > teacher + by.loc[(n, "annotate"), "flops"]
+
+
+def test_the_texts_without_labels_are_the_same_for_every_n_and_nobody_trains_on_the_test(tmp_path):
+    bench = study.Bench(SMALL, tmp_path)
+    texts = {e.prompt for e in bench.texts(0)}
+    assert len(texts) == SMALL.unlabelled
+    few, many = bench.people(4, 0), bench.people(8, 0)
+    assert many[:4] == few
+    assert not texts & {e.prompt for e in many}
+    assert not {e.prompt for e in bench.test} & (texts | {e.prompt for e in many})
+    with pytest.raises(FrugalError, match="20 labels and 8 texts without are more than the 23"):
+        bench.people(20, 0)
+
+
+def test_dear_computing_buys_more_labels_instead(tmp_path):
+    dear = SMALL.model_copy(update={"usd_per_hour": 8e3, "labels": (4,), "llm": ""})
+    runs = study.run(dear, tmp_path).set_index("strategy")
+    more = int(runs.loc["distill", "usd_compute"] / dear.usd_per_label)
+    assert more >= 1
+    assert runs.loc["annotate more", "trained_on"] == 4 + more
+    assert runs.loc["annotate more", "usd_labels"] == pytest.approx((4 + more) * 0.129)
+    assert "llm" not in runs.index
+
+
+def test_an_llm_labels_no_more_than_the_dollars_of_the_human_labels(tmp_path):
+    dear = SMALL.model_copy(update={"usd_per_1k_tokens": 2.0, "labels": (4,)})
+    runs = study.run(dear, tmp_path).set_index("strategy")
+    assert 0 < runs.loc["llm", "trained_on"] < SMALL.unlabelled
+    assert runs.loc["llm", "usd_labels"] <= 4 * 0.129
+
+
+def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
+    whole = study.run(SMALL, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    out, calls, real = tmp_path / "runs.csv", [], study.outputs
+
+    def outputs(*arguments):
+        calls.append(1)
+        if len(calls) == 2:  # in the second cell, after its teacher was trained
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(study, "outputs", outputs)
+    with pytest.raises(Killed):
+        study.run(SMALL, tmp_path / "work", out=out)
+    assert len(pd.read_csv(out)) == 4
+    said = []
+    resumed = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
+    assert said == ["8 labels, seed 0"]
+    assert resumed[EXACT].equals(whole[EXACT])
+    again = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
+    assert len(said) == 1
+    assert again[EXACT].equals(whole[EXACT])
+    more = SMALL.model_copy(update={"seeds": (0, 1)})  # a study can grow
+    assert len(study.run(more, tmp_path / "work", out=out)) == 16
+    with pytest.raises(FrugalError, match="runs of another setting"):
+        study.run(SMALL.model_copy(update={"epochs": 2}), tmp_path / "work", out=out)
+    out.write_text("a,b\n1,2\n")
+    with pytest.raises(FrugalError, match="not the table of a study"):
+        study.run(SMALL, tmp_path / "work", out=out)
+
+
+def test_summary_and_differences_over_seeds():
+    rows = [
+        {"labels": 4, "layers": 1, "seed": s, "strategy": name, "accuracy": a, "usd": 1.0}
+        for name, values in (("distill", (0.7, 0.8)), ("annotate", (0.5, 0.9)))
+        for s, a in enumerate(values)
+    ]
+    runs = pd.DataFrame(rows)
+    table = study.summary(runs).set_index("strategy")
+    assert table.loc["distill", ["mean", "min", "max", "count"]].tolist() == [0.75, 0.7, 0.8, 2]
+    found = study.differences(runs, "distill", "annotate")
+    assert found["difference"].tolist() == pytest.approx([0.2, -0.1])
+    with pytest.raises(FrugalError, match="unknown strategy 'destill'; did you mean 'distill'"):
+        study.differences(runs, "destill", "annotate")
