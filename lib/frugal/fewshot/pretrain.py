@@ -40,12 +40,12 @@ class Recipe(BaseModel):
         "lm",
         "length_normalized",
     )
-    steps: int = Field(900, ge=1)
+    steps: int = Field(1000, ge=1)
     batch_size: int = Field(32, ge=1)
     lr: float = Field(5e-4, gt=0)
     encoder_lr: float = Field(5e-5, gt=0)
     warmup: float = Field(0.05, ge=0, le=1)  # share of the horizon
-    horizon: float = Field(5 / 3, ge=1)
+    horizon: float = Field(1.5, ge=1)
     cooldown: float = Field(0.2, gt=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
     seed: int = 0
