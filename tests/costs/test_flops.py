@@ -230,6 +230,7 @@ def test_freezing_saves_a_third():
         ("t0-11b", 11_135_332_352),
         ("smollm2-135m", 134_515_008),
         ("minilm-l6", 22_713_216),
+        ("nano-t0", 39_544_122),
         ("roberta-base", 124_645_632),
     ],
 )

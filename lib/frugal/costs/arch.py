@@ -170,9 +170,9 @@ def _from_row(row: dict[str, str]) -> Architecture:
             values[field.name] = text
         elif text:
             values[field.name] = float(text) if field.name == "nominal_params" else int(text)
-    biased = values["family"] in ("gpt2", "bert")
+    biased = values["family"] in ("gpt2", "bert", "bert2bert")
     values |= dict.fromkeys(("qkv_bias", "out_bias", "ffn_bias"), biased)
-    values["pooler"] = values["family"] == "bert"
+    values["pooler"] = values["family"] in ("bert", "bert2bert")
     values["position_buckets"] = POSITION_BUCKETS if values["family"] == "t5" else 0
     return Architecture(**values)
 

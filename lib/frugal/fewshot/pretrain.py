@@ -27,7 +27,12 @@ CHUNK = 16
 
 
 class Recipe(BaseModel):
-    """How nano-t0 is trained; lr is the fresh decoder's, encoder_lr that of what was pretrained."""
+    """How nano-t0 is trained.
+
+    lr, encoder_lr: peak rates of the fresh decoder, and of what was pretrained
+    horizon:  after the warm-up the rates fall as if to zero at this multiple of the steps
+    cooldown: and over this last share of the steps they fall to zero indeed
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,11 +40,13 @@ class Recipe(BaseModel):
         "lm",
         "length_normalized",
     )
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(1000, ge=1)
     batch_size: int = Field(32, ge=1)
     lr: float = Field(5e-4, gt=0)
     encoder_lr: float = Field(5e-5, gt=0)
-    warmup: float = Field(0.05, ge=0, le=1)
+    warmup: float = Field(0.05, ge=0, le=1)  # share of the horizon
+    horizon: float = Field(1.5, ge=1)
+    cooldown: float = Field(0.2, gt=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
     seed: int = 0
 
@@ -85,7 +92,7 @@ def pretrain(
     done = len(loss_of_step)
     for step, batch in enumerate(_batches(backbone, mixture, recipe, done), start=done):
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * tfew.schedule(step, recipe.steps, recipe.warmup)
+            group["lr"] = group["peak"] * schedule(step, recipe)
         scores = choices.forward(backbone, batch)
         loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
         if not math.isfinite(value := loss.item()):
@@ -124,6 +131,12 @@ def vectors(
     trained = tfew.train(backbone, examples, recipe, truncate=True, checkpoint=folder / "ia3")
     trained.tuned.save(folder / "ia3")
     return trained
+
+
+def schedule(step: int, recipe: Recipe) -> float:
+    """Factor on the peak rates at `step` (from 0)."""
+    slow = tfew.schedule(step, round(recipe.steps * recipe.horizon), recipe.warmup)
+    return slow * min(1.0, (recipe.steps - step) / (recipe.steps * recipe.cooldown))
 
 
 def _rate(name: str, recipe: Recipe) -> float:
