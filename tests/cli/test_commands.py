@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from frugal import cli
+from frugal import cli, peft
 
 RANK = {
     "task",
@@ -98,6 +98,33 @@ def test_tfew_saves_an_adapter_that_rank_reads(frugal, own, tmp_path):
     )
     assert again["accuracy"] == result["accuracy"]
     assert again["method"] == "ia3"
+
+
+@pytest.mark.parametrize("method", sorted(peft.METHODS))
+def test_every_method_trains_and_its_adapter_is_read(frugal, own, tmp_path, method):
+    """With the preset `smoke`: what the plan says is what is trained."""
+    common = ("--backbone", "tiny-causal", "--preset", "smoke", "--method", method)
+    arguments = ("tfew", own, *common, "--json")
+    plan = json.loads(frugal(*arguments, "--dry-run")[1])
+    status, out, err = frugal(*arguments, "--save", tmp_path / "adapter")
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["method"] == method
+    assert {k: result[k] for k in ("trainable_params", "train_flops")} == {
+        k: plan[k] for k in ("trainable_params", "train_flops")
+    }
+    again = json.loads(
+        frugal(
+            "rank",
+            own,
+            "--backbone",
+            "tiny-causal",
+            "--adapter",
+            tmp_path / "adapter",
+            "--json",
+        )[1]
+    )
+    assert again["method"] == method
 
 
 def test_dry_run_says_the_cost_and_trains_nothing(frugal, own, tmp_path):

@@ -152,4 +152,8 @@ def config_of(a):
             head_dim=a.head_size,
             tie_word_embeddings=a.tied,
         )
-    return BertConfig(**shared, max_position_embeddings=a.positions, type_vocab_size=a.token_types)
+    bert = BertConfig(**shared, max_position_embeddings=a.positions, type_vocab_size=a.token_types)
+    if a.family == "bert":
+        return bert
+    decoder = BertConfig(**{**bert.to_dict(), "num_hidden_layers": a.decoder_layers})
+    return EncoderDecoderConfig.from_encoder_decoder_configs(bert, decoder)

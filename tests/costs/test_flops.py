@@ -1,11 +1,15 @@
 """The closed forms against torch's own counter and transformers' own models, on random shapes."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import FAMILIES, build, config_of, counted, ids
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from frugal import peft
 from frugal.costs import arch, flops, methods, scenario
 from frugal.errors import FrugalError
 
@@ -49,95 +53,107 @@ def test_forward_equals_flop_counter(family, data, prompt, target, batch):
     assert sum(parts.values()) == truth
 
 
-def scaled(module, names):
-    """A learned vector behind each named linear layer's output, or in front of its input."""
-    for name, layer in list(module.named_modules()):
-        end = name.split(".")[-1]
-        if end in names["out"]:
-            size = layer.weight.shape[0]
-            vector = torch.nn.Parameter(torch.ones(size, device="meta"))
-            layer.register_forward_hook(lambda _, __, out, v=vector: out * v)
-        elif name.endswith(names["in"]):
-            size = layer.weight.shape[1]
-            vector = torch.nn.Parameter(torch.ones(size, device="meta"))
-            layer.register_forward_pre_hook(lambda _, args, v=vector: (args[0] * v,))
-
-
-def lora(module, ends, rank):
-    for name, layer in list(module.named_modules()):
-        if name.endswith(ends) and isinstance(layer, torch.nn.Linear):
-            a = torch.nn.Parameter(torch.zeros(rank, layer.in_features, device="meta"))
-            b = torch.nn.Parameter(torch.zeros(layer.out_features, rank, device="meta"))
-            layer.register_forward_hook(
-                lambda _, args, out, a=a, b=b: (
-                    out + torch.nn.functional.linear(torch.nn.functional.linear(args[0], a), b)
-                )
-            )
-
-
-IA3_SITES = {
-    "t5": {"out": ("k", "v"), "in": ("wo",)},
-    "llama": {"out": ("k_proj", "v_proj"), "in": ("down_proj",)},
-    "bert": {"out": ("key", "value"), "in": ("output.dense",)},
-    "bert2bert": {"out": ("key", "value"), "in": ("output.dense",)},
-}
-LORA_SITES = {
-    "t5": (".q", ".k", ".v", ".o", ".wi", ".wi_0", ".wi_1", ".wo"),
-    "llama": ("_proj",),
-    "bert": (".query", ".key", ".value", "output.dense", "intermediate.dense"),
-    "bert2bert": (".query", ".key", ".value", "output.dense", "intermediate.dense"),
-}
-
-
-def prepare(model, family, method):
+def prepare(model, family, method, options):
     """Freeze and extend `model` as `method` does."""
-    model.requires_grad_(method == "full")
-    if method == "layernorm":
-        for name, parameter in model.named_parameters():
-            if "norm" in name.lower() or "ln_" in name:
-                parameter.requires_grad_(True)
-    if method == "head" and family == "bert":
+    if method != "head":
+        peft.attach(model, method, options)
+        return
+    model.requires_grad_(False)
+    if family == "bert":
         model.pooler.requires_grad_(True)
-    elif method == "head":
+    else:
         head = model.get_output_embeddings()
         # A tied table would train the embeddings as well, which is another method.
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
-    if method == "ia3":
-        sites = dict(IA3_SITES[family])
-        if family.startswith("bert"):  # the attention's output is called output.dense too
-            for layer in (m for m in model.modules() if type(m).__name__ == "BertLayer"):
-                for attention in ("attention", "crossattention"):
-                    if hasattr(layer, attention):
-                        inner = getattr(layer, attention).self
-                        scaled(inner, {"out": sites["out"], "in": ("-",)})
-                scaled(layer.output, {"out": (), "in": ("dense",)})
-        else:
-            scaled(model, sites)
-    if method == "lora":
-        lora(model, LORA_SITES[family], methods.get("lora").rank)
+
+
+# What is not its default, so that it suits every shape drawn, or costs something else.
+OPTIONS = {
+    "lora": [{}, {"rank": 2, "targets": ("q", "v")}, {"targets": ("up", "down")}],
+    "ia3": [{}, {"targets": ("q", "o")}, {"targets": ("up",)}],
+    "adapter": [{}, {"size": 5, "placement": "houlsby"}],
+    "compacter": [{"n": 1, "size": 3, "shared": True}],
+    "compacter++": [{"n": 1, "size": 3}],
+    "prefix": [{}, {"tokens": 3, "mlp": 7}],
+    "prompt": [{}, {"tokens": 3}],
+    "bitfit": [{}, {"down": False}],
+    "said": [{"dimension": 1000}],
+}
+# FISH picks by numbers, and the meta device has none.
+TRAINED = [(m, o) for m in methods.METHODS if m != "fish" for o in OPTIONS.get(m, [{}])]
+trained = pytest.mark.parametrize(("method", "options"), TRAINED, ids=str)
+FIRST = [(m, OPTIONS.get(m, [{}])[0]) for m in methods.METHODS if m != "fish"]
 
 
 @pytest.mark.parametrize(
-    ("family", "method"),
+    ("family", "method", "options"),
     [
-        *((f, m) for f in ("t5", "llama", "bert", "bert2bert") for m in methods.METHODS),
-        ("gpt2", "full"),  # its fused q, k, v take no separate vectors
-        ("gpt2", "layernorm"),
-        ("gpt2", "head"),
+        *(("t5", m, o) for m, o in TRAINED),
+        *((f, m, o) for f in ("llama", "bert", "gpt2", "bert2bert") for m, o in FIRST),
     ],
+    ids=str,
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(data=st.data(), prompt=lengths, target=lengths, batch=st.integers(1, 3))
-def test_train_step_equals_flop_counter(family, method, data, prompt, target, batch):
+def test_train_step_equals_flop_counter(family, method, options, data, prompt, target, batch):
     model_class, configs = FAMILIES[family]
     config = data.draw(configs)
     model = build(model_class, config)
-    prepare(model, family, method)
+    prepare(model, family, method, options)
     truth = counted(lambda: call(model, family, batch, prompt, target).sum().backward())
+    chosen = methods.get(method, options)
     parts = flops.train_step(
-        arch.from_config(config), batch=batch, method=method, **shape(family, prompt, target)
+        arch.from_config(config), batch=batch, method=chosen, **shape(family, prompt, target)
     )
     assert sum(parts.values()) == truth
+
+
+@trained
+@families
+@settings(max_examples=3, deadline=None)
+@given(data=st.data())
+def test_trainable_params_are_those_that_are_attached(family, method, options, data):
+    model_class, configs = FAMILIES[family]
+    config = data.draw(configs)
+    if method == "head":
+        return
+    tuned = peft.attach(build(model_class, config), method, options)
+    a = arch.from_config(config)
+    assert methods.trainable(a, methods.get(method, options)) == tuned.trainable_params
+
+
+def test_fish_costs_what_full_fine_tuning_does():
+    """At most: a matrix without a trained entry costs less."""
+    config = LlamaConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        attn_implementation="eager",
+    )
+    a = arch.from_config(config)
+    bound = sum(flops.train_step(a, prompt_tokens=6, method="fish").values())
+    assert bound == sum(flops.train_step(a, prompt_tokens=6, method="full").values())
+    tokens = torch.arange(6)[None]
+    for share, exact in ((0.9, True), (0.001, False)):
+        model = LlamaForCausalLM(config)
+        loss = [model(input_ids=tokens).logits.square().mean()]
+        tuned = peft.attach(model, "fish", {"share": share}, losses=loss)
+        method = methods.get("fish", {"share": share})
+        assert tuned.trainable_params == methods.trainable(a, method)
+        truth = counted(lambda m=model: m(input_ids=tokens).logits.sum().backward())
+        assert truth == bound if exact else truth < bound
+
+
+def test_methods_and_options_are_those_of_peft():
+    assert set(methods.METHODS) - set(peft.METHODS) == {"head"}
+    for name, method in peft.METHODS.items():
+        known = {f.name: f.default for f in dataclasses.fields(method)}
+        assert set(known) == set(methods.METHODS[name].options)
+        mine = dataclasses.asdict(methods.METHODS[name])
+        for option, default in known.items():
+            assert option not in mine or mine[option] == default, (name, option)
 
 
 @EXAMPLES

@@ -14,7 +14,7 @@ app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
 
 Arch = Annotated[str, typer.Option("--arch", help="An architecture, such as t0-11b.")]
 Count = Annotated[str, typer.Option(help="paper: 2N and 6N, or N and 3N, a token; exact: by part.")]
-Method = Annotated[str, typer.Option(help="What is trained: full, ia3, lora, layernorm, head.")]
+Method = Annotated[str, typer.Option(help="What is trained: full, ia3, lora, adapter, …")]
 Rank = Annotated[int | None, typer.Option(help="Rank of LoRA; 4 unless given.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or int8.")]
 Shots = Annotated[int, typer.Option(help="Labelled examples in front of the query.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frugal.cli.output import Json, emit
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, unknown
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
@@ -151,11 +151,12 @@ def _plan(
 ) -> dict[str, Any]:
     """What a training would take, from closed forms: nothing is trained."""
     from frugal import peft
+    from frugal.costs import arch, methods
     from frugal.fewshot import evaluate
 
-    tuned = peft.attach(model.model, recipe.method, recipe.options)
-    params = tuned.trainable_params
-    tuned.detach()
+    if recipe.method not in peft.METHODS:
+        raise unknown("method", recipe.method, peft.METHODS)
+    method = methods.get(recipe.method, recipe.options)
     return {
         "task": source.name,
         "backbone": model.name,
@@ -164,7 +165,7 @@ def _plan(
         "method": recipe.method,
         "steps": recipe.steps,
         "seed": recipe.seed,
-        "trainable_params": params,
+        "trainable_params": methods.trainable(arch.from_config(model.model.config), method),
         "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
     }
 

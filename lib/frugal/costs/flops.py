@@ -45,12 +45,25 @@ class _Walk:
         flops = 2 * tokens * d_in * d_out
         # dL/dx = dL/dy W^T and dL/dW = x^T dL/dy cost as much as y itself, each.
         self._add(part, flops, x + weights)
-        if self.method.rank and trained is None:  # y += x A B
+        if trained is None and self.method.rank and self.targets(part):  # y += x A B
             rank = self.method.rank
             self._add(f"lora/{part}", 2 * tokens * d_in * rank, x + True)
             self._add(f"lora/{part}", 2 * tokens * rank * d_out, 2)
             return True
-        return x or weights
+        if trained is None and self.method.scales and self.targets(part):
+            return True
+        return x or weights or (trained is None and self.method.biases)
+
+    def targets(self, part: str) -> bool:
+        return methods.role(part) in self.method.targets
+
+    def adapter(self, part: str, tokens: int, h: bool) -> bool:
+        """h + W_up ReLU(W_down h); Compacter's matrices are made without matrix products."""
+        d = self.arch.d_model
+        flops = 2 * tokens * d * self.method.bottleneck(d)
+        self._add(f"adapter/{part}", flops, h + True)
+        self._add(f"adapter/{part}", flops, 2)
+        return True
 
     def product(self, part: str, flops: int, a: bool, b: bool) -> bool:
         """A product of two activations, each of which may need a gradient."""
@@ -62,32 +75,40 @@ class _Walk:
 
         x, source: whether the states that queries and keys come from need a gradient.
         """
-        a = self.arch
-        scaled = self.method.scales
+        a, m = self.arch, self.method
         q = self.linear(f"{name}/q", tokens, a.d_model, a.d_q, x)
-        k = self.linear(f"{name}/k", new, a.d_model, a.d_kv, source) or scaled
-        v = self.linear(f"{name}/v", new, a.d_model, a.d_kv, source) or scaled
+        k = self.linear(f"{name}/k", new, a.d_model, a.d_kv, source)
+        v = self.linear(f"{name}/v", new, a.d_model, a.d_kv, source)
+        if a.family == "gpt2":  # one product makes all three
+            q = k = v = q or k or v
+        if m.prefix:  # [P_k; K], [P_v; V]
+            k, v, keys = True, True, keys + m.tokens
         pairs = 2 * tokens * keys * a.d_q  # every pair, masked or not; kv heads are repeated
         scores = self.product(f"{name}/scores", pairs, q, k)  # Q K^T
         mixed = self.product(f"{name}/mix", pairs, scores, v)  # softmax(Q K^T) V
-        return self.linear(f"{name}/o", tokens, a.d_q, a.d_model, mixed)
+        mixed |= m.scales and self.targets("o")
+        out = self.linear(f"{name}/o", tokens, a.d_q, a.d_model, mixed)
+        if m.placement == "houlsby" and name == "attention":
+            out = self.adapter(name, tokens, out)
+        return out
 
     def layer(
         self, x: bool, tokens: int, context: int, source: tuple[bool, int, int] | None
     ) -> bool:
         """One block; `source`: (needs, length, length to project now) of what is cross-attended."""
-        a = self.arch
+        a, m = self.arch, self.method
         # A norm in front of each part: where norms are trained, every product has a parameter
         # below it. (BERT's norms stand behind, the first one behind the embeddings: the same.)
-        x |= self.method.trains_norms
+        x |= m.trains_norms or (m.biases and a.family == "gpt2")
         x |= self.attention("attention", x, tokens, context + tokens, x, tokens)
         if source is not None:
             needs, length, new = source
             x |= self.attention("cross-attention", x, tokens, length, needs, new)
         gate = a.gated and self.linear("ffn/gate", tokens, a.d_model, a.d_ff, x)
         up = self.linear("ffn/up", tokens, a.d_model, a.d_ff, x)
-        hidden = gate or up or self.method.scales  # l_ff * act(W_1 x)
-        return self.linear("ffn/down", tokens, a.d_ff, a.d_model, hidden) or x
+        hidden = gate or up or (m.scales and self.targets("ffn/down"))  # l_ff * act(W_1 x)
+        out = self.linear("ffn/down", tokens, a.d_ff, a.d_model, hidden)
+        return (self.adapter("ffn", tokens, out) if m.placement else out) or x
 
     def stack(
         self,
@@ -111,12 +132,17 @@ class _Walk:
     ) -> None:
         """The whole model on one sequence. `read`: the encoder has run, its K and V are cached."""
         a, m = self.arch, self.method
-        x = embedded = m.trains_norms  # with m.weights the embeddings need gradients
+        # With m.weights the embeddings need gradients; prompts stand among them.
+        x = embedded = m.trains_norms or m.prompt
+        soft = m.tokens if m.prompt else 0
+        prompt, target = prompt + soft, target + soft * bool(a.decoder_layers)
         if a.kind != "decoder-only" and not read:
             self.prefix = "encoder/" if a.decoder_layers else ""
             x = self.stack(a.layers, embedded, prompt)
         if a.decoder_layers:
             self.prefix = "decoder/"
+            if a.family == "bert2bert":  # T5's decoder sees the encoder's prompt, BERT's does not
+                prompt -= soft
             source = (x, prompt, 0 if read else prompt)
             x = self.stack(a.decoder_layers, embedded, target, context, source)
         elif a.kind == "decoder-only":
@@ -259,7 +285,10 @@ def train_step(
 
     The loss is read from the logits, or from an encoder's pooler (without one, from the states).
     A frozen matrix costs no weight gradient, and what lies below the lowest trained parameter
-    costs no gradient at all. The optimiser's own arithmetic holds no matrix product: 0 here.
+    costs no gradient at all. The optimiser's own arithmetic holds no matrix product: 0 here, and so
+    do Compacter's Kronecker sums and SAID's transform. FISH is counted as if each matrix had a
+    trained entry: otherwise that much is too much. What FISH does before the first step (a forward
+    and a backward pass of full fine-tuning for each example it looks at) is not in a step.
     Arguments as in `forward`; `method` is a name of `methods.METHODS`, or a Method.
     """
     chosen = methods.get(method) if isinstance(method, str) else method
@@ -268,7 +297,14 @@ def train_step(
     times = check.whole("batch", batch, least=1)
     both = {f"forward/{part}": n for part, n in walk.forward.items()}
     both |= {f"backward/{part}": n for part, n in walk.backward.items()}
-    return _parts(both, times)
+    return _parts(both, times) | per_step(arch, chosen)
+
+
+def per_step(arch: Architecture, method: Method) -> Parts:
+    """What `train_step` holds once, however many sequences there are: a prefix's networks."""
+    attentions = arch.layers + 2 * arch.decoder_layers  # each runs its own, first matrix and all
+    flops = 2 * method.tokens * (method.mlp or 0) * (arch.d_model + 2 * arch.d_kv) * attentions
+    return _parts({"forward/prefix": flops, "backward/prefix": 2 * flops}, 1)
 
 
 def roll_up(parts: Mapping[str, int], depth: int = 1) -> Parts:

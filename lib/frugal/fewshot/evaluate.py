@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from frugal.costs import arch, flops
+from frugal.costs import arch, flops, methods
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, icl, packing, tfew
@@ -139,12 +139,19 @@ def training_flops(
     """Exact FLOPs of a training, every example in a row of its own, known before it starts."""
     shape = arch.from_config(backbone.model.config)
     trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
-    costs = [sum(flops.train_step(shape, **t.shape, method=recipe.method).values()) for t in trees]
+    method = methods.get(recipe.method, recipe.options)
+    once = sum(flops.per_step(shape, method).values())
+
+    def cost(tree: packing.ChoiceTree) -> int:
+        return sum(flops.train_step(shape, **tree.shape, method=method).values()) - once
+
+    costs = [cost(t) for t in trees]
     seen = (
         tfew.batch_indices(step, recipe.batch_size, len(trees), recipe.seed)
         for step in range(recipe.steps)
     )
-    return float(sum(costs[i] for i in itertools.chain.from_iterable(seen)))
+    each = sum(costs[i] for i in itertools.chain.from_iterable(seen))
+    return float(each + recipe.steps * once)
 
 
 def orders(shots: int, count: int, seed: int) -> list[list[int]]:

@@ -82,9 +82,11 @@ def train(
     behind = packing.shared_prefix(encoded, uses=recipe.batch_size)
     prefix = encoded[0].sequences[0][:behind]
     trees = [packing.tree(e, behind) for e in encoded]
+    # Some methods look at the loss of each example before they start, some start at random.
+    each = (_loss(backbone, [t], prefix, recipe)[0] for t in trees)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # some methods start at random
-        tuned = peft.attach(backbone.model, recipe.method, recipe.options)
+        torch.manual_seed(recipe.seed)
+        tuned = peft.attach(backbone.model, recipe.method, recipe.options, losses=each)
     state = Checkpoint(checkpoint, recipe, digest(examples)) if checkpoint else None
     try:
         loss, tokens = _steps(backbone, trees, prefix, tuned, recipe, state, every, progress)
@@ -113,10 +115,7 @@ def _steps(
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
         chosen = [trees[i] for i in batch_indices(step, recipe.batch_size, len(trees), recipe.seed)]
-        batch = packing.pack(chosen, packing.layout(chosen), backbone.device)
-        cache = choices.prefix_cache(backbone, prefix) if prefix else None
-        scores = choices.forward(backbone, batch, cache)
-        loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
+        loss, computed = _loss(backbone, chosen, prefix, recipe)
         if not math.isfinite(value := loss.item()):
             raise FrugalError(
                 f"step {step + 1}: the loss is {value}; lower the learning rate ({recipe.lr:g})"
@@ -126,11 +125,22 @@ def _steps(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         loss_of_step.append(value)
-        tokens += len(prefix) + scores.tokens_computed
+        tokens += computed
         progress(step + 1, value)
         if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
             state.keep(parameters, optimizer, loss_of_step)
     return loss_of_step, tokens
+
+
+def _loss(
+    backbone: Backbone, trees: Sequence[packing.ChoiceTree], prefix: Sequence[int], recipe: Recipe
+) -> tuple[Tensor, int]:
+    """The recipe's loss on some examples, and the tokens computed for it."""
+    batch = packing.pack(trees, packing.layout(trees), backbone.device)
+    cache = choices.prefix_cache(backbone, prefix) if prefix else None
+    scores = choices.forward(backbone, batch, cache)
+    loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
+    return loss, len(prefix) + scores.tokens_computed
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

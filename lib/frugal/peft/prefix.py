@@ -145,8 +145,11 @@ def wider(mask: Tensor, by: int) -> Tensor:
 def deeper(mask: Tensor, by: int, causal: bool) -> Tensor:
     """A (B, 1, L, keys) mask with `by` more queries in front, those of the first `by` keys.
 
-    In a causal model they see each other backwards, elsewhere all that any query sees.
+    In a causal model they see each other backwards, elsewhere all that any query sees. A mask that
+    is the same for all queries stays as it is.
     """
+    if mask.dim() != 4 or mask.shape[2] == 1 or not by:
+        return mask
     least: Any = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
     rows = mask.amax(dim=2, keepdim=True).expand(-1, -1, by, -1)
     if causal:
@@ -161,7 +164,7 @@ class Prompt(Method):
 
     tokens: P. They start as embeddings of random frequent tokens (those with low numbers). The
     output is as long as the text, except that T5's encoder hands the prompt on to its decoder.
-    BERT's stands behind its embeddings, without position, so that its first output stays [CLS].
+    An encoder BERT's is behind its embeddings and has no position: its first output stays [CLS].
     """
 
     tokens: int = 10
@@ -173,15 +176,17 @@ class Prompt(Method):
         self.stacks: list[_Stack] = []
         for name, layer in {layer.stack: layer for layer in self.layers}.items():
             module: Any = self.model.get_submodule(name)
+            causal = layer.attentions[0].module.is_causal
             embeds = hasattr(module, "get_input_embeddings")
             above: Any = module if embeds else self.model.get_submodule(name.rpartition(".")[0])
+            if causal and not embeds:  # BERT as a decoder counts positions by its cache
+                module, embeds = above, True
             table = above.get_input_embeddings().weight
             prompt = method.full((self.tokens, table.shape[1]), 0.0, table)
             if not table.is_meta:
                 most = min(5003, len(table))  # T-Few: 5,000 tokens behind three special ones
                 prompt.data.copy_(table[torch.randint(min(3, most - 1), most, (self.tokens,))])
             self.parameters[f"{name}.prompt".lstrip(".")] = prompt
-            causal = layer.attentions[0].module.is_causal
             self.stacks.append(_Stack(module, prompt, causal, embeds))
         for stack in self.stacks[:-1]:  # read by a decoder
             stack.keep = stack.embeds
@@ -225,15 +230,14 @@ class _Stack:
         given[states] = x
         if (mask := given.get("attention_mask")) is not None:
             mask = wider(mask, past + x.shape[1] - mask.shape[-1])
-            if mask.dim() == 4 and self.added and mask.shape[2] > 1:
-                mask = deeper(mask, self.added, self.causal)
-            given["attention_mask"] = mask
+            given["attention_mask"] = deeper(mask, self.added, self.causal)
         if self.embeds and (positions := given.get("position_ids")) is not None:
             first = torch.arange(self.added, device=positions.device).expand(len(positions), -1)
             given["position_ids"] = torch.cat([first, positions + len(self.prompt)], dim=1)
         if (mask := given.get("encoder_attention_mask")) is not None:
             source = given["encoder_hidden_states"].shape[1]
-            given["encoder_attention_mask"] = wider(mask, source - mask.shape[-1])
+            mask = wider(mask, source - mask.shape[-1])
+            given["encoder_attention_mask"] = deeper(mask, self.added, causal=False)
         return (), given
 
     def after(self, module: Any, args: Any, output: Any) -> Any:
