@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from frugal.cli import artifacts, costs, fewshot, notebooks, papers
+from frugal.cli import artifacts, costs, fewshot, notebooks, papers, tfew
 from frugal.errors import FrugalError
 
 app = typer.Typer(
@@ -29,7 +29,8 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.command("rank")(fewshot.rank)
-app.command("tfew")(fewshot.tfew)
+app.command("tfew")(tfew.tfew)
+app.command("pretrain")(tfew.pretrain)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     notebooks.run
 )
