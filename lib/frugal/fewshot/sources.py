@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,11 @@ def rows(source: Source) -> Iterator[dict[str, Any]]:
     return {"counting": _counting}[str(source.made)]()
 
 
-def splits(source: Source) -> dict[str, Dataset]:
+def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
     """The parts of a source that is split, by use: train, and test or unlabelled or both.
 
-    A copy below `local()` is read instead of the hub. Raises FrugalError where neither has it.
+    A copy below `local()` is read instead of the hub. Raises FrugalError where neither has it; it
+    names the tasks that work `offline`.
     """
     used = {use: getattr(source, use) for use in ("train", "test", "unlabelled")}
     if source.folder is not None:
@@ -86,7 +87,8 @@ def splits(source: Source) -> dict[str, Dataset]:
             return dict(load_dataset(source.hub, data_files=files, revision=PARQUET))
     except Exception as error:  # each layer below raises a kind of its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FrugalError(f"{_how_to_get(source, files, folder, there)} ({reason})") from error
+        mend = _how_to_get(source, files, folder, ", ".join(offline))
+        raise FrugalError(f"{mend} ({reason})") from error
 
 
 def local() -> Path:
@@ -94,17 +96,17 @@ def local() -> Path:
     return artifacts.home() / "datasets"
 
 
-def _how_to_get(source: Source, files: Mapping[str, str], folder: Path, there: bool) -> str:
+def _how_to_get(source: Source, files: Mapping[str, str], folder: Path, offline: str) -> str:
     if source.folder is not None:
         return (
             f"{source.folder} is not to be downloaded: {source.get}, then put "
             f"{' and '.join(files.values())} into {folder}"
         )
-    if there:
+    if folder.is_dir():
         return f"{folder}: holds no {' or '.join(files.values())}"
     return (
-        f"dataset {source.hub!r} ({source.config}): the Hugging Face hub did not give it. Offline, "
-        "the tasks of data/tasks/corpora.toml work, a JSONL file, or a copy, made elsewhere by "
+        f"dataset {source.hub!r} ({source.config}): the Hugging Face hub did not give it. Without "
+        f"the hub these work: {offline}, a JSONL file, or what another machine has got by "
         f"`hf download {source.hub} --repo-type dataset --revision {PARQUET}`, in {folder}"
     )
 

@@ -253,7 +253,8 @@ def _from_rows(name: str, definition: Definition) -> Task:
 
 def _from_splits(name: str, definition: Definition) -> Task:
     """Training rows to draw from, then test rows; drawn as T-Few's released code draws."""
-    found = sources.splits(definition.source)
+    offline = [name for name, other in definitions().items() if not other.source.split]
+    found = sources.splits(definition.source, offline)
     where = f"{name} ({definition.source.hub or definition.source.folder})"
     labels = definition.labels or sources.class_names(where, found["train"], definition.label)
     needed = {column for template in definition.templates for column in template.columns}
