@@ -156,7 +156,7 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["tfew", "--dry-run", "--gpu", "b200"], "unknown gpu 'b200'"),
         (["tfew", "rte"], "hf download aps/super_glue"),
         (["tfew", "storycloze"], "ask for it at https://"),
-        (["pretrain", "counting", "nowhere.jsonl", "--save", "x"], "nowhere.jsonl: No such file"),
+        (["vectors", "counting", "nowhere.jsonl", "--save", "x"], "nowhere.jsonl: No such file"),
         (["artifacts", "fetch", "vadre"], "unknown artifact 'vadre'; did you mean 'vader'"),
         (["run", "nowhere.ipynb"], "nowhere.ipynb: no such notebook"),
         (["claims", "nowhere"], "nowhere: no executed notebook here"),
@@ -205,7 +205,7 @@ def test_tfew_reports_every_template_and_their_median(frugal):
 
 def test_pretrained_vectors_are_where_tfew_starts(frugal, own, tmp_path):
     folder = tmp_path / "mixture"
-    arguments = ["pretrain", "counting", own, "--preset", "smoke", "--limit", 10]
+    arguments = ["vectors", "counting", own, "--preset", "smoke", "--limit", 10]
     status, out, _ = frugal(*arguments, "--save", folder, "--json")
     assert status == 0
     result = json.loads(out)

@@ -30,7 +30,7 @@ app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
-app.command("pretrain")(tfew.pretrain)
+app.command("vectors")(tfew.vectors)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     notebooks.run
 )

@@ -1,4 +1,4 @@
-"""`frugal tfew` and `frugal pretrain`: tune on a few examples, or on a mixture before that."""
+"""`frugal tfew` and `frugal vectors`: tune on a few examples, or on a mixture before that."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Steps = Annotated[int | None, typer.Option(min=1, help="Else the preset's.")]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; else the preset's.")]
 Start = Annotated[
-    Path | None, typer.Option(help="Folder of vectors to begin from, such as `pretrain` saves.")
+    Path | None, typer.Option(help="Folder of vectors to begin from, such as `vectors` saves.")
 ]
 Save = Annotated[
     Path | None, typer.Option(help="Folder for the adapter; a training killed there goes on.")
@@ -174,7 +174,7 @@ def tfew(
     processes.leave()
 
 
-def pretrain(
+def vectors(
     task: Annotated[list[str], typer.Argument(metavar="TASK…", help="The tasks of the mixture.")],
     save: Annotated[Path, typer.Option(help="Folder for the vectors; `tfew --start` takes it.")],
     backbone: BackboneName = None,

@@ -106,9 +106,10 @@ def train(
     encoded = encode(backbone, examples, recipe, truncate=truncate)
     tuned = _attached(backbone, recipe, start)
     try:
-        state = (
-            _State(checkpoint, recipe, examples, tuned if start else None) if checkpoint else None
-        )
+        state = None
+        if checkpoint:
+            begun = _vectors_digest(tuned) if start else ""
+            state = Checkpoint(checkpoint, recipe, digest(examples), begun)
         loss, tokens = _steps(backbone, encoded, tuned, recipe, state, every, progress)
     except BaseException:
         tuned.detach()  # whoever catches it can attach again
@@ -165,7 +166,7 @@ def _steps(
     encoded: Sequence[Sequence[packing.EncodedExample]],
     tuned: peft.Tuned,
     recipe: Recipe,
-    state: "_State | None",
+    state: "Checkpoint | None",
     every: int,
     progress: Callable[[int, float], Any],
 ) -> tuple[list[float], int]:
@@ -265,27 +266,30 @@ def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimize
     return torch.optim.Adafactor(parameters, lr=recipe.lr, eps=(1e-15, 1e-3), weight_decay=0.0)
 
 
-class _State:
-    """One file that holds all a training needs to go on: vectors, optimiser state, losses."""
+def digest(examples: Sequence[Wordings]) -> str:
+    """What tells one list of examples from another."""
+    texts = (
+        e.model_dump_json()
+        for several in examples
+        for e in ([several] if isinstance(several, Example) else several)
+    )
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
-    def __init__(
-        self,
-        folder: Path,
-        recipe: Recipe,
-        examples: Sequence[Wordings],
-        start: peft.Tuned | None,
-    ) -> None:
+
+def _vectors_digest(tuned: peft.Tuned) -> str:
+    """What tells one start from another."""
+    found = hashlib.sha256()
+    for name, parameter in tuned.named_parameters():
+        found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+class Checkpoint:
+    """One file that holds all a training needs to go on: parameters, optimiser state, losses."""
+
+    def __init__(self, folder: Path, recipe: BaseModel, examples: str, start: str = "") -> None:
         self.file = folder / "training.safetensors"
-        texts = (
-            e.model_dump_json()
-            for several in examples
-            for e in ([several] if isinstance(several, Example) else several)
-        )
-        self.of = {
-            "recipe": recipe.model_dump_json(),
-            "examples": hashlib.sha256("".join(texts).encode()).hexdigest(),
-            "start": _digest(start) if start else "",
-        }
+        self.of = {"recipe": recipe.model_dump_json(), "examples": examples, "start": start}
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(
@@ -333,11 +337,3 @@ class _State:
                 state.setdefault(int(i), {})[entry] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return [float(value) for value in tensors["loss"]]
-
-
-def _digest(tuned: peft.Tuned) -> str:
-    """sha256 of the vectors."""
-    found = hashlib.sha256()
-    for name, parameter in tuned.named_parameters():
-        found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
