@@ -2,10 +2,10 @@
 
 import re
 
-import hub
 import pytest
 from datasets import ClassLabel
 
+import hub
 from frugal.errors import FrugalError
 from frugal.fewshot import sources, tasks, tfew
 from frugal.papers import tables

@@ -148,16 +148,18 @@ def seen(step: int, recipe: Recipe, wordings: Sequence[int]) -> list[tuple[int, 
 
 
 def _attached(backbone: Backbone, recipe: Recipe, start: str | Path | None) -> peft.Tuned:
-    """The recipe's method on the backbone, at its own start or at saved vectors."""
+    """The recipe's method on the backbone, at its own start or at saved parameters of its kind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)  # some methods start at random
+        fresh = peft.attach(backbone.model, recipe.method, recipe.options)
     if start is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)  # some methods start at random
-            return peft.attach(backbone.model, recipe.method, recipe.options)
+        return fresh
+    wanted = {name: p.shape for name, p in fresh.named_parameters()}
+    fresh.detach()
     tuned = peft.load(backbone.model, start)
-    if (tuned.method, tuned.options) != (recipe.method, recipe.options):
-        found = tuned.method
+    if {name: p.shape for name, p in tuned.named_parameters()} != wanted:
         tuned.detach()
-        raise FrugalError(f"{start}: holds {found}, the recipe trains {recipe.method}")
+        raise FrugalError(f"{start}: does not hold what this recipe trains ({recipe.method})")
     return tuned
 
 
