@@ -1,5 +1,9 @@
 """Shared: a small causal LM, and a guard that keeps plain tests off the network and the cache."""
 
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, at its import
+
 import pytest
 
 from frugal.engine import backbones

@@ -5,7 +5,10 @@ import math
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+import hub
 from frugal import cli, peft
 
 RANK = {
@@ -171,6 +174,16 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["tfew", "counting", "--method", "ia4"], "unknown method 'ia4'; did you mean 'ia3'"),
         (["tfew", "counting", "--lr", "-1"], "lr: Input should be greater than 0"),
         (["tfew", "counting", "--steps", "0"], "--steps"),
+        (["tfew"], "name a TASK or FILE.jsonl"),
+        (["tfew", "counting", "--losses", "lm,ul"], "recipe: losses.1: Input should be 'lm'"),
+        (["tfew", "counting", "--templates", "al"], "unknown use of templates 'al'; did you mean"),
+        (["tfew", "counting", "--start", "nowhere"], "nowhere: holds no adapter"),
+        (["tfew", "counting", "--predictions", "x.csv"], "counting: has no unlabelled examples"),
+        (["tfew", "counting", "--dry-run", "--preset", "servr"], "did you mean 'server'"),
+        (["tfew", "--dry-run", "--gpu", "b200"], "unknown gpu 'b200'"),
+        (["tfew", "rte"], "hf download aps/super_glue"),
+        (["tfew", "storycloze"], "ask for it at https://"),
+        (["vectors", "counting", "nowhere.jsonl", "--save", "x"], "nowhere.jsonl: No such file"),
         (["artifacts", "fetch", "vadre"], "unknown artifact 'vadre'; did you mean 'vader'"),
         (["run", "nowhere.ipynb"], "nowhere.ipynb: no such notebook"),
         (["claims", "nowhere"], "nowhere: no executed notebook here"),
@@ -186,3 +199,82 @@ def test_bad_input_is_one_line_and_status_two(frugal, argv, message, monkeypatch
     line = err.strip().splitlines()[-1]
     assert line.startswith("frugal: ")
     assert message in line
+
+
+def test_all_runs_of_a_preset_are_priced_without_hub_or_weights(frugal, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    status, out, err = frugal("tfew", "--preset", "server", "--dry-run", "--json")
+    assert status == 0
+    plan = json.loads(out)
+    assert (plan["runs"], len(plan["parts"])) == (110, 22)
+    assert {"flops", "gpu_hours", "usd", "price_date", "mfu", "gpu"} <= plan.keys()
+    assert "the price of a100-80gb ($3.4/hour) is unverified" in err
+    one = json.loads(frugal("tfew", "rte", "--preset", "server", "--dry-run", "--json")[1])
+    assert (one["runs"], {p["task"] for p in one["parts"]}) == (10, {"rte"})
+    mine = ["--backbone", "bigscience/T0", "--steps", 10, "--usd-per-hour", 2, "--json"]
+    mine = json.loads(frugal("tfew", "rte", "--preset", "server", "--dry-run", *mine)[1])
+    assert (mine["runs"], mine["parts"][0]["steps"], mine["usd_per_hour"]) == (5, 10, 2)
+    text = frugal("tfew", "--preset", "server", "--dry-run")[1]
+    assert "runs: 110" in text
+    assert "task=storycloze" in text
+
+
+def test_tfew_reports_every_template_and_their_median(frugal):
+    base = ["tfew", "counting", "--preset", "smoke", "--json"]
+    result = json.loads(frugal(*base, "--templates", "all")[1])
+    assert len(result["accuracies"]) == 2
+    assert result["accuracy"] == pytest.approx(sum(result["accuracies"]) / 2)
+    assert result["iqr"] == pytest.approx(
+        abs(result["accuracies"][0] - result["accuracies"][1]) / 2
+    )
+    assert "accuracies" not in json.loads(frugal(*base)[1])
+
+
+def test_pretrained_vectors_are_where_tfew_starts(frugal, own, tmp_path):
+    folder = tmp_path / "mixture"
+    arguments = ["vectors", "counting", own, "--preset", "smoke", "--limit", 10]
+    status, out, _ = frugal(*arguments, "--save", folder, "--json")
+    assert status == 0
+    result = json.loads(out)
+    assert (result["examples"], result["steps"], result["adapter"]) == (20, 8, str(folder))
+    assert json.loads((folder / "result.json").read_text()) == result
+    tuned = ["tfew", "counting", "--preset", "smoke", "--lr", "1e-12", "--losses", "lm", "--json"]
+    started = json.loads(frugal(*tuned, "--start", folder, "--save", tmp_path / "tuned")[1])
+    assert started["start"] == str(folder)
+    before, after = (
+        load_file(next(f.glob("*adapter*.safetensors"))) for f in (folder, tmp_path / "tuned")
+    )
+    for name, vector in before.items():
+        torch.testing.assert_close(after[name], vector, atol=1e-6, rtol=0)
+        assert not torch.equal(vector, torch.ones_like(vector))
+
+
+def test_raft_is_answered_into_a_file(frugal, tmp_path):
+    hub.copy("raft-semiconductor-org-types", rows=10)
+    base = ["tfew", "raft-semiconductor-org-types", "--preset", "smoke", "--json"]
+    scored = json.loads(frugal(*base)[1])
+    assert (scored["shots"], scored["examples"]) == (5, 5)  # half of what has labels
+    status, out, _ = frugal(*base, "--predictions", tmp_path / "out.csv")
+    assert status == 0
+    answered = json.loads(out)
+    assert (answered["shots"], answered["examples"], answered["accuracy"]) == (10, 10, None)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "ID,Label"
+    assert len(lines) == 11
+    assert {line.split(",")[1] for line in lines[1:]} <= {
+        "company",
+        "research institute",
+        "university",
+    }
+
+
+def test_a_missing_space_between_prompt_and_choice_is_noticed(frugal, own, tmp_path):
+    glued = tmp_path / "glued.jsonl"
+    lines = [json.loads(line) for line in own.read_text().splitlines()]
+    for line in lines:
+        line["choices"] = [c.strip() for c in line["choices"]]
+    glued.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    status, _, err = frugal("rank", glued, "--backbone", "tiny-causal", "--json")
+    assert status == 0
+    assert "no space between prompt and choice: …'Thing: apple 0\\nKind:fruit'" in err
+    assert "no space" not in frugal("rank", own, "--backbone", "tiny-causal", "--json")[2]

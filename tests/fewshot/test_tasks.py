@@ -4,9 +4,11 @@ import hashlib
 import json
 
 import pytest
+from datasets import Dataset
 
 from frugal.errors import FrugalError
 from frugal.fewshot import tasks
+from frugal.fewshot.templates import Template
 
 LINE = {"prompt": "Sky:", "choices": [" blue", " green"], "label": 0}
 
@@ -101,3 +103,79 @@ def test_sentiment_tasks_have_two_balanced_enough_sides(name):
     assert 0.25 < positive < 0.85
     assert {e.choices for e in test} == {(" negative", " positive")}
     assert all(e.prompt.startswith("Review: ") for e in test)
+
+
+def test_templates_of_the_reviews_are_fixed_where_scripts_rely_on_them():
+    for name in ("movie-reviews", "amazon-reviews", "tweets", "nyt-editorials"):
+        first = tasks.defined(name).templates[0]
+        assert first.prompt == "Review: {text}\nSentiment:"
+        assert first.choices == (" negative", " positive")
+        assert len(tasks.defined(name).templates) >= 4
+
+
+def test_a_row_reads_differently_in_every_template_and_stays_the_same_example():
+    task = tasks.load("counting")
+    drawn = task.wordings(6, seed=3)
+    assert [e[0] for e in drawn] == task.draw(6, 3)
+    assert [e[1] for e in drawn] == task.draw(6, 3, template=1)
+    for several in drawn:
+        assert len({e.prompt for e in several}) == len(several) == 2
+        assert len({(e.choices, e.label) for e in several}) == 1
+    assert task.wordings(6, 3, "first") == [[e[0]] for e in drawn]
+    tested = {e.choices[e.label] for e in task.test(template=1)}
+    assert tested <= {" a", " b b", " c c c"}
+    with pytest.raises(FrugalError, match="counting: template 2; it has 2, from 0"):
+        task.draw(1, 0, template=2)
+    with pytest.raises(FrugalError, match="unknown use of templates 'al'; did you mean 'all'"):
+        task.wordings(1, 0, "al")
+
+
+def test_a_template_fills_in_texts_and_lists():
+    row = {"a": "x {b}", "several": ["one.", " two"], "b": 3}
+    template = Template(prompt="{a}, {b}: {several}?", choices=" <{several}>")
+    example = template.example(row, 1)
+    assert example.prompt == "x {b}, 3: one,, two?"  # braces of a text are its own
+    assert example.choices == (" <one.>", " < two>")
+    one_by_one = Template(prompt="{a}", choices=(" {b}", " {several}"))
+    assert one_by_one.columns == {"a", "b", "several"}
+    with pytest.raises(ValueError, match="must name exactly one list"):
+        Template(prompt="", choices="{a} {b}")
+
+
+def test_a_test_row_without_a_sound_example_is_left_out_and_said_so():
+    rows = Dataset.from_list(
+        [{"x": "same", "y": t, "label": 0} for t in ("other", "same", "third", "fourth")]
+    )
+    template = Template(prompt="{y}", choices=(" {x}", " {y}"))
+    task = tasks.Task("t", rows, test_size=3, templates=(template,))
+    with pytest.warns(UserWarning, match=r"t: choices: two are the same \(row 1\); left out"):
+        found = task.test()
+    assert [e.choices[1] for e in found] == [" third", " fourth"]
+    turned = tasks.Task("t", rows, templates=(template,), order=lambda n, seed: [1, 0, 2, 3])
+    with pytest.raises(FrugalError, match="t: choices: two are the same"):
+        turned.draw(1, 0)  # what trains is never left out in silence
+
+
+def test_a_mixture_takes_each_task_up_to_the_limit_in_every_wording():
+    counting = tasks.load("counting")
+    mixed = tasks.mixture([counting, counting], 5, seed=1)
+    assert mixed == counting.wordings(5, 1) * 2
+    assert len(tasks.mixture([counting], 10**6)) == counting.drawable
+    with pytest.raises(FrugalError, match="at least one task"):
+        tasks.mixture([], 5)
+
+
+def test_several_bad_lines_are_named_together(tmp_path):
+    lines = [
+        LINE,
+        {**LINE, "label": 5},
+        {**LINE, "choices": [" a"]},
+        {"x": 1},
+        {**LINE, "label": 9},
+    ]
+    with pytest.raises(FrugalError) as error:
+        tasks.load(write(tmp_path / "mine.jsonl", *lines, {}))
+    message = str(error.value)
+    for part in ("line 2: label: 5", "line 3: choices", "line 4: prompt", "and 2 more lines"):
+        assert part in message
+    assert "\n" not in message

@@ -18,6 +18,7 @@ from frugal.cli import (
     papers,
     pretrain,
     spaces,
+    tfew,
 )
 from frugal.errors import FrugalError
 
@@ -40,7 +41,8 @@ app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
 app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
-app.command("tfew")(fewshot.tfew)
+app.command("tfew")(tfew.tfew)
+app.command("vectors")(tfew.vectors)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -1,4 +1,4 @@
-"""`frugal rank` and `frugal tfew`: answer by ranking the choices, before and after tuning."""
+"""`frugal rank`, and what it shares with `tfew`: answer by ranking the choices."""
 
 import json
 import sys
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frugal.cli.output import Json, emit
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
-    from frugal.fewshot.tasks import Example, Task
+    from frugal.fewshot.tasks import Example
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK|FILE.jsonl", help="What to answer.")]
 BackboneName = Annotated[
@@ -52,10 +52,11 @@ def rank(
     pool = tasks.from_jsonl(train) if train else source
     examples = pool.draw(shots, seed)
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
-    _writable(scores)
-    model = backbones.load(chosen["backbone"])
+    look(queries[0])
+    writable(scores)
+    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     tuned = peft.load(model.model, adapter) if adapter else None
-    with _progress(len(queries), "scored") as progress:
+    with progress_bar(len(queries), "scored") as progress:
         result, found = evaluate.rank(
             model,
             source,
@@ -66,117 +67,33 @@ def rank(
             truncate=truncate,
             progress=progress,
         )
-    _write_scores(scores, found)
+    write_scores(scores, found)
     emit({**result.model_dump(), "adapter": str(adapter) if adapter else None}, as_json)
 
 
-def tfew(
-    task: TaskName,
-    test: Annotated[
-        Path | None, typer.Option(help="JSONL to score; else what is not drawn.")
-    ] = None,
-    backbone: BackboneName = None,
-    method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
-    shots: Annotated[
-        int | None, typer.Option(min=1, help="Labelled examples; else the preset's.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Else the preset's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; else the preset's.")] = None,
-    seed: Seed = 0,
-    limit: Limit = None,
-    preset: Preset = "laptop",
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the adapter; a training killed there goes on."),
-    ] = None,
-    scores: Scores = None,
-    truncate: Truncate = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
-    as_json: Json = False,
-) -> None:
-    """The T-Few recipe: train on a few labelled examples with three losses, then answer."""
-    from pydantic import ValidationError
+def note(text: str) -> None:
+    """One line on stderr, of one process."""
+    from frugal.engine import processes
 
-    from frugal.engine import backbones, presets
-    from frugal.fewshot import evaluate, tasks
-    from frugal.fewshot.tfew import Recipe
-
-    chosen = presets.settings(preset, backbone=backbone)
-    overrides = {"method": method, "steps": steps, "lr": lr, "seed": seed}
-    given = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        recipe = Recipe(**{**chosen["recipe"], **given})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise FrugalError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
-    source = tasks.load(task)
-    shots = shots or _default_shots(source, chosen["labels"], keep_half=test is None)
-    examples = source.draw(shots, seed)
-    scored = tasks.from_jsonl(test) if test else source
-    queries = scored.test(limit, shots=0 if test else shots, seed=seed)
-    _writable(scores)
-    model = backbones.load(chosen["backbone"])
-    if dry_run:
-        emit(_plan(model, source, examples, recipe, truncate), as_json)
-        return
-    with _progress(recipe.steps, "steps") as progress:
-        result, found, trained = evaluate.few_shot(
-            model,
-            source,
-            examples,
-            queries,
-            recipe,
-            checkpoint=save,
-            truncate=truncate,
-            progress=lambda step, loss: progress(step),
-        )
-    if save:
-        trained.tuned.save(save)
-        result = result.model_copy(update={"adapter": str(save)})
-        (save / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
-    _write_scores(scores, found)
-    emit(result.model_dump(), as_json)
+    if processes.number() == 0:
+        print(f"frugal: note: {text}", file=sys.stderr)
 
 
-def _default_shots(source: "Task", wanted: int, keep_half: bool) -> int:
-    """The preset's number of labels, or what a small file can spare of them."""
-    spare = source.drawable // (2 if keep_half and not source.test_size else 1)
-    if spare < wanted:
-        print(f"{source.name}: trains on {spare} of its {source.drawable} lines", file=sys.stderr)
-    return max(1, min(wanted, spare))
+def look(example: "Example") -> None:
+    """Say what a model will read where prompt and choice run into each other."""
+    if example.prompt[-1:].strip() and example.choices[0][:1].strip():
+        run = (example.prompt + example.choices[0])[-40:]
+        note(f"no space between prompt and choice: …{run!r}")
 
 
-def _plan(
-    model: Any, source: "Task", examples: "list[Example]", recipe: Any, truncate: bool
-) -> dict[str, Any]:
-    """What a training would take, from closed forms: nothing is trained."""
-    from frugal import peft
-    from frugal.costs import arch, methods
-    from frugal.fewshot import evaluate
-
-    if recipe.method not in peft.METHODS:
-        raise unknown("method", recipe.method, peft.METHODS)
-    method = methods.get(recipe.method, recipe.options)
-    return {
-        "task": source.name,
-        "backbone": model.name,
-        "shots": len(examples),
-        "dry_run": True,
-        "method": recipe.method,
-        "steps": recipe.steps,
-        "seed": recipe.seed,
-        "trainable_params": methods.trainable(arch.from_config(model.model.config), method),
-        "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
-    }
-
-
-def _writable(path: Path | None) -> None:
+def writable(scores: Path | None, predictions: Path | None = None) -> None:
     """Say that a file cannot be written before an hour of work, not after it."""
-    if path and not path.parent.is_dir():
-        raise FrugalError(f"--scores: there is no folder {path.parent}")
+    for option, path in (("--scores", scores), ("--predictions", predictions)):
+        if path and not path.parent.is_dir():
+            raise FrugalError(f"{option}: there is no folder {path.parent}")
 
 
-def _write_scores(path: Path | None, scores: "ChoiceScores") -> None:
+def write_scores(path: Path | None, scores: "ChoiceScores") -> None:
     """One line per example and choice; see the README for the fields."""
     if path is None:
         return
@@ -196,7 +113,7 @@ def _write_scores(path: Path | None, scores: "ChoiceScores") -> None:
             file.write(json.dumps(record) + "\n")
 
 
-class _progress:
+class progress_bar:
     """A bar on a terminal, nothing in a log."""
 
     def __init__(self, total: int, unit: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from frugal.cli.fewshot import _progress
+from frugal.cli.fewshot import progress_bar
 from frugal.cli.output import Json, emit
 
 
@@ -26,7 +26,7 @@ def pretrain(
 
     recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))
     prompts = mixture.load()
-    with _progress(recipe.steps, "steps") as progress:
+    with progress_bar(recipe.steps, "steps") as progress:
         loss = pretrain.pretrain(prompts, recipe, out, progress=lambda step, value: progress(step))
     fewer = min(recipe.steps, pretrain.VECTORS.steps)
     backbone = backbones.load(str(out))

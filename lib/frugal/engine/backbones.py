@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import dataclasses
 import io
 import re
 import shutil
@@ -19,7 +20,7 @@ import torch
 
 from frugal import data
 from frugal.engine import artifacts, nano
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, unknown
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
 _BAR = re.compile(r"\s*$|.*\d+%\|").match  # an empty line, or a progress bar's
@@ -33,6 +34,7 @@ class Backbone:
     model: Any
     tokenizer: Any
     family: Family
+    limit: int = 0  # tokens of an input, where fewer are wanted than the positions allow
 
     @property
     def device(self) -> torch.device:
@@ -40,7 +42,12 @@ class Backbone:
 
     @property
     def max_tokens(self) -> int | None:
-        """Longest input in tokens that the positions allow; None where nothing bounds it (T5)."""
+        """Longest input in tokens; None where nothing bounds it (T5)."""
+        return min((n for n in (self.limit, self._positions) if n), default=None)
+
+    @property
+    def _positions(self) -> int | None:
+        """Longest input that the positions allow."""
         config = getattr(self.model.config, "encoder", None) or self.model.config
         if hasattr(config, "relative_attention_num_buckets"):
             return None
@@ -63,15 +70,31 @@ class Backbone:
             )
         return start, end
 
+    def limited(self, tokens: int) -> "Backbone":
+        """The same model, which takes no more than `tokens` of an input (0: as many as it can)."""
+        return dataclasses.replace(self, limit=tokens)
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 def load(
-    name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32
+    name: str,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str = torch.float32,
 ) -> Backbone:
     """The backbone called `name`, on `device` (default: CUDA where there is one), ready to score.
+
+    dtype: of the weights, a torch dtype or a name of DTYPES
 
     Raises FrugalError where the name is neither pinned, nor built in, nor a folder, and the hub
     cannot be reached.
     """
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise unknown("dtype", dtype, DTYPES)
+        dtype = DTYPES[dtype]
     if name in TINY:
         model, tokenizer = TINY[name]()
     else:
@@ -80,11 +103,16 @@ def load(
             with _quiet():
                 model, tokenizer = nano.load(folder)
         else:
-            model, tokenizer = _from_pretrained(str(folder), name)
+            model, tokenizer = _from_pretrained(str(folder), name, dtype)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=dtype).eval()
     return Backbone(name, model, tokenizer, _family(model.config))
+
+
+def at_hand(name: str) -> bool:
+    """Whether `load` needs no hub for this name."""
+    return name in PINNED or name in TINY or Path(name).is_dir()
 
 
 def _family(config: Any) -> Family:
@@ -95,7 +123,7 @@ def _family(config: Any) -> Family:
     return "encoder"
 
 
-def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
+def _from_pretrained(folder: str | Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import (
         AutoConfig,
         AutoModel,
@@ -113,7 +141,7 @@ def _from_pretrained(folder: str | Path, name: str) -> tuple[Any, Any]:
         with _quiet():
             config = AutoConfig.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = auto[_family(config)].from_pretrained(folder, dtype=torch.float32)
+            model = auto[_family(config)].from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         offline = ", ".join([*PINNED, *TINY])

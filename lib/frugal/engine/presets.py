@@ -1,6 +1,7 @@
 """Presets: the same code at four sizes, from a unit test's to the papers' own."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from frugal import data
@@ -28,6 +29,12 @@ def settings(preset: str, **given: Any) -> dict[str, Any]:
         if value:
             values[name] = value
     return {"preset": preset, **values}
+
+
+def of_backbone(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a preset says of the backbone `name`: `arch`, and `recipe`, what it changes in one."""
+    listed: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in settings["backbones"]}
+    return listed.get(name, {"name": name, "arch": "", "recipe": {}})
 
 
 def versions(settings: dict[str, Any], device: Any) -> str:

@@ -1,22 +1,26 @@
 """Accuracy and cost of zero-shot, in-context learning and T-Few, as one kind of record."""
 
 import itertools
+import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from frugal.costs import arch, flops, methods
+from frugal.engine import processes
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, icl, packing, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.tasks import Example, Task
+from frugal.fewshot.tasks import Example, Task, Use
 
 
 class RunResult(BaseModel):
@@ -25,6 +29,8 @@ class RunResult(BaseModel):
     seconds, tokens_computed: of scoring all examples here, with all that packing spares
     flops_per_query: exact FLOPs of one query alone, its shots included and nothing cached, mean
         over the examples: what a served query costs
+    template: number of the task's template that the queries were put in
+    accuracy: None where a benchmark keeps the labels to itself
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,11 +40,12 @@ class RunResult(BaseModel):
     method: str  # "zero-shot", "icl", or what was trained
     shots: int
     seed: int
-    accuracy: float
+    accuracy: float | None
     examples: int
     seconds: float
     tokens_computed: int
     flops_per_query: float
+    template: int = 0
 
 
 class TrainedResult(RunResult):
@@ -63,14 +70,20 @@ def rank(
     *,
     seed: int = 0,
     method: str | None = None,
+    template: int = 0,
     order: Sequence[int] | None = None,
     truncate: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> tuple[RunResult, ChoiceScores]:
-    """Answer `queries` by rank classification, after `shots` in the prompt if there are any."""
+    """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
+
+    Several processes (`engine.processes`) score a part of the queries each, and all know all.
+    """
     prompted = icl.prompted(queries, shots, order=order)
     started = time.perf_counter()
-    scores = choices.score(backbone, prompted, truncate=truncate, progress=progress)
+    mine = processes.part(prompted)
+    found = choices.score(backbone, mine, truncate=truncate, progress=progress) if mine else None
+    scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
     result = RunResult(
         task=task.name,
@@ -83,14 +96,30 @@ def rank(
         seconds=seconds,
         tokens_computed=scores.tokens_computed,
         flops_per_query=query_flops(backbone, prompted, truncate=truncate),
+        template=template,
     )
     return result, scores
+
+
+def joined(parts: Sequence[ChoiceScores]) -> ChoiceScores:
+    """The scores of several lists of examples as those of one."""
+    if not parts:
+        raise FrugalError("nothing to score: the list of examples is empty")
+    before = [0, *itertools.accumulate(len(p.example) for p in parts)]
+    earlier = [0, *itertools.accumulate(p.examples for p in parts)]
+    return ChoiceScores(
+        torch.cat([p.token_logp for p in parts]),
+        torch.cat([p.choice + n for p, n in zip(parts, before, strict=False)]),
+        torch.cat([p.example + n for p, n in zip(parts, earlier, strict=False)]),
+        torch.cat([p.correct for p in parts]),
+        tokens_computed=sum(p.tokens_computed for p in parts),
+    )
 
 
 def few_shot(
     backbone: Backbone,
     task: Task,
-    examples: Sequence[Example],
+    examples: Sequence[tfew.Wordings],
     queries: Sequence[Example],
     recipe: tfew.Recipe,
     *,
@@ -102,9 +131,7 @@ def few_shot(
     `options` are those of `tfew.train`.
     """
     trained = tfew.train(backbone, examples, recipe, truncate=truncate, **options)
-    result, scores = rank(
-        backbone, task, queries, seed=recipe.seed, method=recipe.method, truncate=truncate
-    )
+    result, scores = answered(backbone, task, queries, recipe, truncate=truncate)
     cost = TrainedResult(
         **{**result.model_dump(), "shots": len(examples)},
         trainable_params=trained.tuned.trainable_params,
@@ -113,6 +140,27 @@ def few_shot(
         train_flops=training_flops(backbone, examples, recipe, truncate=truncate),
     )
     return cost, scores, trained
+
+
+def answered(
+    backbone: Backbone,
+    task: Task,
+    queries: Sequence[Example],
+    recipe: tfew.Recipe,
+    *,
+    truncate: bool = False,
+    template: int = 0,
+) -> tuple[RunResult, ChoiceScores]:
+    """What a model tuned by `recipe` answers to `queries`, cut to the recipe's length."""
+    return rank(
+        backbone.limited(recipe.max_tokens),
+        task,
+        queries,
+        seed=recipe.seed,
+        method=recipe.method,
+        template=template,
+        truncate=truncate or bool(recipe.max_tokens),
+    )
 
 
 def query_flops(
@@ -131,27 +179,27 @@ def query_flops(
 
 def training_flops(
     backbone: Backbone,
-    examples: Sequence[Example],
+    examples: Sequence[tfew.Wordings],
     recipe: tfew.Recipe,
     *,
     truncate: bool = False,
 ) -> float:
     """Exact FLOPs of a training, every example in a row of its own, known before it starts."""
     shape = arch.from_config(backbone.model.config)
-    trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
+    encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
     method = methods.get(recipe.method, recipe.options)
     once = sum(flops.per_step(shape, method).values())
 
-    def cost(tree: packing.ChoiceTree) -> int:
-        return sum(flops.train_step(shape, **tree.shape, method=method).values()) - once
+    @cache
+    def cost(example: int, wording: int) -> int:
+        fed = packing.tree(encoded[example][wording]).shape
+        return sum(flops.train_step(shape, **fed, method=method).values()) - once
 
-    costs = [cost(t) for t in trees]
-    seen = (
-        tfew.batch_indices(step, recipe.batch_size, len(trees), recipe.seed)
-        for step in range(recipe.steps)
-    )
-    each = sum(costs[i] for i in itertools.chain.from_iterable(seen))
-    return float(each + recipe.steps * once)
+    wordings = list(map(len, encoded))
+    seen = (tfew.seen(step, recipe, wordings) for step in range(recipe.steps))
+    each = sum(cost(*which) for which in itertools.chain.from_iterable(seen))
+    parts = math.ceil(recipe.batch_size / (recipe.micro_batch or recipe.batch_size))
+    return float(each + recipe.steps * parts * once)
 
 
 def orders(shots: int, count: int, seed: int) -> list[list[int]]:
@@ -170,13 +218,26 @@ def orders(shots: int, count: int, seed: int) -> list[list[int]]:
 
 
 def prompted_runs(
-    backbone: Backbone, task: Task, *, icl_shots: Sequence[int], draws: int, limit: int
+    backbone: Backbone,
+    task: Task,
+    *,
+    icl_shots: Sequence[int],
+    draws: int,
+    limit: int,
+    templates: Use = "first",
 ) -> pd.DataFrame:
-    """Zero-shot, and ICL with `draws` draws of examples at each k of `icl_shots`; a row a run."""
-    runs = [rank(backbone, task, task.test(limit))[0]]
-    for shots, seed in itertools.product(icl_shots, range(draws)):
-        queries = task.test(limit, shots=shots, seed=seed)
-        runs.append(rank(backbone, task, queries, task.draw(shots, seed), seed=seed)[0])
+    """Zero-shot, and ICL with `draws` draws of examples at each k of `icl_shots`; a row a run.
+
+    Each of them in the first of the task's templates, or in all.
+    """
+    runs = []
+    for template in task.under(templates):
+        queries = task.test(limit, template=template)
+        runs.append(rank(backbone, task, queries, template=template)[0])
+        for shots, seed in itertools.product(icl_shots, range(draws)):
+            queries = task.test(limit, shots=shots, seed=seed, template=template)
+            drawn = task.draw(shots, seed, template=template)
+            runs.append(rank(backbone, task, queries, drawn, seed=seed, template=template)[0])
     return pd.DataFrame([run.model_dump() for run in runs])
 
 
@@ -186,20 +247,32 @@ def tuned_runs(
     *,
     labels: int,
     seeds: Sequence[int],
-    limit: int,
+    limit: int | None,
     recipe: tfew.Recipe,
+    templates: Use = "first",
+    start: str | Path | None = None,
 ) -> pd.DataFrame:
-    """T-Few with each of `seeds`, which also draws its examples; a row a run.
+    """T-Few with each of `seeds`, which also draws its examples; a row a run and template.
+
+    templates: "all" draws a template at every sight of an example in training, and answers the
+        test examples in each (T-Few, §4.1); start: vectors to begin from, as in `tfew.train`
 
     The column `loss` holds the loss of every step. The model is what it was before.
     """
     records = []
     for seed in seeds:
         mine = recipe.model_copy(update={"seed": seed})
+        examples = task.wordings(labels, seed, templates)
         queries = task.test(limit, shots=labels, seed=seed)
-        result, _, trained = few_shot(backbone, task, task.draw(labels, seed), queries, mine)
-        trained.tuned.detach()
+        result, _, trained = few_shot(backbone, task, examples, queries, mine, start=start)
         records.append({**result.model_dump(), "loss": trained.loss})
+        try:
+            for template in task.under(templates)[1:]:
+                queries = task.test(limit, shots=labels, seed=seed, template=template)
+                other, _ = answered(backbone, task, queries, mine, template=template)
+                records.append({**records[-1], **other.model_dump(exclude={"shots"})})
+        finally:
+            trained.tuned.detach()
     return pd.DataFrame(records)
 
 

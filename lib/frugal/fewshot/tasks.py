@@ -1,107 +1,206 @@
-"""Tasks: examples of the form (prompt, choices, label), from a pinned source, drawn by seed."""
+"""Tasks: examples of the form (prompt, choices, label), from a named source, drawn by seed.
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+A named task is an entry of `data/tasks/*.toml`: where its rows come from, which column holds the
+label, and *templates*, each of which makes a row an example. A table of such a file is a task, or a
+family whose `tasks` share what it sets.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from datasets import Dataset
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from frugal.engine import artifacts
+from frugal import data
 from frugal.errors import FrugalError, unknown
+from frugal.fewshot import sources
+from frugal.fewshot.templates import AS_IS, Example, Template, first_problem
 
 SEEDS = (0, 1, 32, 42, 1024)  # of T-Few's few-shot draws
+Use = Literal["first", "all"]  # of a task's templates
 
 
-class Example(BaseModel):
-    """A prompt, answer choices that follow it directly, and the index of the right one."""
+def _by_digest(rows: int, seed: int) -> Sequence[int]:
+    """An order that is the same on every machine and for every version of every library."""
+    return sorted(range(rows), key=lambda i: sources.digest(f"{seed}/{i}"))
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt: str
-    choices: tuple[str, ...] = Field(min_length=2)
-    label: StrictInt
-
-    @model_validator(mode="after")
-    def _sound(self) -> "Example":
-        if not all(choice.strip() for choice in self.choices):
-            raise ValueError("choices: one is empty")
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("choices: two are the same")
-        if not 0 <= self.label < len(self.choices):
-            raise ValueError(
-                f"label: {self.label} is not the index of one of {len(self.choices)} choices"
-            )
-        return self
+def _as_released(rows: int, seed: int) -> Sequence[int]:
+    """The order in which T-Few's released code takes rows: its few-shot files hold these."""
+    found: list[int] = np.random.RandomState(seed).permutation(rows).tolist()
+    return found
 
 
 @dataclass(frozen=True)
 class Task:
-    """Examples in a fixed order, and how many at the end of it are kept for testing.
+    """Rows in a fixed order, how many at the end of it are kept for testing, and templates.
 
-    A named task keeps its second half for testing, so that no draw can touch it; a user's file
-    keeps none, and whatever a draw leaves is there to be scored.
+    A named task keeps examples for testing (its own test set, or its second half), so that no draw
+    can touch them; a user's file keeps none, and whatever a draw leaves is there to be scored.
+
+    rows:       what the templates name, and `label`, the index of the right choice
+    labels:     names of the classes, where the source has them
+    shots:      how many labelled examples its benchmark trains on
+    recipe:     what training on it changes in a recipe
+    unlabelled: rows whose labels the benchmark keeps to itself
+    order:      (rows that can be drawn, seed) -> the order in which a draw takes them
     """
 
     name: str
-    examples: Dataset  # columns prompt, choices, label
+    rows: Dataset
     test_size: int = 0
+    templates: tuple[Template, ...] = (AS_IS,)
+    labels: tuple[str, ...] = ()
+    shots: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Dataset | None = None
+    order: Callable[[int, int], Sequence[int]] = _by_digest
 
     @property
     def chance(self) -> float:
         """Accuracy of guessing among the choices of each example."""
-        counts = [len(choices) for choices in self.examples["choices"]]
-        return sum(1 / count for count in counts) / len(counts)
+        listed = self.templates[0].listed
+        if listed is None:
+            return 1 / len(self.templates[0].choices)
+        if listed == "labels":
+            return 1 / len(self.labels)
+        return sum(1 / len(items) for items in self.rows[listed]) / len(self.rows)
+
+    @property
+    def _readable(self) -> tuple[str, ...]:
+        """Names of the classes as a template writes them."""
+        return tuple(label.replace("_", " ") for label in self.labels)
 
     @property
     def drawable(self) -> int:
         """How many examples a draw can take."""
-        return len(self.examples) - self.test_size
+        return len(self.rows) - self.test_size
 
-    def draw(self, shots: int, seed: int) -> list[Example]:
+    def under(self, use: Use) -> range:
+        """Numbers of the templates: the first, or all."""
+        if use not in ("first", "all"):
+            raise unknown("use of templates", use, ("first", "all"))
+        return range(len(self.templates) if use == "all" else 1)
+
+    def draw(self, shots: int, seed: int, *, template: int = 0) -> list[Example]:
         """`shots` examples for training or for a context, in an order that `seed` decides."""
-        return self._at(self._drawn(shots, seed))
+        return [self._example(row, template) for row in self._drawn(shots, seed)]
 
-    def test(self, limit: int | None = None, *, shots: int = 0, seed: int = 0) -> list[Example]:
-        """The test examples (the first `limit`), none of them among `draw(shots, seed)`."""
+    def wordings(self, shots: int, seed: int, use: Use = "all") -> list[list[Example]]:
+        """The same examples, each under every template: what `tfew.train` draws wordings from."""
+        return [
+            [self._example(row, template) for template in self.under(use)]
+            for row in self._drawn(shots, seed)
+        ]
+
+    def test(
+        self, limit: int | None = None, *, shots: int = 0, seed: int = 0, template: int = 0
+    ) -> list[Example]:
+        """The test examples (the first `limit`), none of them among `draw(shots, seed)`.
+
+        A row of which a template makes no sound example is left out, with a warning.
+        """
         if self.test_size:
-            rows: Iterable[int] = range(len(self.examples) - self.test_size, len(self.examples))
+            numbers: Iterable[int] = range(len(self.rows) - self.test_size, len(self.rows))
         else:
-            drawn = set(self._drawn(shots, seed))
-            rows = (i for i in range(len(self.examples)) if i not in drawn)
-        if not (found := self._at(list(rows)[:limit])):
+            drawn = set(self._drawn_numbers(shots, seed))
+            numbers = (i for i in range(len(self.rows)) if i not in drawn)
+        if not (chosen := list(numbers)[:limit]):
             raise FrugalError(f"{self.name}: no example is left to score")
+        found = []
+        for number, row in zip(chosen, self.rows.select(chosen), strict=True):
+            try:
+                found.append(self._example(row, template))
+            except FrugalError as error:
+                warnings.warn(f"{error} (row {number}); left out", stacklevel=2)
         return found
 
-    def _drawn(self, shots: int, seed: int) -> list[int]:
+    def questions(self, limit: int | None = None, *, template: int = 0) -> list[Example]:
+        """The unlabelled examples (the first `limit`); their label is 0 and means nothing."""
+        if self.unlabelled is None:
+            raise FrugalError(f"{self.name}: has no unlabelled examples to answer")
+        chosen = range(len(self.unlabelled))[:limit]
+        return [
+            self._example({**row, "label": 0}, template) for row in self.unlabelled.select(chosen)
+        ]
+
+    def _drawn_numbers(self, shots: int, seed: int) -> Sequence[int]:
         if not 0 <= shots <= self.drawable:
             raise FrugalError(
                 f"{self.name}: shots must be between 0 and {self.drawable}, not {shots}"
             )
-        return sorted(range(self.drawable), key=lambda i: _digest(f"{seed}/{i}"))[:shots]
+        return self.order(self.drawable, seed)[:shots]
 
-    def _at(self, rows: Sequence[int]) -> list[Example]:
-        return [Example(**record) for record in self.examples.select(rows)]
+    def _drawn(self, shots: int, seed: int) -> Dataset:
+        return self.rows.select(self._drawn_numbers(shots, seed))
+
+    def _example(self, row: Mapping[str, Any], template: int) -> Example:
+        try:
+            chosen = self.templates[template]
+        except IndexError:
+            raise FrugalError(
+                f"{self.name}: template {template}; it has {len(self.templates)}, from 0"
+            ) from None
+        try:
+            return chosen.example({"labels": self._readable, **row}, row["label"])
+        except ValidationError as error:
+            raise FrugalError(f"{self.name}: {first_problem(error)}") from error
 
 
-def _digest(text: str) -> bytes:
-    """An order that is the same on every machine and for every version of every library."""
-    return hashlib.sha256(text.encode()).digest()
+class Definition(BaseModel):
+    """An entry of `data/tasks/*.toml`.
+
+    label:  the column that holds the right answer
+    labels: what it can hold, in the order of the choices; by default the classes that it knows
+    shots, recipe: as in `Task`; tested: how many test examples there are, for the cost of a run
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: sources.Source
+    templates: tuple[Template, ...] = Field(min_length=1)
+    label: str = "label"
+    labels: tuple[str, ...] = ()
+    shots: int | None = None
+    tested: int = 0
+    recipe: dict[str, Any] = {}
+
+
+@functools.cache
+def definitions() -> dict[str, Definition]:
+    """The named tasks."""
+    found: dict[str, Definition] = {}
+    for path in sorted((data.ROOT / "tasks").glob("*.toml")):
+        for name, entry in data.toml(f"tasks/{path.name}").items():
+            members = entry.pop("tasks", {name: {}})
+            found |= {task: Definition(**{**entry, **own}) for task, own in members.items()}
+    return found
+
+
+def defined(name: str) -> Definition:
+    """What `data/tasks` says of the task `name`; FrugalError with the nearest name if unknown."""
+    if name not in definitions():
+        raise unknown("task", name, [*definitions(), "FILE.jsonl"])
+    return definitions()[name]
 
 
 def load(name: str | Path) -> Task:
     """The task called `name`, or the JSONL file of that path.
 
-    Raises FrugalError for an unknown name, and for a file with a bad line: it names both.
+    Raises FrugalError for an unknown name, for a source that cannot be reached, and for a file
+    with bad lines: it names them.
     """
     if str(name).endswith(".jsonl"):
         return from_jsonl(Path(name))
-    if str(name) not in TASKS:
-        raise unknown("task", str(name), [*TASKS, "FILE.jsonl"])
-    return TASKS[str(name)](str(name))
+    definition = defined(str(name))
+    if definition.source.split:
+        return _from_splits(str(name), definition)
+    return _from_rows(str(name), definition)
 
 
 def from_jsonl(path: Path) -> Task:
@@ -112,96 +211,71 @@ def from_jsonl(path: Path) -> Task:
         raise FrugalError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise FrugalError(f"{path}: not UTF-8 at byte {error.start}") from error
-    examples = []
+    examples, problems = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             examples.append(Example.model_validate_json(line))
         except ValidationError as error:
-            raise FrugalError(f"{path}, line {number}: {_first(error)}") from error
+            problems.append(f"line {number}: {first_problem(error)}")
+    if problems:
+        more = f"; and {len(problems) - 3} more lines" if len(problems) > 3 else ""
+        raise FrugalError(f"{path}, {'; '.join(problems[:3])}{more}")
     if not examples:
         raise FrugalError(f"{path}: no example in this file")
-    return Task(str(path), _dataset(examples))
+    return Task(str(path), Dataset.from_list([e.model_dump() for e in examples]))
 
 
-def _first(error: ValidationError) -> str:
-    """The first problem of a record, as `field: what is wrong`."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
+def mixture(
+    tasks: Sequence[Task], limit: int, *, seed: int = 0, use: Use = "all"
+) -> list[list[Example]]:
+    """Examples of several tasks in one list, at most `limit` of each, in every wording.
+
+    What `tfew.train` pretrains on: it draws evenly from the list, so a task counts by its size up
+    to the limit, as in T0's mixture (Sanh et al. 2022, §5; its limit is 500,000).
+    """
+    if not tasks:
+        raise FrugalError("mixture: name at least one task")
+    return [e for task in tasks for e in task.wordings(min(limit, task.drawable), seed, use)]
 
 
-def _dataset(examples: Sequence[Example]) -> Dataset:
-    return Dataset.from_list([e.model_dump() for e in examples])
+def _from_rows(name: str, definition: Definition) -> Task:
+    """Each prompt once, in an order decided by its text, half of the rows for testing."""
+    first = definition.templates[0]
+    once = {
+        sources.digest(first.example(row, row["label"]).prompt): row
+        for row in sources.rows(definition.source)
+    }
+    rows = [once[key] for key in sorted(once)]
+    return Task(name, Dataset.from_list(rows), len(rows) // 2, definition.templates)
 
 
-def _pinned(name: str, examples: Iterable[Example]) -> Task:
-    """A named task: each prompt once, in an order decided by its text, half of it for testing."""
-    once = {_digest(e.prompt): e for e in examples}
-    ordered = [once[key] for key in sorted(once)]
-    return Task(name, _dataset(ordered), test_size=len(ordered) // 2)
-
-
-def _sentiment(file: str) -> Callable[[str], Task]:
-    """Reviews of the VADER corpora, rated by people from -4 to 4; those beyond ±0.8 have a side."""
-
-    def rows() -> Iterator[Example]:
-        path = artifacts.member("vader", file)
-        for line in path.read_text(encoding="latin-1").strip("\n").split("\n"):
-            _, rating, text = line.split("\t", 2)
-            if abs(float(rating)) > 0.8:
-                yield Example(
-                    prompt=f"Review: {text.strip()}\nSentiment:",
-                    choices=(" negative", " positive"),
-                    label=int(float(rating) > 0),
-                )
-
-    return lambda name: _pinned(name, rows())
-
-
-def _bigbench(folder: str, template: str) -> Callable[[str], Task]:
-    """A BIG-bench task whose examples list all their choices, under a template of our own."""
-
-    def rows() -> Iterator[Example]:
-        path = artifacts.member("bigbench", f"{folder}/task.json")
-        for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
-            scores: dict[str, Any] = record["target_scores"]
-            choices = sorted(scores)
-            yield Example(
-                prompt=template.format(input=record["input"].strip()),
-                choices=tuple(f" {c.strip()}" for c in choices),
-                label=max(range(len(choices)), key=lambda i: scores[choices[i]]),
+def _from_splits(name: str, definition: Definition) -> Task:
+    """Training rows to draw from, then test rows; drawn as T-Few's released code draws."""
+    offline = [name for name, other in definitions().items() if not other.source.split]
+    found = sources.splits(definition.source, offline)
+    where = f"{name} ({definition.source.hub or definition.source.folder})"
+    labels = definition.labels or sources.class_names(where, found["train"], definition.label)
+    needed = {column for template in definition.templates for column in template.columns}
+    for part in found.values():
+        if missing := needed - {*part.column_names, "labels"}:
+            raise FrugalError(
+                f"{where}: no column {min(missing)!r}; there are {', '.join(part.column_names)}"
             )
-
-    return lambda name: _pinned(name, rows())
-
-
-def _counting(name: str) -> Task:
-    """A tiny generated task for tests: which letter occurs, with choices of unequal length."""
-    examples = []
-    for i in range(48):
-        digest = _digest(f"counting/{i}")
-        word = "".join("abc"[byte % 3] for byte in digest[:6])
-        choices = (" a", " b b", " c c c")[: 2 + digest[6] % 2]
-        counts = [word.count(choice[1]) for choice in choices]
-        examples.append(
-            Example(
-                prompt=f"Word: {word}\nMost often:",
-                choices=choices,
-                label=counts.index(max(counts)),
-            )
-        )
-    return _pinned(name, examples)
-
-
-TASKS: dict[str, Callable[[str], Task]] = {
-    "movie-reviews": _sentiment("movieReviewSnippets_GroundTruth.txt"),
-    "amazon-reviews": _sentiment("amazonReviewSnippets_GroundTruth.txt"),
-    "tweets": _sentiment("tweets_GroundTruth.txt"),
-    "nyt-editorials": _sentiment("nytEditorialSnippets_GroundTruth.txt"),
-    "intent-recognition": _bigbench("intent_recognition", "{input}\nIntent:"),
-    "fever": _bigbench("fact_checker/fever", "{input}\nA:"),
-    "counting": _counting,
-}
+    parts = [
+        sources.indexed(f"{where}, {use}", found[use], definition.label, labels)
+        for use in ("train", "test")
+        if use in found
+    ]
+    return Task(
+        name,
+        concatenate_datasets(parts),
+        test_size=len(parts[1]) if len(parts) > 1 else 0,
+        templates=definition.templates,
+        labels=labels,
+        shots=definition.shots,
+        recipe=definition.recipe,
+        unlabelled=found.get("unlabelled"),
+        order=_as_released,
+    )

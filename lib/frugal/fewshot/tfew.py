@@ -3,30 +3,42 @@
 Source: Liu et al., NeurIPS 2022, §3: (IA)³, L_LM + L_UL + L_LN, Adafactor, 1,000 steps of 8.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import math
 import os
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from frugal import peft
+from frugal.engine import processes
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, losses, packing
-from frugal.fewshot.tasks import Example
+from frugal.fewshot.templates import Example, first_problem
+
+# An example, or the same example in several wordings, one of which is drawn at every sight of it.
+Wordings = Example | Sequence[Example]
 
 
 class Recipe(BaseModel):
-    """What is trained, and how; the defaults are the paper's (§3.4 and its released settings)."""
+    """What is trained, and how; the defaults are the paper's (§3.4 and its released settings).
+
+    warmup:      share of the steps
+    micro_batch: examples in one forward and backward pass; 0: the whole batch, or a process's part
+    max_tokens:  the start of a prompt that takes more is cut; 0: as many as the model takes
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,9 +51,19 @@ class Recipe(BaseModel):
     batch_size: int = Field(8, ge=1)
     optimizer: Literal["adafactor", "adamw"] = "adafactor"
     lr: float = Field(3e-3, gt=0)
-    warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
+    warmup: float = Field(0.06, ge=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
+    micro_batch: int = Field(0, ge=0)
+    max_tokens: int = Field(0, ge=0)
     seed: int = 0
+
+    @classmethod
+    def of(cls, *layers: Mapping[str, Any]) -> "Recipe":
+        """A recipe of several settings, of which a later one wins; FrugalError for a bad value."""
+        try:
+            return cls(**{name: value for layer in layers for name, value in layer.items()})
+        except ValidationError as error:
+            raise FrugalError(f"recipe: {first_problem(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -56,9 +78,10 @@ class Trained:
 
 def train(
     backbone: Backbone,
-    examples: Sequence[Example],
+    examples: Sequence[Wordings],
     recipe: Recipe,
     *,
+    start: str | Path | None = None,
     checkpoint: Path | None = None,
     every: int = 50,
     truncate: bool = False,
@@ -66,40 +89,87 @@ def train(
 ) -> Trained:
     """Attach `recipe.method` to the backbone and train it on the examples.
 
+    start:      a folder of saved vectors to begin from (`Tuned.save`), instead of their own start
     checkpoint: a folder where the state is kept every `every` steps; if one is there from the
         same recipe and examples, training goes on from it, to bit-identical vectors
     truncate:   cut the start of prompts that are too long for the model
     progress:   called after each step with its number and loss
 
-    Deterministic on one machine. Raises FrugalError on a loss that is not finite, for examples
-    the model cannot take, and for a checkpoint of another training.
+    Several processes (`engine.processes`) share every batch: their result is that of one process,
+    up to the order of its sums. Deterministic on one machine. Raises FrugalError on a loss that is
+    not finite, for examples the model cannot take, and for a checkpoint of another training.
     """
     if not examples:
         raise FrugalError("nothing to train on: the list of examples is empty")
     choices.check(backbone)
     started = time.perf_counter()
-    encoded = packing.encode(backbone, examples, truncate=truncate)
-    behind = packing.shared_prefix(encoded, uses=recipe.batch_size)
-    prefix = encoded[0].sequences[0][:behind]
-    trees = [packing.tree(e, behind) for e in encoded]
-    # Some methods look at the loss of each example before they start, some start at random.
-    each = (_loss(backbone, [t], prefix, recipe)[0] for t in trees)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        tuned = peft.attach(backbone.model, recipe.method, recipe.options, losses=each)
-    state = Checkpoint(checkpoint, recipe, digest(examples)) if checkpoint else None
+    encoded = encode(backbone, examples, recipe, truncate=truncate)
+    # Some methods look at the loss of each example before they start.
+    each = (_loss(backbone, [e], recipe)[0] for several in encoded for e in several)
+    tuned = _attached(backbone, recipe, start, each)
     try:
-        loss, tokens = _steps(backbone, trees, prefix, tuned, recipe, state, every, progress)
+        state = None
+        if checkpoint:
+            begun = _vectors_digest(tuned) if start else ""
+            state = Checkpoint(checkpoint, recipe, digest(examples), begun)
+        loss, tokens = _steps(backbone, encoded, tuned, recipe, state, every, progress)
     except BaseException:
         tuned.detach()  # whoever catches it can attach again
         raise
     return Trained(tuned, loss, tokens, time.perf_counter() - started)
 
 
+def encode(
+    backbone: Backbone, examples: Sequence[Wordings], recipe: Recipe, *, truncate: bool = False
+) -> list[list[packing.EncodedExample]]:
+    """Every wording of every example in tokens, as much of it as the recipe's losses read."""
+    wordings = [[e] if isinstance(e, Example) else list(e) for e in examples]
+    flat = packing.encode(
+        backbone.limited(recipe.max_tokens),
+        [e for several in wordings for e in several],
+        truncate=truncate or bool(recipe.max_tokens),
+    )
+    if recipe.losses == ("lm",):  # reads the right choice alone
+        flat = [dataclasses.replace(e, sequences=[e.sequences[e.label]], label=0) for e in flat]
+    ends = list(itertools.accumulate(map(len, wordings), initial=0))
+    return [flat[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def seen(step: int, recipe: Recipe, wordings: Sequence[int]) -> list[tuple[int, int]]:
+    """The examples of step `step`, and the wording that each has there.
+
+    wordings: how many each example comes in; one is drawn anew at every sight of the example, as
+        the released code draws a template. A function of its arguments alone.
+    """
+    first = step * recipe.batch_size
+    indices = batch_indices(step, recipe.batch_size, len(wordings), recipe.seed)
+    return [
+        (i, random.Random(f"{recipe.seed}/{place}").randrange(wordings[i]))
+        for place, i in enumerate(indices, start=first)
+    ]
+
+
+def _attached(
+    backbone: Backbone, recipe: Recipe, start: str | Path | None, each: Iterator[Tensor]
+) -> peft.Tuned:
+    """The recipe's method on the backbone, at its own start or at saved parameters of its kind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)  # some methods start at random
+        fresh = peft.attach(backbone.model, recipe.method, recipe.options, losses=each)
+    if start is None:
+        return fresh
+    wanted = {name: p.shape for name, p in fresh.named_parameters()}
+    fresh.detach()
+    tuned = peft.load(backbone.model, start)
+    if {name: p.shape for name, p in tuned.named_parameters()} != wanted:
+        tuned.detach()
+        raise FrugalError(f"{start}: does not hold what this recipe trains ({recipe.method})")
+    return tuned
+
+
 def _steps(
     backbone: Backbone,
-    trees: Sequence[packing.ChoiceTree],
-    prefix: Sequence[int],
+    encoded: Sequence[Sequence[packing.EncodedExample]],
     tuned: peft.Tuned,
     recipe: Recipe,
     state: "Checkpoint | None",
@@ -110,17 +180,16 @@ def _steps(
     parameters = dict(tuned.named_parameters())
     optimizer = _optimizer(recipe, list(parameters.values()))
     loss_of_step: list[float] = state.restore(parameters, optimizer) if state else []
-    tokens = 0
+    wordings, tokens = list(map(len, encoded)), 0
     for step in range(len(loss_of_step), recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
-        chosen = [trees[i] for i in batch_indices(step, recipe.batch_size, len(trees), recipe.seed)]
-        loss, computed = _loss(backbone, chosen, prefix, recipe)
-        if not math.isfinite(value := loss.item()):
+        batch = [encoded[i][wording] for i, wording in seen(step, recipe, wordings)]
+        value, computed = _gradients(backbone, batch, list(parameters.values()), recipe)
+        if not math.isfinite(value):
             raise FrugalError(
                 f"step {step + 1}: the loss is {value}; lower the learning rate ({recipe.lr:g})"
             )
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -133,14 +202,52 @@ def _steps(
 
 
 def _loss(
-    backbone: Backbone, trees: Sequence[packing.ChoiceTree], prefix: Sequence[int], recipe: Recipe
+    backbone: Backbone, part: Sequence[packing.EncodedExample], recipe: Recipe
 ) -> tuple[Tensor, int]:
     """The recipe's loss on some examples, and the tokens computed for it."""
+    behind = packing.shared_prefix(part, uses=len(part))
+    cache = choices.prefix_cache(backbone, part[0].sequences[0][:behind]) if behind else None
+    trees = [packing.tree(e, behind) for e in part]
     batch = packing.pack(trees, packing.layout(trees), backbone.device)
-    cache = choices.prefix_cache(backbone, prefix) if prefix else None
     scores = choices.forward(backbone, batch, cache)
     loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
-    return loss, len(prefix) + scores.tokens_computed
+    return loss, behind + scores.tokens_computed
+
+
+def _gradients(
+    backbone: Backbone,
+    batch: Sequence[packing.EncodedExample],
+    parameters: Sequence[Tensor],
+    recipe: Recipe,
+) -> tuple[float, int]:
+    """Leave the whole batch's gradients in the parameters; its loss, and the tokens computed.
+
+    Losses are means over examples, so each micro-batch and each process counts by its share of the
+    batch: L = Σ_m (n_m / n) L_m, and so do the gradients, however unequal the shares are.
+    """
+    mine = processes.part(batch)
+    total = torch.zeros((), device=backbone.device)
+    tokens = 0
+    for part in _micro_batches(mine, recipe.micro_batch):
+        loss, computed = _loss(backbone, part, recipe)
+        loss = loss * (len(part) / len(batch))
+        loss.backward()
+        total += loss.detach()
+        tokens += computed
+    for parameter in parameters:
+        if parameter.grad is None:  # of a process that has no part of this batch
+            parameter.grad = torch.zeros_like(parameter)
+    spent = torch.tensor(float(tokens), dtype=torch.float64, device=backbone.device)
+    processes.add_up([*(p.grad for p in parameters if p.grad is not None), total, spent])
+    return total.item(), int(spent)
+
+
+def _micro_batches(
+    batch: Sequence[packing.EncodedExample], size: int
+) -> Iterator[Sequence[packing.EncodedExample]]:
+    """`batch` in parts of `size` examples; in one where that is 0."""
+    size = size or max(1, len(batch))
+    return (batch[at : at + size] for at in range(0, len(batch), size))
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -168,27 +275,46 @@ def batch_indices(step: int, batch_size: int, examples: int, seed: int) -> list[
 def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0)
-    # It scales each step by the parameter's root mean square, as the paper's does.
-    return torch.optim.Adafactor(parameters, lr=recipe.lr, weight_decay=0.0)
+    # It scales each step by the parameter's root mean square, as transformers' does with the
+    # released settings (scale_parameter, no relative step); 1e-15 squared is their eps.
+    return torch.optim.Adafactor(parameters, lr=recipe.lr, eps=(1e-15, 1e-3), weight_decay=0.0)
 
 
-def digest(examples: Sequence[Example]) -> str:
+def digest(examples: Sequence[Wordings]) -> str:
     """What tells one list of examples from another."""
-    return hashlib.sha256("".join(e.model_dump_json() for e in examples).encode()).hexdigest()
+    texts = (
+        e.model_dump_json()
+        for several in examples
+        for e in ([several] if isinstance(several, Example) else several)
+    )
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
+
+
+def _vectors_digest(tuned: peft.Tuned) -> str:
+    """What tells one start from another."""
+    found = hashlib.sha256()
+    for name, parameter in tuned.named_parameters():
+        found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 class Checkpoint:
     """One file that holds all a training needs to go on: parameters, optimiser state, losses."""
 
-    def __init__(self, folder: Path, recipe: BaseModel, examples: str) -> None:
+    def __init__(self, folder: Path, recipe: BaseModel, examples: str, start: str = "") -> None:
         self.file = folder / "training.safetensors"
-        self.of = {"recipe": recipe.model_dump_json(), "examples": examples}
+        self.of = {"recipe": recipe.model_dump_json(), "examples": examples, "start": start}
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(
         self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, loss: list[float]
     ) -> None:
-        """Write the state beside the old one, then put it in its place: a kill loses no state."""
+        """Write the state beside the old one, then put it in its place: a kill loses no state.
+
+        Of several processes the first writes; all of them read, so the folder must be shared.
+        """
+        if processes.number():
+            return
         tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
         for i, entries in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
@@ -210,7 +336,7 @@ class Checkpoint:
         except SafetensorError as error:
             raise FrugalError(f"{self.file}: not a readable checkpoint ({error})") from error
         for what, mine in self.of.items():
-            if of.get(what) != mine:
+            if of.get(what, "") != mine:
                 raise FrugalError(
                     f"{self.file}: this checkpoint is of another training (its {what} differ); "
                     "name another folder or remove it"

@@ -1,0 +1,289 @@
+"""`frugal tfew` and `frugal vectors`: tune on a few examples, or on a mixture before that."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frugal.cli.fewshot import (
+    BackboneName,
+    Limit,
+    Preset,
+    Scores,
+    Seed,
+    Truncate,
+    look,
+    note,
+    progress_bar,
+    writable,
+    write_scores,
+)
+from frugal.cli.output import Json, emit
+from frugal.errors import FrugalError
+
+if TYPE_CHECKING:
+    from frugal.fewshot.tasks import Example, Task
+    from frugal.fewshot.tfew import Recipe
+
+Steps = Annotated[int | None, typer.Option(min=1, help="Else the preset's.")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; else the preset's.")]
+Start = Annotated[
+    Path | None, typer.Option(help="Folder of vectors to begin from, such as `vectors` saves.")
+]
+Save = Annotated[
+    Path | None, typer.Option(help="Folder for the adapter; a training killed there goes on.")
+]
+
+
+def tfew(
+    task: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK|FILE.jsonl]", help="May lack only under --dry-run."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="JSONL to score; else what is not drawn.")
+    ] = None,
+    backbone: BackboneName = None,
+    method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Labelled examples; else the task's or the preset's.")
+    ] = None,
+    steps: Steps = None,
+    lr: Rate = None,
+    losses: Annotated[
+        str | None, typer.Option(help="Some of lm,unlikelihood,length_normalized; else all.")
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(min=1, help="Examples in one pass, to spare memory.")
+    ] = None,
+    templates: Annotated[
+        str | None, typer.Option(help="first, or all of the task's; else the preset's.")
+    ] = None,
+    start: Start = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    preset: Preset = "laptop",
+    save: Save = None,
+    scores: Scores = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Answer what the benchmark keeps unlabelled, into this CSV (RAFT)."),
+    ] = None,
+    truncate: Truncate = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it costs and stop; without TASK, of all runs."),
+    ] = False,
+    count: Annotated[str, typer.Option(help="FLOPs of a dry run: paper or exact.")] = "paper",
+    gpu: Annotated[str, typer.Option(help="Of a dry run: a GPU of data/gpus.csv.")] = "a100-80gb",
+    mfu: Annotated[
+        float,
+        typer.Option(help="Of a dry run: share of the peak; 0.05 is what T-Few's half hour was."),
+    ] = 0.05,
+    usd_per_hour: Annotated[float | None, typer.Option(help="Your price of the GPU.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The T-Few recipe: train on a few labelled examples with three losses, then answer.
+
+    Under `accelerate launch` all processes work on the one training.
+    """
+    from frugal.engine import backbones, presets, processes
+    from frugal.fewshot import evaluate, plan, studies, tasks
+
+    processes.join()
+    chosen = presets.settings(preset, backbone=backbone, templates=templates, limit=limit)
+    given = _given(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
+    if losses:
+        given["losses"] = [name.strip() for name in losses.split(",")]
+    if dry_run and (task is None or not _at_hand(task, chosen["backbone"])):
+        cost = plan.study(
+            chosen,
+            names=[task] if task else (),
+            backbone=backbone,
+            given=given,
+            count=count,
+            gpu=gpu,
+            mfu=mfu,
+            usd_per_hour=usd_per_hour,
+        )
+        for warning in cost["warnings"]:
+            note(warning)
+        emit(cost, as_json)
+        return
+    if task is None:
+        raise FrugalError("name a TASK or FILE.jsonl; only --dry-run goes without, over all runs")
+    if predictions and test:
+        raise FrugalError("--predictions answers the benchmark's own examples; --test has others")
+    source = tasks.load(task)
+    recipe = _recipe(chosen, source, {**given, "seed": seed})
+    wanted = shots or source.shots or chosen["labels"]
+    shots = shots or _spared(source, wanted, keep_half=not (test or predictions))
+    examples = source.wordings(shots, seed, chosen["templates"])
+    scored = tasks.from_jsonl(test) if test else source
+    drawn = 0 if test else shots
+    if predictions:
+        queries = source.questions(limit)
+    else:
+        queries = scored.test(limit, shots=drawn, seed=seed)
+        look(queries[0])
+    writable(scores, predictions)
+    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    if dry_run:
+        emit(_plan(model, source, examples, recipe, truncate), as_json)
+        return
+    with progress_bar(recipe.steps, "steps") as progress:
+        result, found, trained = evaluate.few_shot(
+            model,
+            source,
+            examples,
+            queries,
+            recipe,
+            start=start,
+            checkpoint=save,
+            truncate=truncate,
+            progress=lambda step, loss: progress(step),
+        )
+    emitted = {**result.model_dump(), "start": str(start) if start else None}
+    if predictions:
+        emitted["accuracy"] = None
+    elif len(under := scored.under(chosen["templates"])) > 1:
+        emitted |= studies.over_templates(
+            result,
+            [
+                evaluate.answered(
+                    model,
+                    scored,
+                    scored.test(limit, shots=drawn, seed=seed, template=template),
+                    recipe,
+                    truncate=truncate,
+                    template=template,
+                )[0]
+                for template in under[1:]
+            ],
+        )
+    if processes.number() == 0:
+        if save:
+            trained.tuned.save(save)
+            emitted["adapter"] = str(save)
+            (save / "result.json").write_text(json.dumps(emitted, indent=2) + "\n")
+        write_scores(scores, found)
+        if predictions:
+            studies.leaderboard(source, found).to_csv(predictions, index=False)
+        emit(emitted, as_json)
+    processes.leave()
+
+
+def vectors(
+    task: Annotated[list[str], typer.Argument(metavar="TASK…", help="The tasks of the mixture.")],
+    save: Annotated[Path, typer.Option(help="Folder for the vectors; `tfew --start` takes it.")],
+    backbone: BackboneName = None,
+    method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
+    steps: Steps = None,
+    lr: Rate = None,
+    start: Start = None,
+    seed: Seed = 0,
+    limit: Annotated[int, typer.Option(min=1, help="Examples of a task, at most.")] = 1000,
+    preset: Preset = "laptop",
+    truncate: Truncate = False,
+    as_json: Json = False,
+) -> None:
+    """Train vectors on a mixture of tasks with the LM loss alone, for `tfew --start`.
+
+    T-Few pretrains its (IA)³ in this way (§3.4). All templates are used. A run killed goes on.
+    """
+    from frugal.engine import backbones, presets, processes
+    from frugal.fewshot import evaluate, tasks, tfew
+
+    processes.join()
+    chosen = presets.settings(preset, backbone=backbone)
+    recipe = tfew.Recipe.of(
+        chosen["recipe"],
+        presets.of_backbone(chosen, chosen["backbone"])["recipe"],
+        chosen["pretrain"],
+        _given(method=method, steps=steps, lr=lr, seed=seed),
+    )
+    examples = tasks.mixture([tasks.load(name) for name in task], limit, seed=seed)
+    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    with progress_bar(recipe.steps, "steps") as progress:
+        trained = tfew.train(
+            model,
+            examples,
+            recipe,
+            start=start,
+            checkpoint=save,
+            truncate=truncate,
+            progress=lambda step, loss: progress(step),
+        )
+    if processes.number() == 0:
+        trained.tuned.save(save)
+        result = {
+            "tasks": task,
+            "backbone": model.name,
+            "method": recipe.method,
+            "seed": seed,
+            "examples": len(examples),
+            "trainable_params": trained.tuned.trainable_params,
+            "steps": recipe.steps,
+            "first_loss": trained.loss[0],
+            "last_loss": trained.loss[-1],
+            "train_seconds": trained.seconds,
+            "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
+            "adapter": str(save),
+        }
+        (save / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        emit(result, as_json)
+    processes.leave()
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _at_hand(task: str, backbone: str) -> bool:
+    """Whether the exact cost of a training can be had: its text and its model need no hub."""
+    from frugal.engine import backbones
+    from frugal.fewshot import tasks
+
+    if task.endswith(".jsonl"):
+        return True
+    return backbones.at_hand(backbone) and not tasks.defined(task).source.split
+
+
+def _recipe(chosen: dict[str, Any], source: "Task", given: dict[str, Any]) -> "Recipe":
+    """The preset's recipe, as the task, then the backbone, then the user changes it."""
+    from frugal.engine import presets
+    from frugal.fewshot.tfew import Recipe
+
+    mine = presets.of_backbone(chosen, chosen["backbone"])["recipe"]
+    return Recipe.of(chosen["recipe"], source.recipe, mine, given)
+
+
+def _spared(source: "Task", wanted: int, keep_half: bool) -> int:
+    """The number of labels that is wanted, or what a small file can spare of them."""
+    spare = source.drawable // (2 if keep_half and not source.test_size else 1)
+    if spare < wanted:
+        note(f"{source.name}: trains on {spare} of its {source.drawable} lines")
+    return max(1, min(wanted, spare))
+
+
+def _plan(
+    model: Any, source: "Task", examples: "list[list[Example]]", recipe: Any, truncate: bool
+) -> dict[str, Any]:
+    """What a training would take, from closed forms: nothing is trained."""
+    from frugal.costs import arch, methods
+    from frugal.fewshot import evaluate
+
+    method = methods.get(recipe.method, recipe.options)
+    return {
+        "task": source.name,
+        "backbone": model.name,
+        "shots": len(examples),
+        "dry_run": True,
+        "method": recipe.method,
+        "steps": recipe.steps,
+        "seed": recipe.seed,
+        "trainable_params": methods.trainable(arch.from_config(model.model.config), method),
+        "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
+    }

@@ -1,0 +1,122 @@
+"""Studies of many runs as DataFrames: what each loss brings, why ICL swings, and their spread."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot import evaluate, tfew
+from frugal.fewshot.choices import ChoiceScores
+from frugal.fewshot.tasks import Example, Task, Use
+
+# The four rows of T-Few's loss ablation (§3.2), by the names that they have there.
+ABLATION: dict[str, tuple[str, ...]] = {
+    "L_LM": ("lm",),
+    "L_LM + L_UL": ("lm", "unlikelihood"),
+    "L_LM + L_LN": ("lm", "length_normalized"),
+    "L_LM + L_LN + L_UL": ("lm", "unlikelihood", "length_normalized"),
+}
+
+
+def loss_ablation(
+    backbone: Backbone,
+    task: Task,
+    *,
+    labels: int,
+    seeds: Sequence[int],
+    limit: int | None,
+    recipe: tfew.Recipe,
+    templates: Use = "first",
+) -> pd.DataFrame:
+    """T-Few with each sum of losses of T-Few's ablation and each of `seeds`; a row a run.
+
+    The column `losses` names the sum as `tables.load("tfew_loss_ablation")` does; the others are
+    those of `evaluate.tuned_runs`. All sums see the same examples in the same order.
+    """
+    frames = []
+    for name, chosen in ABLATION.items():
+        runs = evaluate.tuned_runs(
+            backbone,
+            task,
+            labels=labels,
+            seeds=seeds,
+            limit=limit,
+            recipe=recipe.model_copy(update={"losses": chosen}),
+            templates=templates,
+        )
+        frames.append(runs.assign(losses=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def swapped(shots: Sequence[Example]) -> list[Example]:
+    """The same shots, each solved wrongly: its label is the choice after the right one."""
+    return [s.model_copy(update={"label": (s.label + 1) % len(s.choices)}) for s in shots]
+
+
+def label_swap(
+    backbone: Backbone, task: Task, *, shots: Sequence[int], draws: int, limit: int | None
+) -> pd.DataFrame:
+    """ICL behind right and behind wrong labels, for `draws` draws at each k of `shots`.
+
+    Columns: task, shots, draw, labels ("right" or "swapped"), accuracy. If the labels in the
+    context did not matter (Min et al. 2022), both would be equal.
+    """
+    records: list[dict[str, Any]] = []
+    for k in shots:
+        for draw in range(draws):
+            drawn, queries = task.draw(k, draw), task.test(limit, shots=k, seed=draw)
+            for labels, context in (("right", drawn), ("swapped", swapped(drawn))):
+                result, _ = evaluate.rank(backbone, task, queries, context, seed=draw)
+                records.append(
+                    {
+                        "task": task.name,
+                        "shots": k,
+                        "draw": draw,
+                        "labels": labels,
+                        "accuracy": result.accuracy,
+                    }
+                )
+    return pd.DataFrame(records)
+
+
+def summary(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Median and interquartile range of `accuracy` over everything but the columns `by`.
+
+    Columns: those of `by`, runs, median, iqr, low, high. The paper's own summary (§4.1): median
+    over templates and few-shot seeds, interquartile range as the spread.
+    """
+    if runs.empty or (missing := [name for name in [*by, "accuracy"] if name not in runs]):
+        raise FrugalError(f"summary: no runs, or no column {', '.join(missing)}")
+    groups = runs.groupby(list(by), sort=False)["accuracy"]
+    quarters = groups.quantile([0.25, 0.75]).unstack()
+    found = groups.agg(runs="size", median="median", low="min", high="max")
+    found.insert(2, "iqr", quarters[0.75] - quarters[0.25])
+    return found.reset_index()
+
+
+def over_templates(
+    first: evaluate.RunResult, others: Sequence[evaluate.RunResult]
+) -> dict[str, Any]:
+    """Accuracy in several templates as one record: median, interquartile range, and each."""
+    runs = pd.DataFrame([r.model_dump() for r in (first, *others)])
+    (found,) = summary(runs.assign(all="all"), ["all"]).to_dict("records")
+    return {
+        "accuracy": float(found["median"]),
+        "iqr": float(found["iqr"]),
+        "accuracies": [float(value) for value in runs["accuracy"]],
+    }
+
+
+def leaderboard(task: Task, scores: ChoiceScores) -> pd.DataFrame:
+    """The answers to `task.questions()` as RAFT takes them: columns ID and Label."""
+    chosen = scores.predictions.tolist()
+    rows = task.unlabelled.select(range(len(chosen))) if task.unlabelled else {}
+    names = task.labels or task.questions(1)[0].choices
+    return pd.DataFrame(
+        {
+            "ID": list(rows["ID"]) if "ID" in rows else range(len(chosen)),
+            "Label": [names[choice] for choice in chosen],
+        }
+    )
