@@ -48,8 +48,8 @@ execute: setup
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
 
-# nano-t0 made anew, in about two hours, resumed where it was killed. With STEPS=50 a short one, from
-# the corpora that are there; the full one fetches BIG-bench (358 MB).
+# nano-t0 made anew, in about half an hour on an idle machine; it goes on where it was killed. With
+# STEPS=50 a short one, from the corpora that are there; the full one fetches BIG-bench (358 MB).
 pretrain: setup
 	$(if $(STEPS),,$(BIN)/frugal artifacts fetch bigbench)
 	$(BIN)/frugal pretrain --out runs/nano-t0$(if $(STEPS),-$(STEPS) --steps $(STEPS))

@@ -26,10 +26,13 @@ FROZEN_LAYERS = 2  # of the encoder's six
 
 def build(seed: int = 0) -> tuple[Any, Any]:
     """The untrained model, its decoder drawn by `seed`, and MiniLM's tokenizer."""
-    from transformers import AutoTokenizer, BertModel
+    from transformers import AutoTokenizer, BertConfig, BertModel
 
     folder = artifacts.member(BASE, "model/config.json").parent
-    encoder = BertModel.from_pretrained(folder, dtype=torch.float32)
+    encoder = BertModel(BertConfig.from_pretrained(folder))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("embeddings.position_ids")  # 0, 1, 2, …: no weight
+    encoder.load_state_dict(weights)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -52,7 +52,7 @@ class Recipe(BaseModel):
 
 
 # (IA)³'s own pretraining: the LM loss alone, on the same mixture, batches of 16 (T-Few, §3.5).
-VECTORS = tfew.Recipe.model_validate({"losses": ("lm",), "batch_size": 16, "steps": 300})
+VECTORS = tfew.Recipe.model_validate({"losses": ("lm",), "batch_size": 16, "steps": 64})
 
 
 def pretrain(
