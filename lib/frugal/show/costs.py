@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from frugal.show.style import BLUE, GREEN, GREY, ORANGE, heading, panels
 
@@ -71,22 +71,24 @@ def cost_against_shots(
     """FLOPs of a query against the examples in front of it; a line for each way.
 
     curves:  columns way, shots, flops
-    limit:   the most shots that the context of the model in question holds
+    limit:   the most shots that the context of GPT-3 holds; marked where the curves reach it
     printed: shots by the FLOPs that the paper prints for them, marked by diamonds
     """
     figure, (at,) = panels(1, title, height=4.2)
     figure.set_figwidth(8)
     _curves(at, curves, "shots")
-    at.axvline(limit, color=GREY, linewidth=1, linestyle=":")
-    at.annotate(
-        "GPT-3's context\nends here",
-        (limit, 0.25),
-        xycoords=("data", "axes fraction"),
-        xytext=(5, 0),
-        textcoords="offset points",
-        color=GREY,
-        fontsize=9,
-    )
+    most = curves["shots"].max()
+    if limit <= most:
+        at.axvline(limit, color=GREY, linewidth=1, linestyle=":")
+        at.annotate(
+            "GPT-3's context\nends here",
+            (limit, 0.25),
+            xycoords=("data", "axes fraction"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=GREY,
+            fontsize=9,
+        )
     for flops, shots in printed.items():
         at.plot(shots, flops, "D", markerfacecolor="white", color="black", zorder=3)
     at.annotate(
@@ -95,11 +97,11 @@ def cost_against_shots(
         xycoords="axes fraction",
         fontsize=9,
     )
-    most = curves["shots"].max()
+    ticks = MaxNLocator(5, integer=True).tick_values(0, most)
     at.set(
         yscale="log",
         xlim=(0, 1.45 * most),
-        xticks=np.arange(0, most + 1, 10),
+        xticks=ticks[ticks <= most],
         xlabel="examples in front of the query (shots)",
         ylabel="FLOPs per query",
     )

@@ -52,6 +52,8 @@ def test_curves_are_labelled_without_overlap(name):
         (axes,) = show.cost_against_shots(curves, 20, {1e6: 40}, "a finding").axes
         assert (40, 1e6) in drawn(axes)
         assert 20 in {x for x, _ in drawn(axes)}
+        (axes,) = show.cost_against_shots(curves, 41, {}, "a finding").axes
+        assert not any("context" in text for text in written(axes))
     else:
         (axes,) = show.break_even(curves, {12: 1e3, 3: 1e2}, "a finding").axes
         assert {(12, 1e3), (3, 1e2)} <= drawn(axes)
