@@ -86,6 +86,34 @@ def test_buy_reads_the_papers_table(frugal):
     ]
 
 
+def test_label_buys_under_a_cap_and_goes_on(frugal, own, tmp_path):
+    arguments = ["budgets", "label", own, "--by", "people", "--usd", 0.1, "--count", 12]
+    arguments += ["--folder", tmp_path / "labels", "--out", tmp_path / "out.jsonl", "--json"]
+    plan = json.loads(frugal(*arguments, "--cap", 9, "--dry-run")[1])
+    assert (plan["examples"], plan["most_usd"]) == (12, pytest.approx(1.2))
+    assert not (tmp_path / "labels").exists()
+    first = json.loads(frugal(*arguments, "--cap", 0.5)[1])
+    assert (first["labelled"], first["spent_usd"], first["unasked"]) == (5, 0.5, 7)
+    second = json.loads(frugal(*arguments, "--cap", 9)[1])
+    assert (second["labelled"], second["spent_usd"], second["agreement"]) == (12, 1.2, 1.0)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 12
+
+
+def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatch):
+    few = ["budgets", "label", own, "--count", 4, "--shots", 2, "--cap", 9, "--json"]
+    local = json.loads(
+        frugal(*few, "--by", "tiny-causal", "--folder", tmp_path / "a", "--usd", 0.02)[1]
+    )
+    assert local["labelled"] == 4
+    assert 0 <= local["agreement"] <= 1
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-42")
+    nobody = ["--by", "m", "--base-url", "http://127.0.0.1:9/v1", "--folder", tmp_path / "b"]
+    status, out, err = frugal(*few, *nobody)
+    assert (status, out) == (2, "")
+    assert "m: no connection" in err
+    assert "sk-secret-42" not in err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -100,13 +128,14 @@ def test_buy_reads_the_papers_table(frugal):
         (["plan", "--task", "own.jsonl", "--budget", "1", "--mfu", "2"], "mfu"),
         (["plan", "--task", "own.jsonl", "--budget", "1", "--usd-per-label", "-1"], "negative"),
         (["budgets", "buy", "--task", "WPL", "--budget", "1"], "did you mean 'WLP'"),
+        (["budgets", "label", "own.jsonl", "--by", "people", "--cap", "1"], "--folder"),
         (["budgets", "study", "--set", "label=[1]"], "--set label: Extra inputs"),
         (["budgets", "study", "--set", "labels=many"], "--set labels"),
         (["budgets", "study", "--set", "labels=[40]"], "are more than the 23 there are"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(frugal, own, argv, message):
-    if argv[1] != "buy":
+    if argv[1] not in ("buy", "label"):
         argv = [*argv, "--preset", "smoke"]
     status, out, err = frugal(*argv)
     assert (status, out) == (2, "")

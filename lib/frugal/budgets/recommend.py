@@ -221,7 +221,8 @@ def recommend(
     mine = options[best]
     reason = (
         f"{mine.strategy} answers {mine.accuracy:.3f} [{mine.low:.3f}, {mine.high:.3f}] of "
-        f"{len(hits[best])} right for ${mine.usd_total:.2f}, the most that the budget pays for"
+        f"{len(hits[best])} right for ${mine.usd_total:.2f}; "
+        "no other way that the budget pays for answers more"
     )
     # Zero within the interval of the difference: the examples do not tell the two apart.
     alike = [options[i] for i in others if bootstrap(hits[best], hits[i])[1] <= 0]

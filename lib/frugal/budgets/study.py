@@ -210,7 +210,7 @@ def cell(bench: Bench, n: int, seed: int) -> list[dict[str, Any]]:
                 "strategy": strategy,
                 "layers": layers,
                 "trained_on": len(examples),
-                "accuracy": float(hits.float().mean()),
+                "accuracy": float(hits.double().mean()),
                 "hits": "".join(str(int(h)) for h in hits),
                 "usd_labels": usd_labels,
                 "usd_compute": usd,

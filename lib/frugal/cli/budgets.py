@@ -41,6 +41,61 @@ def buy(
 
 
 @app.command()
+def label(
+    task: Annotated[str, typer.Argument(metavar="TASK|FILE.jsonl", help="What to label.")],
+    by: Annotated[str, typer.Option(help="people, a backbone, or a server's model.")],
+    cap: Annotated[float, typer.Option(help="USD that are never passed, in this folder.")],
+    folder: Annotated[Path, typer.Option(help="Keeps every answer; a killed run goes on there.")],
+    count: Annotated[int, typer.Option(min=1, help="Examples to label.")] = 100,
+    shots: Annotated[int, typer.Option(min=0, help="Solved examples a model is shown.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    base_url: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible server; its key: OPENAI_API_KEY.")
+    ] = None,
+    usd: Annotated[
+        float, typer.Option(help="Of a label (people), or of 1,000 tokens read (models).")
+    ] = 0.129,
+    usd_out: Annotated[
+        float | None, typer.Option(help="Of 1,000 tokens a server writes; else as --usd.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy labels under a cap: from people (the task's own), a local model, or a server."""
+    from frugal.budgets import labels, sources
+    from frugal.engine import backbones
+    from frugal.fewshot import tasks
+
+    drawn = tasks.load(task).draw(shots + count, seed)
+    shown, wanted = tuple(drawn[:shots]), drawn[shots:]
+    source: labels.Source
+    if by == "people":
+        source = sources.HumanPool(usd)
+    elif base_url:
+        written = usd if usd_out is None else usd_out
+        source = sources.Endpoint(by, usd, written, base_url, shown)
+    else:
+        source = sources.LocalModel(backbones.load(by), usd, shown)
+    planned = asdict(labels.quote(source, wanted))
+    if dry_run:
+        emit({"by": by, "dry_run": True, "cap_usd": cap, **planned}, as_json)
+        return
+    bought = labels.buy(
+        source, wanted, folder, cap_usd=cap, progress=lambda n, spent: _say(f"{n}: ${spent:.4f}")
+    )
+    labelled = bought.labelled(wanted)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(e.model_dump_json() + "\n" for e in labelled), encoding="utf-8")
+    own = dict(zip(map(labels.key, wanted), wanted, strict=True))
+    agree = [e.label == own[labels.key(e)].label for e in labelled]
+    counts = {k: v for k, v in asdict(bought).items() if k not in ("labels", "quote")}
+    result = {"by": by, "cap_usd": cap, "labelled": len(labelled), **counts, **planned}
+    emit({**result, "agreement": sum(agree) / len(agree) if agree else None}, as_json)
+
+
+@app.command()
 def study(
     preset: Preset = "laptop",
     out: Annotated[
