@@ -20,6 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 import peft as hf
+import spaces
 from frugal import peft
 from frugal.engine import artifacts, backbones
 from frugal.fewshot import choices, icl, losses, packing, tasks
@@ -182,6 +183,7 @@ def main() -> None:
         ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats),
         ranking(f"{n} {seven}", utterances[:n], 5, repeats),
         ranking(f"{n} movie reviews, 16 shots", shots, 20, 1),
+        *spaces.rows(compared, quick),
     ]
     if not quick:
         machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
