@@ -13,7 +13,7 @@ import datetime
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 import peft as hf
+import spaces
 from frugal import peft
 from frugal.costs import arch, flops
 from frugal.engine import artifacts, backbones
@@ -217,10 +218,8 @@ def compared(
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer examples, nothing written")
-    quick = parser.parse_args().quick
+def work(quick: bool) -> Iterator[dict[str, Any]]:
+    """A row for each piece of work, as soon as it is measured."""
     reviews = tasks.load("movie-reviews")
     # BIG-bench is 358 MB; without it the same shape is made up.
     fetched = artifacts.state("bigbench") == "ok"
@@ -228,24 +227,33 @@ def main() -> None:
     seven = "utterances × 7 choices"
     n, repeats = (20, 1) if quick else (200, 3)
     shots = icl.prompted(reviews.test(n), reviews.draw(16, 0))
-    rows = [
-        training("8 movie reviews × 2 choices", reviews.draw(8, 0), 3),
-        training(f"8 {seven}", utterances[:8], 8),
-        training("4 utterances × 77 choices", many_choices(77, 4), 30),
-        ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats),
-        ranking(f"{n} {seven}", utterances[:n], 5, repeats),
-        ranking(f"{n} movie reviews, 16 shots", shots, 20, 1),
-        *reading("8 movie reviews × 2 choices", reviews.draw(8, 0)),
-        *reading(f"8 {seven}", utterances[:8]),
-        *reading("4 utterances × 77 choices", many_choices(77, 4)),
-    ]
-    if not quick:
-        machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-        table = pd.DataFrame(rows).assign(
-            date=datetime.date.today().isoformat(), machine=machine, torch=torch.__version__
-        )
-        OUT.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(OUT, index=False, float_format="%.3f")
+    yield training("8 movie reviews × 2 choices", reviews.draw(8, 0), 3)
+    yield training(f"8 {seven}", utterances[:8], 8)
+    yield ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats)
+    yield ranking(f"{n} {seven}", utterances[:n], 5, repeats)
+    yield ranking(f"{n} movie reviews, 16 shots", shots, 20, 1)
+    yield from reading("8 movie reviews × 2 choices", reviews.draw(8, 0))
+    yield from reading(f"8 {seven}", utterances[:8])
+    yield from spaces.rows(compared, quick)
+    # Last, since the peer takes up to 20 GB for it.
+    yield from reading("4 utterances × 77 choices", many_choices(77, 4))
+    yield training("4 utterances × 77 choices", many_choices(77, 4), 30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer examples, nothing written")
+    quick = parser.parse_args().quick
+    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    rows = []
+    for row in work(quick):
+        rows.append(row)
+        if not quick:  # after every row: what was measured outlives what comes after it
+            table = pd.DataFrame(rows).assign(
+                date=datetime.date.today().isoformat(), machine=machine, torch=torch.__version__
+            )
+            OUT.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(OUT, index=False, float_format="%.3f")
 
 
 if __name__ == "__main__":
