@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import shared_work
 import torch
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ from frugal.engine import backbones, processes
 from frugal.fewshot import choices, evaluate, tasks
 
 
+@pytest.mark.cluster
 def test_two_processes_give_what_one_gives(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
