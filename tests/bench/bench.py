@@ -12,6 +12,7 @@ import argparse
 import datetime
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -182,6 +183,42 @@ def ranking(name: str, examples: Sequence[Example], peer: float, repeats: int) -
     return compared(f"rank {name}", "lm-eval", ours, theirs, peer, 1e-3, repeats)
 
 
+def mixing(method: str, count: int, goal: float) -> dict[str, Any]:
+    """A batch whose rows belong to different tasks, against a batch for each task."""
+    backbone = backbones.load("smollm2-135m", device="cpu")
+    folders = {}
+    with tempfile.TemporaryDirectory() as root:
+        for i in range(count):
+            tuned = peft.attach(backbone.model, method)
+            with torch.no_grad():
+                for p in tuned.parameters():
+                    p.add_(0.02 * torch.randn_like(p))
+            folders[f"task {i}"] = tuned.save(Path(root) / str(i))
+            tuned.detach()
+        mixed = peft.mixed(backbone.model, folders)
+    texts = [e.prompt for e in tasks.load("movie-reviews").test(count)]
+    rows = [backbone.tokenizer(t, return_tensors="pt")["input_ids"][:, :24] for t in texts]
+    width = min(r.shape[1] for r in rows)
+    ids = torch.cat([r[:, :width] for r in rows])
+    names = list(folders)
+
+    @torch.inference_mode()
+    def ours() -> torch.Tensor:
+        with mixed.tasks(names):
+            return backbone.model(input_ids=ids).logits
+
+    @torch.inference_mode()
+    def one_by_one() -> torch.Tensor:
+        found = []
+        for i, name in enumerate(names):
+            with mixed.tasks([name]):
+                found.append(backbone.model(input_ids=ids[i : i + 1]).logits)
+        return torch.cat(found)
+
+    work = f"{count} rows of {count} tasks, {method}, {width} tokens"
+    return compared(work, "in turn", ours, one_by_one, goal, 1e-3)
+
+
 def compared(
     work: str,
     peer: str,
@@ -232,6 +269,8 @@ def work(quick: bool) -> Iterator[dict[str, Any]]:
     yield ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats)
     yield ranking(f"{n} {seven}", utterances[:n], 5, repeats)
     yield ranking(f"{n} movie reviews, 16 shots", shots, 20, 1)
+    yield mixing("ia3", 16, 1)
+    yield mixing("lora", 16, 1)
     yield from reading("8 movie reviews × 2 choices", reviews.draw(8, 0))
     yield from reading(f"8 {seven}", utterances[:8])
     yield from spaces.rows(compared, quick)

@@ -87,6 +87,7 @@ def opt():
         ("lora", {"rnak": 4}, "did you mean 'rank'"),
         ("lora", {"rank": 0}, "rank must be a whole number of at least 1, not 0"),
         ("lora", {"targets": ["key"]}, "unknown role of a projection 'key'"),
+        ("lora", {"alpha": "4"}, "lora: .'alpha': '4'. do not serve"),
         ("adapter", {"placement": "parallel"}, "unknown placement 'parallel'"),
         ("compacter", {"n": 3}, "n = 3 does not divide"),
         ("fish", {"share": 2}, "share = 2"),

@@ -15,6 +15,7 @@ Compacter has the placement "houlsby", Compacter++ "pfeiffer". The paper shares 
 layers; T-Few's code does not, and it is its parameter counts that the defaults meet.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Adapter(Method):
         self.places: list[Projection] = []
         for layer in self.layers:
             attended = [layer.attentions[0].o] if houlsby else []
-            self.places += [*attended, layer.feed_forward.down]
+            self.places += [*attended, layer.down]
         for p in self.places:
             d, at, like = p.out_features, f"{p.key}.adapter", p.module.weight
             size = self.fit(d) if self.size is None else method.whole("size", self.size)
@@ -107,9 +108,11 @@ class Compacter(Adapter):
             raise FrugalError(f"compacter: n = {n} does not divide both {inputs} and {outputs}")
         if self._a(name) not in self.parameters:
             self.parameters[self._a(name)] = method.normal((n, n, n), 0.02, like)
-        left, right = (n, inputs // n, 1), (n, 1, outputs // n)
-        start = method.full(right, 0.0, like) if name.endswith("up") else method.glorot(right, like)
-        self.parameters |= {f"{name}.s": method.glorot(left, like), f"{name}.t": start}
+        # Glorot's deviation with the gain √2 of a ReLU, √2 √(2 / (1 + size))
+        s, t = (2 / math.sqrt(1 + size // n) for size in (inputs, outputs))
+        self.parameters[f"{name}.s"] = method.normal((n, inputs // n, 1), s, like)
+        zero = name.endswith("up")
+        self.parameters[f"{name}.t"] = method.normal((n, 1, outputs // n), 0 if zero else t, like)
 
     def _a(self, name: str) -> str:
         return f"{self.places[0].key}.adapter.shared_a" if self.shared else f"{name}.a"

@@ -29,6 +29,8 @@ HF = ("adapter_config.json", "adapter_model.safetensors")
 _PREFIX = "base_model.model."  # in front of every name in a peft file
 # What an HF LoRA may have beyond A and B; nothing of it is here.
 _UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError)
+_UNREADABLE = (*_DAMAGED, pickle.UnpicklingError, SafetensorError)
 
 Saved = tuple[list[Part], dict[str, Tensor]]
 
@@ -42,26 +44,23 @@ def write(
 ) -> Path:
     """Write `parameters` of the methods into `folder`, the config last; what lay there is gone."""
     folder.mkdir(parents=True, exist_ok=True)
-    config: Any = getattr(model, "config", None)
-    hf = _to_hf(methods, parameters)
-    if hf is not None:
-        names, other = HF, OWN
-        described, tensors = hf
-        described["base_model_name_or_path"] = getattr(config, "name_or_path", None)
+    about: Any = getattr(model, "config", None)
+    if (hf := _to_hf(methods, parameters)) is not None:
+        names, other, (config, tensors) = HF, OWN, hf
+        config["base_model_name_or_path"] = getattr(about, "name_or_path", None)
     else:
         names, other = OWN, HF
         constants = {name: t for m in methods for name, t in m.constants.items()}
         tensors = {**parameters, **constants}
-        described = {
-            "parts": [vars(part) for part in parts],
-            "model_type": getattr(config, "model_type", None),
-            "trainable_params": sum(p.numel() for p in parameters.values()),
-        }
+        config = {"parts": [vars(part) for part in parts]}
+        config["model_type"] = getattr(about, "model_type", None)
+        config["trainable_params"] = sum(p.numel() for p in parameters.values())
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    save_file(tensors, folder / f"{names[1]}.new", metadata={"format": "pt"})
-    os.replace(folder / f"{names[1]}.new", folder / names[1])
-    (folder / f"{names[0]}.new").write_text(json.dumps(described, indent=2) + "\n")
-    os.replace(folder / f"{names[0]}.new", folder / names[0])
+    fresh = [folder / f"{name}.new" for name in names]
+    save_file(tensors, fresh[1], metadata={"format": "pt"})
+    fresh[0].write_text(json.dumps(config, indent=2) + "\n")
+    for new, name in zip(reversed(fresh), reversed(names), strict=True):
+        os.replace(new, folder / name)
     for name in other:
         (folder / name).unlink(missing_ok=True)
     return folder
@@ -79,16 +78,7 @@ def read(model: nn.Module, path: Path) -> Saved:
         return _from_hf(model, path, config, load_file(path / HF[1]))
     except FrugalError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except _UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FrugalError(f"{path}: holds no adapter that can be read ({reason})") from error
 
@@ -97,35 +87,31 @@ def _to_hf(
     methods: Sequence[Method], parameters: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """Config and tensors in the layout of peft; None where it has no place for them."""
-    if len(methods) != 1:
-        return None
-    (method,) = methods
     tensors: dict[str, Tensor] = {}
-    config: dict[str, Any] = {"inference_mode": True, "modules_to_save": None, "task_type": None}
-    if isinstance(method, IA3):
-        for name, p in method.places:
-            value, at = parameters[name].detach(), f"{_PREFIX}{p.name}.ia3_l"
-            if p.role in ia3.ON_INPUT:
-                tensors[at] = value[None, :]
-            else:
-                width = p.module.weight.shape[1 if p.conv1d else 0]
-                whole = p.padded(value, width, 1.0)[:, None]
-                tensors[at] = tensors[at] * whole if at in tensors else whole
-        feed_forward = [p.name for _, p in method.places if p.role in ia3.ON_INPUT]
-        config |= {"peft_type": "IA3", "feedforward_modules": feed_forward}
-        projections = [p for _, p in method.places]
-    elif isinstance(method, LoRA) and not any(p.fused for p in method.places):
-        for p in method.places:
-            for ours, theirs in (("lora_a", "lora_A"), ("lora_b", "lora_B")):
-                tensors[f"{_PREFIX}{p.name}.{theirs}.weight"] = parameters[f"{p.key}.{ours}"]
-        config |= {"peft_type": "LORA", "r": method.rank, "lora_alpha": method.alpha}
-        config |= {"lora_dropout": 0.0, "bias": "none"}
-        projections = method.places
-    else:
-        return None
-    config["target_modules"] = list(dict.fromkeys(p.name for p in projections))
-    config["fan_in_fan_out"] = any(p.conv1d for p in projections)
-    return config, tensors
+    match methods:
+        case [IA3() as method]:
+            places = [p for _, p in method.places]
+            for name, p in method.places:
+                value, at = parameters[name].detach(), f"{_PREFIX}{p.name}.ia3_l"
+                if p.role in ia3.ON_INPUT:
+                    tensors[at] = value[None, :]
+                else:  # slices of one module each fill in theirs
+                    whole = p.padded(value, p.module.weight.shape[int(p.conv1d)], 1.0)[:, None]
+                    tensors[at] = tensors.get(at, torch.ones_like(whole)) * whole
+            in_front = [p.name for p in places if p.role in ia3.ON_INPUT]
+            config: dict[str, Any] = {"peft_type": "IA3", "feedforward_modules": in_front}
+        case [LoRA() as method] if not any(p.fused for p in method.places):
+            places = method.places
+            for p in places:
+                for ours, theirs in (("lora_a", "lora_A"), ("lora_b", "lora_B")):
+                    tensors[f"{_PREFIX}{p.name}.{theirs}.weight"] = parameters[f"{p.key}.{ours}"]
+            config = {"peft_type": "LORA", "r": method.rank, "lora_alpha": method.alpha}
+            config |= {"lora_dropout": 0.0, "bias": "none"}
+        case _:
+            return None
+    config["target_modules"] = list(dict.fromkeys(p.name for p in places))
+    config["fan_in_fan_out"] = any(p.conv1d for p in places)
+    return config | {"inference_mode": True, "modules_to_save": None, "task_type": None}, tensors
 
 
 def _from_hf(
@@ -167,7 +153,7 @@ def _from_tfew(model: nn.Module, path: Path, tensors: Mapping[str, Tensor]) -> S
     A scale of wi_1's output is one of wo's input.
     """
     found = _Found(model, path)
-    last = {layer.feed_forward.up[-1].name: layer.feed_forward.down for layer in found.layers}
+    last = {layer.up[-1].name: layer.down for layer in found.layers}
     for key, tensor in tensors.items():
         module, _, part = key.rpartition(".")
         (p,) = [last[module]] if module in last else found.named(module)

@@ -1,6 +1,5 @@
 """What a method is: parameters beside a frozen model, and hooks that make its layers use them."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -36,12 +35,15 @@ class Method:
     parameters: what is trained, by a name that no other method uses
     constants:  what is saved with them and never trained
     scope:      name -> module under which the method works: the layers, or the whole model
+    taken:      the model's own parameters (id of module, name) that a method trains already
     """
 
     neutral: ClassVar[float | None] = None
 
-    def place(self, model: nn.Module, layers: Sequence[Layer], whole: bool) -> None:
-        self.model, self.layers, self.whole = model, layers, whole
+    def place(
+        self, model: nn.Module, layers: Sequence[Layer], whole: bool, taken: set[tuple[int, str]]
+    ) -> None:
+        self.model, self.layers, self.whole, self.taken = model, layers, whole, taken
         self.parameters: dict[str, nn.Parameter] = {}
         self.constants: dict[str, Tensor] = {}
         self.scope: dict[str, nn.Module] = (
@@ -51,9 +53,6 @@ class Method:
 
     def build(self) -> None:
         raise NotImplementedError
-
-    def claim(self, taken: set[tuple[int, str]]) -> None:
-        """Leave those of the model's parameters (id of module, name) that another method trains."""
 
     def look(self, losses: Iterable[Tensor] | None) -> None:
         """See the losses of some examples before training, where the method needs to."""
@@ -93,15 +92,6 @@ def normal(shape: Sequence[int], std: float, like: Tensor) -> nn.Parameter:
     parameter = full(shape, 0.0, like)
     if not like.is_meta:
         parameter.data.copy_(std * torch.randn(*shape))
-    return parameter
-
-
-def glorot(shape: Sequence[int], like: Tensor) -> nn.Parameter:
-    """(…, a, b) uniform in ±√2 √(6 / (a + b)): Glorot's bounds with the gain of a ReLU."""
-    parameter = full(shape, 0.0, like)
-    if not like.is_meta:
-        bound = math.sqrt(2 * 6 / (shape[-2] + shape[-1]))
-        parameter.data.copy_(bound * (2 * torch.rand(*shape) - 1))
     return parameter
 
 

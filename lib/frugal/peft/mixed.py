@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError, unknown
-from frugal.peft import formats, surgery
-from frugal.peft.tuned import METHODS, build, occupy, release, take
+from frugal.peft import formats
+from frugal.peft.method import Method
+from frugal.peft.tuned import METHODS, Attached, build, take
 
 
-class Mixed:
+class Mixed(Attached):
     """What `mixed` returns. Outside of `tasks(…)` the model computes what it did before."""
 
     def __init__(self, model: nn.Module, saved: Mapping[str, formats.Saved]) -> None:
@@ -30,26 +31,20 @@ class Mixed:
         for part in parts:
             if METHODS[part.method].neutral is None:
                 raise FrugalError(f"{part.method} cannot differ from row to row; ia3 and lora can")
-        self.model, self.parts = model, parts
         self._tasks: dict[str, dict[str, nn.Parameter]] = {}
         for name, (_, weights) in saved.items():
             methods = build(model, parts)
             take(methods, weights, f"task {name!r}")
             self._tasks[name] = {key: p for m in methods for key, p in m.parameters.items()}
-        self._methods = methods
-        self._neutral = {key: m.neutral or 0.0 for m in methods for key in m.parameters}
         self._rows: tuple[list[str | None], Tensor] | None = None
-        occupy(model, self)
-        self._before = surgery.freeze(model)
-        self._handles = [handle for m in methods for handle in m.hook(self._pick)]
+        super().__init__(model, parts, methods)
 
-    def _pick(self, name: str) -> Tensor | None:
+    def pick(self, method: Method, name: str) -> Tensor | None:
         """(rows, …) a parameter's value for each row of the batch."""
         if self._rows is None:
             return None
         tasks, index = self._rows
-        like = next(iter(self._tasks.values()))[name]
-        neutral = torch.full_like(like, self._neutral[name], requires_grad=False)
+        neutral = torch.full_like(method.parameters[name], method.neutral or 0.0).detach()
         each = torch.stack([neutral if t is None else self._tasks[t][name] for t in tasks])
         return each[index.to(each.device)]
 
@@ -73,30 +68,19 @@ class Mixed:
 
     def named_parameters(self, task: str | None = None) -> Iterator[tuple[str, nn.Parameter]]:
         """The trainable parameters of one task by place, or of all as "task/place"."""
-        if task is not None and task not in self._tasks:
+        if task is None:
+            return ((f"{t}/{name}", p) for t, own in self._tasks.items() for name, p in own.items())
+        if task not in self._tasks:
             raise unknown("task", task, self._tasks)
-        if task is not None:
-            return iter(self._tasks[task].items())
-        return ((f"{t}/{name}", p) for t, own in self._tasks.items() for name, p in own.items())
+        return iter(self._tasks[task].items())
 
     def parameters(self, task: str | None = None) -> Iterator[nn.Parameter]:
         return (p for _, p in self.named_parameters(task))
 
-    @property
-    def trainable_params(self) -> int:
-        return sum(p.numel() for p in self.parameters())
-
     def save(self, task: str, folder: str | Path) -> Path:
         """Write one task's parameters, as `Tuned.save` does."""
         parameters = dict(self.named_parameters(task))
-        return formats.write(Path(folder), self.model, self.parts, self._methods, parameters)
-
-    def detach(self) -> None:
-        """Leave the model as it was, bit for bit."""
-        for handle in self._handles:
-            handle.remove()
-        surgery.restore(self.model, self._before)
-        release(self.model)
+        return formats.write(Path(folder), self.model, self.parts, self.methods, parameters)
 
 
 def mixed(model: nn.Module, tasks: Mapping[str, str | Path]) -> Mixed:

@@ -153,8 +153,8 @@ def deeper(mask: Tensor, by: int, causal: bool) -> Tensor:
     least: Any = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
     rows = mask.amax(dim=2, keepdim=True).expand(-1, -1, by, -1)
     if causal:
-        ahead = torch.arange(mask.shape[-1], device=mask.device) > torch.arange(by)[:, None]
-        rows = rows.masked_fill(ahead, least)
+        keys = torch.arange(mask.shape[-1], device=mask.device)
+        rows = rows.masked_fill(keys > keys[:by, None], least)
     return torch.cat([rows, mask], dim=2)
 
 

@@ -4,9 +4,9 @@ One table of names per architecture family; everything else in this room speaks 
 projection of layer 3, the down projection of layer 5.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -67,6 +67,8 @@ class Projection:
 
 @dataclass(frozen=True)
 class Attention:
+    """Self- or cross-attention, and the projections in it."""
+
     name: str
     module: Any
     cross: bool
@@ -77,14 +79,6 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class FeedForward:
-    name: str
-    module: Any
-    up: tuple[Projection, ...]  # one, or gate and up
-    down: Projection
-
-
-@dataclass(frozen=True)
 class Layer:
     """A transformer block: self-attention, cross-attention in a decoder, feed-forward."""
 
@@ -92,16 +86,16 @@ class Layer:
     name: str
     module: Any
     attentions: tuple[Attention, ...]
-    feed_forward: FeedForward
+    up: tuple[Projection, ...]  # of the feed-forward: one, or gate and up
+    down: Projection
 
     def projections(self, roles: Sequence[str] = ROLES) -> list[Projection]:
         """Those that play one of `roles`; FrugalError for a role that does not exist."""
         for role in roles:
             if role not in ROLES:
                 raise unknown("role of a projection", role, ROLES)
-        attentions = [p for a in self.attentions for p in (a.q, a.k, a.v, a.o)]
-        found = [*attentions, *self.feed_forward.up, self.feed_forward.down]
-        return [p for p in found if p.role in roles]
+        attended = [p for a in self.attentions for p in (a.q, a.k, a.v, a.o)]
+        return [p for p in (*attended, *self.up, self.down) if p.role in roles]
 
     @property
     def stack(self) -> str:
@@ -109,8 +103,7 @@ class Layer:
         return ".".join(self.name.split(".")[:-2])
 
 
-@dataclass(frozen=True)
-class _Names:
+class _Names(NamedTuple):
     """Where things are below a block of one architecture family, as attribute paths."""
 
     attentions: tuple[str, ...]  # self-attention, then cross-attention
@@ -122,8 +115,8 @@ class _Names:
 
 
 def _llama(block: Any) -> _Names:
-    up = ("gate_proj", "up_proj")
-    return _Names(("self_attn",), ("q_proj", "k_proj", "v_proj"), "o_proj", "mlp", up, "down_proj")
+    qkv, up = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")
+    return _Names(("self_attn",), qkv, "o_proj", "mlp", up, "down_proj")
 
 
 def _bert(block: Any) -> _Names:
@@ -140,10 +133,9 @@ def _gpt2(block: Any) -> _Names:
 
 def _t5(block: Any) -> _Names:
     last = len(block.layer) - 1
-    cross = ("layer.1.EncDecAttention",) if last == 2 else ()
-    feed_forward = f"layer.{last}.DenseReluDense"
+    attentions = ("layer.0.SelfAttention", "layer.1.EncDecAttention")[:last]
     up = ("wi_0", "wi_1") if hasattr(block.layer[last].DenseReluDense, "wi_0") else ("wi",)
-    return _Names(("layer.0.SelfAttention", *cross), ("q", "k", "v"), "o", feed_forward, up, "wo")
+    return _Names(attentions, ("q", "k", "v"), "o", f"layer.{last}.DenseReluDense", up, "wo")
 
 
 # Class of a block -> its names. An architecture is supported if its blocks are in this table.
@@ -187,31 +179,30 @@ def _is_block_like(module: nn.Module) -> bool:
 
 def _layer(index: int, name: str, block: Any, names: _Names) -> Layer:
     def projections(
-        owner: str, below: str, paths: tuple[str, ...], roles: str
-    ) -> Iterator[Projection]:
-        per_module = len(roles.split()) // len(paths)
-        for path, first in zip(paths, range(0, len(roles.split()), per_module), strict=True):
-            at = ".".join(p for p in (below, path) if p)
+        owner: str, below: str, paths: Sequence[str], roles: Sequence[str]
+    ) -> list[Projection]:
+        found = []
+        each = len(roles) // len(paths)  # roles that one module plays
+        for i, role in enumerate(roles):
+            at = ".".join(p for p in (below, paths[i // each]) if p)
             module = block.get_submodule(at)
             conv1d = type(module).__name__ == "Conv1D"
-            size = module.weight.shape[1 if conv1d else 0] // per_module
-            for i in range(per_module):
-                role, cut = roles.split()[first + i], slice(i * size, (i + 1) * size)
-                yield Projection(role, owner, f"{name}.{at}", module, cut, conv1d)
+            size = module.weight.shape[1 if conv1d else 0] // each
+            cut = slice(i % each * size, (i % each + 1) * size)
+            found.append(Projection(role, owner, f"{name}.{at}", module, cut, conv1d))
+        return found
 
     attentions = []
     for i, path in enumerate(names.attentions):
         owner = f"{name}.{path}"
         below = path.rpartition(".")[0] if names.o.startswith("../") else path
-        q, k, v = projections(owner, path, names.qkv, "q k v")
+        q, k, v = projections(owner, path, names.qkv, "qkv")
         (o,) = projections(owner, below, (names.o.removeprefix("../"),), "o")
         attentions.append(Attention(owner, block.get_submodule(path), i > 0, q, k, v, o))
-    below = names.feed_forward
-    owner = f"{name}.{below}" if below else name
-    up = tuple(projections(owner, below, names.up, "up " * len(names.up)))
-    (down,) = projections(owner, below, (names.down,), "down")
-    feed_forward = FeedForward(owner, block.get_submodule(below), up, down)
-    return Layer(index, name, block, tuple(attentions), feed_forward)
+    owner = f"{name}.{names.feed_forward}".rstrip(".")
+    up = projections(owner, names.feed_forward, names.up, ["up"] * len(names.up))
+    (down,) = projections(owner, names.feed_forward, (names.down,), ["down"])
+    return Layer(index, name, block, tuple(attentions), tuple(up), down)
 
 
 def norms(modules: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:

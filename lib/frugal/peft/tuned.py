@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ class Part:
     options: dict[str, Any]
     layers: list[int] | None
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
+        if self.layers == []:
+            raise FrugalError(f"{self.method}: no layer is named")
+
 
 def parts_of(
     what: str | Methods | Mapping[int, Methods],
@@ -65,18 +72,13 @@ def parts_of(
     elif len(per_layer) < len(what) or layers is not None:
         raise FrugalError("name either layers or methods: {0: {'lora': {}}} or {'lora': {}}")
     else:
-        alike: dict[str, Part] = {}
+        alike: dict[str, list[int]] = {}
         for layer, methods in sorted(per_layer.items()):
             for name, o in methods.items():
-                key = json.dumps([name, o], sort_keys=True)
-                part = alike.setdefault(key, Part(name, dict(o), []))
-                part.layers.append(layer)  # type: ignore[union-attr]
-        found = list(alike.values())
+                alike.setdefault(json.dumps([name, dict(o)], sort_keys=True), []).append(layer)
+        found = [Part(*json.loads(key), on) for key, on in alike.items()]
     if not found:
         raise FrugalError("no method is named")
-    for part in found:
-        if part.method not in METHODS:
-            raise unknown("method", part.method, METHODS)
     return sorted(found, key=lambda part: list(METHODS).index(part.method))
 
 
@@ -98,8 +100,10 @@ def build(model: nn.Module, parts: Sequence[Part]) -> list[Method]:
                     f"there is no layer {index}; the model has 0 to {len(layers) - 1}"
                 )
         method = kind(**part.options)
-        method.place(model, [layers[i] for i in wanted], whole=part.layers is None)
-        method.claim(taken)
+        try:
+            method.place(model, [layers[i] for i in wanted], part.layers is None, taken)
+        except TypeError as error:
+            raise FrugalError(f"{part.method}: {part.options} do not serve ({error})") from error
         found.append(method)
     return found
 
@@ -121,32 +125,56 @@ def take(methods: Sequence[Method], weights: Mapping[str, Tensor], source: str) 
         mine.data.copy_(weights[name])
 
 
-class Tuned:
-    """What `attach` returns: the new parameters, and the way back to the model as it was.
+class Attached:
+    """Methods on a model whose own weights are frozen, and the way back.
 
     method: what is attached, such as "lora" or "lora+layernorm"
     """
 
     def __init__(self, model: nn.Module, parts: Sequence[Part], methods: Sequence[Method]) -> None:
-        occupy(model, self)
+        if hasattr(model, "_frugal_tuned"):
+            raise FrugalError("this model has parameters attached already; detach them first")
+        model._frugal_tuned = self  # type: ignore[assignment]
         self.model, self.parts, self.methods = model, list(parts), list(methods)
         self.method = "+".join(dict.fromkeys(part.method for part in parts))
-        self._parameters = {name: p for m in methods for name, p in m.parameters.items()}
         self._before = surgery.freeze(model)
-        self._originals: list[tuple[nn.Parameter, Tensor]] | None = None
         self._handles: list[Handle] = []
         self._hook()
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The trainable parameters, by place."""
-        return iter(self._parameters.items())
+        return (named for method in self.methods for named in method.parameters.items())
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        return iter(self._parameters.values())
+        return (p for _, p in self.named_parameters())
 
     @property
     def trainable_params(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    def pick(self, method: Method, name: str) -> Tensor | None:
+        """The value that the layers use for a parameter of a method."""
+        return method.parameters[name]
+
+    def detach(self) -> None:
+        """Leave the model as it was before, bit for bit."""
+        self._unhook()
+        surgery.restore(self.model, self._before)
+        del self.model._frugal_tuned
+
+    def _hook(self) -> None:
+        for method in self.methods:
+            self._handles += method.hook(partial(self.pick, method))
+
+    def _unhook(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+
+class Tuned(Attached):
+    """What `attach` returns: the new parameters, and the way back to the model as it was."""
+
+    _originals: list[tuple[nn.Parameter, Tensor]] | None = None
 
     def save(self, folder: str | Path) -> Path:
         """Write the parameters and what they belong to into `folder`; the config comes last.
@@ -156,7 +184,9 @@ class Tuned:
         """
         from frugal.peft import formats
 
-        return formats.write(Path(folder), self.model, self.parts, self.methods, self._parameters)
+        return formats.write(
+            Path(folder), self.model, self.parts, self.methods, dict(self.named_parameters())
+        )
 
     def merge(self) -> None:
         """Fold the parameters into the weights, so that inference costs what the base costs.
@@ -167,10 +197,8 @@ class Tuned:
         """
         if self._originals is not None:
             raise FrugalError("already merged")
-        places = {
-            (id(m), name): (m, name) for method in self.methods for m, name in method.changes()
-        }
-        changed = [m.get_parameter(name) for m, name in places.values()]
+        places = {place for method in self.methods for place in method.changes()}
+        changed = [module.get_parameter(name) for module, name in places]
         self._originals = [(p, p.detach().clone()) for p in changed]
         self._unhook()
         for method in self.methods:
@@ -190,29 +218,7 @@ class Tuned:
         """Leave the model as it was before `attach`, bit for bit."""
         if self._originals is not None:
             self.unmerge()
-        self._unhook()
-        surgery.restore(self.model, self._before)
-        release(self.model)
-
-    def _hook(self) -> None:
-        for method in self.methods:
-            self._handles += method.hook(method.parameters.__getitem__)
-
-    def _unhook(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-
-def occupy(model: nn.Module, tuned: Any) -> None:
-    """Note on the model that `tuned` is attached; FrugalError where something is already."""
-    if hasattr(model, "_frugal_tuned"):
-        raise FrugalError("this model has parameters attached already; detach them first")
-    model._frugal_tuned = tuned
-
-
-def release(model: nn.Module) -> None:
-    del model._frugal_tuned
+        super().detach()
 
 
 def attach(

@@ -36,19 +36,17 @@ class Weights(Method):
 
     def chosen(self) -> Iterator[tuple[str, Any, str]]:
         """Names of the parameters to train, their modules, and the attributes they are there."""
-        for prefix, root in self.scope.items():
-            for name, module in root.named_modules(prefix=prefix):
-                for attribute, _ in module.named_parameters(recurse=False):
-                    yield f"{name}.{attribute}", module, attribute
+        raise NotImplementedError
 
     def build(self) -> None:
         self.places: dict[str, list[tuple[Any, str]]] = {}
         first: dict[Any, str] = {}
         for name, module, attribute in self.chosen():
-            own = module._parameters[attribute]
-            key = first.setdefault((id(module), attribute) if own is None else id(own), name)
-            if (module, attribute) not in self.places.setdefault(key, []):
-                self.places[key].append((module, attribute))
+            own, at = module._parameters[attribute], (id(module), attribute)
+            if at not in self.taken:
+                self.taken.add(at)
+                key = first.setdefault(at if own is None else id(own), name)
+                self.places.setdefault(key, []).append((module, attribute))
         self.values()
 
     def values(self) -> None:
@@ -61,7 +59,7 @@ class Weights(Method):
                 dtype = torch.promote_types(own.dtype, torch.float32)
                 self.parameters[name] = nn.Parameter(own.detach().to(dtype, copy=True))
 
-    def own(self, name: str) -> nn.Parameter | None:
+    def own(self, name: str) -> Any:
         """The model's own parameter called `name`, also while a value stands in for it."""
         module, attribute = self.places[name][0]
         return module._parameters[attribute]
@@ -70,13 +68,6 @@ class Weights(Method):
         """What stands in for parameter `name`, in the model's precision."""
         own, (module, _) = self.own(name), self.places[name][0]
         return self.parameters[name].to((module.weight if own is None else own).dtype)
-
-    def claim(self, taken: set[tuple[int, str]]) -> None:
-        for name in list(self.places):
-            at = {(id(module), attribute) for module, attribute in self.places[name]}
-            if at & taken:
-                del self.places[name], self.parameters[name]
-            taken |= at
 
     def hook(self, pick: Pick) -> list[Handle]:
         return [
@@ -94,25 +85,29 @@ class Weights(Method):
 
     @torch.no_grad()
     def fold(self) -> None:
-        values = {name: self.value(name) for name in self.places}
-        for name, value in values.items():
-            self.own(name).copy_(value)  # type: ignore[union-attr]
+        for name in self.places:
+            self.own(name).copy_(self.value(name))
 
 
 @dataclass(eq=False, kw_only=True)
 class Full(Weights):
     """Every parameter of the model, or of the layers."""
 
-
-@dataclass(eq=False, kw_only=True)
-class LayerNorm(Weights):
-    """The norms: of the layers, and where all layers are tuned those around them too."""
+    def modules(self) -> list[tuple[str, nn.Module]]:
+        return [named for at, root in self.scope.items() for named in root.named_modules(prefix=at)]
 
     def chosen(self) -> Iterator[tuple[str, Any, str]]:
-        for prefix, root in self.scope.items():
-            for name, module in surgery.norms(root.named_modules(prefix=prefix)):
-                for attribute, _ in module.named_parameters(recurse=False):
-                    yield f"{name}.{attribute}", module, attribute
+        for name, module in self.modules():
+            for attribute, _ in module.named_parameters(recurse=False):
+                yield f"{name}.{attribute}", module, attribute
+
+
+@dataclass(eq=False, kw_only=True)
+class LayerNorm(Full):
+    """The norms: of the layers, and where all layers are tuned those around them too."""
+
+    def modules(self) -> list[tuple[str, nn.Module]]:
+        return surgery.norms(super().modules())
 
 
 @dataclass(eq=False, kw_only=True)
@@ -135,19 +130,14 @@ class BitFit(Weights):
                     yield f"{name}.bias", norm, "bias"
 
 
-class _Alone(Weights):
+class _Alone(Full):
     """A method whose numbers belong to all parameters at once."""
 
-    def claim(self, taken: set[tuple[int, str]]) -> None:
-        if taken:
+    def build(self) -> None:
+        if self.taken:
             name = type(self).__name__
             raise FrugalError(f"{name} chooses among all parameters; it goes with no other method")
-        super().claim(taken)
-
-    def fixed(self, name: str) -> nn.Parameter:
-        own = self.own(name)
-        assert own is not None  # `chosen` names only what the model has
-        return own
+        super().build()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -160,19 +150,19 @@ class Fish(_Alone):
     share: float = 0.002
 
     def values(self) -> None:
-        sizes = [self.fixed(name).numel() for name in self.places]
+        sizes = [self.own(name).numel() for name in self.places]
         self.start = dict(zip(self.places, itertools.accumulate([0, *sizes]), strict=False))
         self.total = sum(sizes)
         count = int(self.share * self.total)
         if not 0 < count <= self.total:
             raise FrugalError(f"fish: share = {self.share} is {count} of {self.total} parameters")
-        like = self.fixed(next(iter(self.places)))
+        like = self.own(next(iter(self.places)))
         self.parameters["fish.values"] = method.full((count,), 0.0, like)
         self.constants["fish.index"] = torch.zeros(count, dtype=torch.long, device=like.device)
 
     def look(self, losses: Iterable[Tensor] | None) -> None:
         """Choose by F = (1/N) Σ_i (∂L_i / ∂θ)², the empirical Fisher information's diagonal."""
-        own = [self.fixed(name) for name in self.places]
+        own = [self.own(name) for name in self.places]
         if own[0].is_meta:
             return
         if losses is None:
@@ -204,7 +194,7 @@ class Fish(_Alone):
         return super().hook(pick)
 
     def value(self, name: str) -> Tensor:
-        own, (low, high) = self.fixed(name), self.bounds[name]
+        own, (low, high) = self.own(name), self.bounds[name]
         if low == high:
             return own
         at = self.constants["fish.index"][low:high] - self.start[name]
@@ -228,7 +218,7 @@ class Said(_Alone):
     seed: int = 0
 
     def values(self) -> None:
-        count, like = len(self.places), self.fixed(next(iter(self.places)))
+        count, like = len(self.places), self.own(next(iter(self.places)))
         if method.whole("dimension", self.dimension) <= count:
             raise FrugalError(f"said: dimension must exceed {count}, one for each parameter tensor")
         self.parameters["said.theta"] = method.full((self.dimension - count,), 0.0, like)
@@ -237,7 +227,7 @@ class Said(_Alone):
         self.drawn: dict[str, tuple[int, int, Tensor, Tensor, Tensor]] = {}
         read = 0
         for i, name in enumerate(self.places):
-            size = 2 ** math.ceil(math.log2(max(2, sum(self.fixed(name).shape))))
+            size = 2 ** math.ceil(math.log2(max(2, sum(self.own(name).shape))))
             b = 2.0 * torch.randint(2, (size,), generator=generator) - 1
             g = torch.randn(size, generator=generator)
             pi = torch.randperm(size, generator=generator)
@@ -246,7 +236,7 @@ class Said(_Alone):
             read += size
 
     def value(self, name: str) -> Tensor:
-        own, theta = self.fixed(name), self.parameters["said.theta"]
+        own, theta = self.own(name), self.parameters["said.theta"]
         i, read, b, g, pi = self.drawn[name]
         at = torch.arange(min(len(b), len(theta)), device=own.device) + read
         x = F.pad(theta[at % len(theta)], (0, len(b) - len(at)))
