@@ -124,7 +124,7 @@ def test_stopped_and_resumed_gives_the_same_bits(small, prompts, tmp_path, stop)
     for file in (nano.WEIGHTS, "training.safetensors"):
         whole, cut = load_file(tmp_path / "whole" / file), load_file(tmp_path / "cut" / file)
         assert whole.keys() == cut.keys()
-        assert all(torch.equal(whole[k], cut[k]) for k in whole)
+        assert all(torch.equal(whole[k], cut[k]) for k in whole if k != "seconds")
 
 
 def test_a_state_of_another_training_is_refused(small, prompts, tmp_path):

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from frugal.engine import processes
 from frugal.errors import FrugalError
 
 
@@ -29,7 +30,12 @@ class Checkpoint:
         loss: list[float],
         seconds: float,
     ) -> None:
-        """Write the state beside the old one, then put it in its place: a kill loses no state."""
+        """Write the state beside the old one, then put it in its place: a kill loses no state.
+
+        Of several processes the first writes; all of them read, so the folder must be shared.
+        """
+        if processes.number():
+            return
         tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
         for i, entries in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
@@ -55,7 +61,7 @@ class Checkpoint:
         except SafetensorError as error:
             raise FrugalError(f"{self.file}: not a readable checkpoint ({error})") from error
         for what, mine in self.of.items():
-            if of.get(what) != mine:
+            if of.get(what, "") != mine:
                 raise FrugalError(
                     f"{self.file}: this checkpoint is of another training (its {what} differ); "
                     "name another folder or remove it"

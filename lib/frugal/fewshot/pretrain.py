@@ -87,8 +87,8 @@ def pretrain(
     )
     # The optimiser counts its parameters group by group.
     parameters = dict(sorted(parameters.items(), key=lambda item: -rates[item[0]]))
-    state = tfew.Checkpoint(folder, recipe, tfew.digest(mixture.draw(CHUNK, "digest")))
-    loss_of_step = state.restore(parameters, optimizer)
+    state = tfew.kept(folder, recipe, tfew.digest(mixture.draw(CHUNK, "digest")))
+    loss_of_step, before = state.restore(parameters, optimizer)
     done = len(loss_of_step)
     for step, batch in enumerate(_batches(backbone, mixture, recipe, done), start=done):
         for group in optimizer.param_groups:
@@ -104,7 +104,8 @@ def pretrain(
         loss_of_step.append(value)
         progress(step + 1, value)
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
-            state.keep(parameters, optimizer, loss_of_step)
+            seconds = before + time.perf_counter() - started
+            state.keep(parameters, optimizer, loss_of_step, seconds)
     nano.save(
         model,
         folder,

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,13 +16,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from frugal import peft
 from frugal.engine import processes
 from frugal.engine.backbones import Backbone
+from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, losses, packing
 from frugal.fewshot.templates import Example, first_problem
@@ -107,16 +105,17 @@ def train(
     # Some methods look at the loss of each example before they start.
     each = (_loss(backbone, [e], recipe)[0] for several in encoded for e in several)
     tuned = _attached(backbone, recipe, start, each)
+    preparing = time.perf_counter() - started
     try:
         state = None
         if checkpoint:
             begun = _vectors_digest(tuned) if start else ""
-            state = Checkpoint(checkpoint, recipe, digest(examples), begun)
-        loss, tokens = _steps(backbone, encoded, tuned, recipe, state, every, progress)
+            state = kept(checkpoint, recipe, digest(examples), begun)
+        loss, tokens, seconds = _steps(backbone, encoded, tuned, recipe, state, every, progress)
     except BaseException:
         tuned.detach()  # whoever catches it can attach again
         raise
-    return Trained(tuned, loss, tokens, time.perf_counter() - started)
+    return Trained(tuned, loss, tokens, preparing + seconds)
 
 
 def encode(
@@ -172,14 +171,15 @@ def _steps(
     encoded: Sequence[Sequence[packing.EncodedExample]],
     tuned: peft.Tuned,
     recipe: Recipe,
-    state: "Checkpoint | None",
+    state: Checkpoint | None,
     every: int,
     progress: Callable[[int, float], Any],
-) -> tuple[list[float], int]:
-    """All steps that are left to do: the loss of each step, and the tokens computed."""
+) -> tuple[list[float], int, float]:
+    """All steps that are left to do: every step's loss, the tokens computed now, all seconds."""
     parameters = dict(tuned.named_parameters())
     optimizer = _optimizer(recipe, list(parameters.values()))
-    loss_of_step: list[float] = state.restore(parameters, optimizer) if state else []
+    loss_of_step, before = state.restore(parameters, optimizer) if state else ([], 0.0)
+    started = time.perf_counter() - before
     wordings, tokens = list(map(len, encoded)), 0
     for step in range(len(loss_of_step), recipe.steps):
         for group in optimizer.param_groups:
@@ -197,8 +197,8 @@ def _steps(
         tokens += computed
         progress(step + 1, value)
         if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            state.keep(parameters, optimizer, loss_of_step)
-    return loss_of_step, tokens
+            state.keep(parameters, optimizer, loss_of_step, time.perf_counter() - started)
+    return loss_of_step, tokens, time.perf_counter() - started
 
 
 def _loss(
@@ -280,6 +280,12 @@ def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimize
     return torch.optim.Adafactor(parameters, lr=recipe.lr, eps=(1e-15, 1e-3), weight_decay=0.0)
 
 
+def kept(folder: Path, recipe: BaseModel, examples: str, start: str = "") -> Checkpoint:
+    """Where a training with `recipe` on the examples of that digest keeps its state."""
+    of = {"recipe": recipe.model_dump_json(), "examples": examples, "start": start}
+    return Checkpoint(folder / "training.safetensors", of)
+
+
 def digest(examples: Sequence[Wordings]) -> str:
     """What tells one list of examples from another."""
     texts = (
@@ -296,58 +302,3 @@ def _vectors_digest(tuned: peft.Tuned) -> str:
     for name, parameter in tuned.named_parameters():
         found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-class Checkpoint:
-    """One file that holds all a training needs to go on: parameters, optimiser state, losses."""
-
-    def __init__(self, folder: Path, recipe: BaseModel, examples: str, start: str = "") -> None:
-        self.file = folder / "training.safetensors"
-        self.of = {"recipe": recipe.model_dump_json(), "examples": examples, "start": start}
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def keep(
-        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, loss: list[float]
-    ) -> None:
-        """Write the state beside the old one, then put it in its place: a kill loses no state.
-
-        Of several processes the first writes; all of them read, so the folder must be shared.
-        """
-        if processes.number():
-            return
-        tensors = {f"parameter/{name}": p.detach() for name, p in parameters.items()}
-        for i, entries in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
-        tensors["loss"] = torch.tensor(loss, dtype=torch.float64)
-        fresh = self.file.with_suffix(".new")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata=self.of)
-        os.replace(fresh, self.file)
-
-    def restore(
-        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-    ) -> list[float]:
-        """Take up the state on disk, if there is one; the losses of the steps it has done."""
-        if not self.file.is_file():
-            return []
-        try:
-            with safe_open(self.file, framework="pt") as file:
-                of = file.metadata()
-            tensors = load_file(self.file)
-        except SafetensorError as error:
-            raise FrugalError(f"{self.file}: not a readable checkpoint ({error})") from error
-        for what, mine in self.of.items():
-            if of.get(what, "") != mine:
-                raise FrugalError(
-                    f"{self.file}: this checkpoint is of another training (its {what} differ); "
-                    "name another folder or remove it"
-                )
-        state: dict[int, dict[str, Tensor]] = {}
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"parameter/{name}"])
-        for key, value in tensors.items():
-            if key.startswith("optimizer/"):
-                _, i, entry = key.split("/")
-                state.setdefault(int(i), {})[entry] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return [float(value) for value in tensors["loss"]]
