@@ -219,8 +219,8 @@ def main() -> None:
         ranking(f"{n} movie reviews × 2 choices", reviews.test(n), 2, repeats),
         ranking(f"{n} {seven}", utterances[:n], 5, repeats),
         ranking(f"{n} movie reviews, 16 shots", shots, 20, 1),
-        mixing("ia3", 16, 1),
-        mixing("lora", 16, 1),
+        mixing("ia3", 16, 2),
+        mixing("lora", 16, 2),
     ]
     if not quick:
         machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
