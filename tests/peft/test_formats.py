@@ -128,8 +128,18 @@ def test_checkpoint_of_tfew(tmp_path):
     assert tuned.trainable_params == sum(v.numel() for v in vectors.values())
     assert torch.allclose(run(model), run(plain), atol=1e-6)
     tuned.detach()
-    torch.save({**vectors, "encoder.block.0.layer.0.SelfAttention.q.lora_a": scale}, file)
-    with pytest.raises(FrugalError, match=r"SelfAttention\.q\.lora_a is no"):
+    for wrong in (
+        {**vectors, "encoder.block.0.layer.0.SelfAttention.q.lora_a": scale},
+        {"encoder.block.0.layer.1.DenseReluDense.wo.multi_lora_b": torch.ones(16, 1)},
+    ):
+        torch.save(wrong, file)
+        with pytest.raises(FrugalError, match=r"is no \(IA\)³ vector of T-Few's"):
+            peft.load(model, file)
+    torch.save({}, file)
+    with pytest.raises(FrugalError, match="holds no parameters"):
+        peft.load(model, file)
+    torch.save([1], file)
+    with pytest.raises(FrugalError, match="holds no adapter that can be read"):
         peft.load(model, file)
 
 

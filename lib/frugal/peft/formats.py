@@ -29,7 +29,7 @@ HF = ("adapter_config.json", "adapter_model.safetensors")
 _PREFIX = "base_model.model."  # in front of every name in a peft file
 # What an HF LoRA may have beyond A and B; nothing of it is here.
 _UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
-_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError)
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 _UNREADABLE = (*_DAMAGED, pickle.UnpicklingError, SafetensorError)
 
 Saved = tuple[list[Part], dict[str, Tensor]]
@@ -156,8 +156,8 @@ def _from_tfew(model: nn.Module, path: Path, tensors: Mapping[str, Tensor]) -> S
     last = {layer.up[-1].name: layer.down for layer in found.layers}
     for key, tensor in tensors.items():
         module, _, part = key.rpartition(".")
-        (p,) = [last[module]] if module in last else found.named(module)
-        if part != "multi_lora_b" or p.role not in ("k", "v", "down") or module == p.name == "o":
+        p = last[module] if module in last else found.named(module)[0]
+        if part != "multi_lora_b" or not (module in last or p.role in ("k", "v")):
             raise FrugalError(f"{path}: {key} is no (IA)³ vector of T-Few's")
         found.add(p, ia3.name_of(p), tensor.flatten())
     return found.saved("ia3", {})
@@ -189,6 +189,8 @@ class _Found:
 
     def saved(self, method: str, options: dict[str, Any]) -> Saved:
         """Where not all roles or layers are there, the part says so."""
+        if not self.on:
+            raise FrugalError(f"{self.path}: holds no parameters")
         roles = [r for r in surgery.ROLES if any(p.role == r for p in self.on.values())]
         usual: Any = METHODS[method]().targets  # type: ignore[attr-defined]
         if set(roles) != set(usual):

@@ -2,7 +2,8 @@
 
 T-Few, §3.3: (IA)³ needs no batch of its own for each task, since a row's activations are
 multiplied by its own vectors, h ⊙ l[task]. The vectors of all tasks are stacked and gathered by
-row; LoRA's matrices likewise.
+row; LoRA's matrices likewise. A row of the batch has one task, also where several examples are
+packed into it; an encoder–decoder's encoder and decoder have the same rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

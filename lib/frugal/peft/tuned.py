@@ -76,7 +76,8 @@ def parts_of(
         for layer, methods in sorted(per_layer.items()):
             for name, o in methods.items():
                 alike.setdefault(json.dumps([name, dict(o)], sort_keys=True), []).append(layer)
-        found = [Part(name, o, on) for key, on in alike.items() for name, o in [json.loads(key)]]
+        named = [(*json.loads(key), on) for key, on in alike.items()]
+        found = [Part(name, o, on) for name, o, on in named]
     if not found:
         raise FrugalError("no method is named")
     return sorted(found, key=lambda part: list(METHODS).index(part.method))
