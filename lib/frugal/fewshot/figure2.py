@@ -71,6 +71,7 @@ def specs(preset: Mapping[str, Any], settings: Settings) -> list[runs.RunSpec]:
     return [
         runs.RunSpec(
             job=f"{__name__}:score",
+            num_gpus=0,
             params={
                 "name": name,
                 "backbone": preset["backbone"],

@@ -1,23 +1,26 @@
 """Chapter 2's figures: what trained vectors look like, and accuracy against their number."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from frugal.show.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
 
 _DIVERGING = LinearSegmentedColormap.from_list("below-above", [BLUE, "white", ORANGE])
 _MARKS = {"published": (BLUE, "o"), "live": (ORANGE, "D"), "recorded": (GREEN, "s")}
+_SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((8, "left"), (-8, "right"))
 # Where a label may stand beside its mark, in points, best first.
-_PLACES = [
+_PLACES: list[tuple[int, int, Literal["left", "right"]]] = [
     (x, y, side)
     for reach in range(0, 110, 11)
     for y in ((reach, -reach) if reach else (0,))
-    for x, side in ((8, "left"), (-8, "right"))
+    for x, side in _SIDES
 ]
 
 
@@ -134,17 +137,14 @@ def _marks(at: Axes, runs: pd.DataFrame, emphasis: str) -> None:
 def _label(figure: Figure, at: Axes) -> None:
     """Move the methods' names apart: each to the nearest place where it covers nothing."""
     figure.draw_without_rendering()
-    points = [
-        at.transData.transform(xy)
-        for line in at.lines
-        for xy in zip(*line.get_data(), strict=True)
-        if line.get_marker() not in ("None", "", None)
-    ]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    marks: list[Any] = [line for line in at.lines if line.get_marker() not in ("None", "", None)]
+    points = at.transData.transform(np.concatenate([line.get_xydata() for line in marks]))
+    taken: list[Sequence[float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     frame = at.get_window_extent()
     scale = figure.dpi / 72
     taken += [tuple(t.get_window_extent().extents) for t in at.texts if t.get_gid() != "method"]
     for text in [t for t in at.texts if t.get_gid() == "method"]:
+        assert isinstance(text, Annotation)
         size = text.get_window_extent()
         x0, y0 = at.transData.transform(text.xy)
         for x, y, side in _PLACES:
@@ -182,14 +182,15 @@ def figure2_sentence(runs: pd.DataFrame, zero_shot: float | None = None) -> str:
     ours = mean.loc["ia3"]
     place = int((ranked > ours["accuracy"]).sum()) + 1
     text = (
-        f"(IA)³ reaches {ours['accuracy']:.1%} with {ours['params']:,.0f} parameters, place {place} "
-        f"of {len(mean)}; the best is {ranked.index[0]} with {ranked.iloc[0]:.1%}, the last "
-        f"{ranked.index[-1]} with {ranked.iloc[-1]:.1%}"
+        f"(IA)³ reaches {ours['accuracy']:.1%} with {ours['params']:,.0f} parameters, place "
+        f"{place} of {len(mean)}; the best is {ranked.index[0]} with {ranked.iloc[0]:.1%}, the "
+        f"last {ranked.index[-1]} with {ranked.iloc[-1]:.1%}"
     )
     if "full" in mean.index:
         points = 100 * (ours["accuracy"] - mean.loc["full", "accuracy"])
         share = ours["params"] / mean.loc["full", "params"]
-        text += f"; (IA)³ is {points:+.1f} points from full fine-tuning with {share:.3%} of its parameters"
+        text += f"; (IA)³ is {points:+.1f} points from full fine-tuning with {share:.3%} of its"
+        text += " parameters"
     if zero_shot is not None:
         below = [name for name, accuracy in ranked.items() if accuracy < zero_shot]
         text += f". Zero-shot is {zero_shot:.1%}; below it: {', '.join(map(str, below)) or 'none'}"
