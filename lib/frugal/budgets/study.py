@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import math
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from frugal.budgets import classifier, labels, sources
 from frugal.budgets.classifier import Classifier, Fit
 from frugal.budgets.distill import Cost, outputs
-from frugal.engine import backbones
+from frugal.engine import backbones, presets
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import tasks
@@ -162,7 +160,7 @@ def run(
         progress(f"{n} labels, seed {seed}")
         rows = pd.DataFrame(cell(bench, n, seed))
         today = datetime.now(timezone.utc).date().isoformat()
-        rows = rows.assign(setting=setting.id, machine=machine(), date=today)
+        rows = rows.assign(setting=setting.id, machine=presets.machine(), date=today)
         found = pd.concat([found, rows], ignore_index=True)
         if out:
             _write(out, found)
@@ -235,17 +233,6 @@ def cell(bench: Bench, n: int, seed: int) -> list[dict[str, Any]]:
         for layers in s.layers if said else ():
             trained("llm", layers, said, usd)
     return records
-
-
-def machine() -> str:
-    """The processor, how many of its cores, and the GPU if there is one."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {os.cpu_count()} cores{gpu}"
 
 
 def _read(file: Path, setting: Setting) -> pd.DataFrame:

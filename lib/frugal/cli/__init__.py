@@ -14,6 +14,7 @@ from frugal.cli import (
     budgets,
     costs,
     fewshot,
+    figure2,
     notebooks,
     papers,
     pretrain,
@@ -43,6 +44,7 @@ app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
 app.command("vectors")(tfew.vectors)
+app.command("figure2")(figure2.figure2)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from frugal import data
@@ -45,3 +46,18 @@ def versions(settings: dict[str, Any], device: Any) -> str:
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
     return ", ".join([*parts, f"device {device}", f"preset {settings['preset']}"])
+
+
+def machine() -> str:
+    """The processor, how many of its cores, and the GPU if there is one."""
+    import platform
+
+    import torch
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {os.cpu_count()} cores{gpu}"

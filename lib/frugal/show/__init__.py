@@ -16,16 +16,19 @@ from frugal.show.figures import (
     order_dots,
     training_curve,
 )
+from frugal.show.peft import accuracy_against_params, figure2_sentence, vectors
 from frugal.show.style import picture
 from frugal.show.tables import audit, verdicts
 
 __all__ = [
     "accuracy_against_cost",
+    "accuracy_against_params",
     "accuracy_sentence",
     "audit",
     "break_even",
     "claims",
     "cost_against_shots",
+    "figure2_sentence",
     "flops_by_use",
     "latency",
     "latency_sentence",
@@ -33,6 +36,7 @@ __all__ = [
     "picture",
     "sizes",
     "training_curve",
+    "vectors",
     "verdicts",
     "work_name",
 ]

@@ -1,0 +1,56 @@
+"""`frugal figure2`: every method of T-Few's Figure 2 on a task, each with its own recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frugal.cli.fewshot import BackboneName, Preset, progress_bar
+from frugal.cli.output import Json, emit
+
+
+def figure2(
+    out: Annotated[Path | None, typer.Option(help="CSV for the runs, a row each.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the runs; else runs/figure2-PRESET.")
+    ] = None,
+    backbone: BackboneName = None,
+    task: Annotated[str | None, typer.Option(help="Else the preset's.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Of data/figure2.toml; else the preset's. Repeatable.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="That stand for the paper's 1,000.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Else the preset's. Repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Test examples.")] = None,
+    preset: Preset = "laptop",
+    ray: Annotated[
+        bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and score every method on the same labels. Killed, it goes on with the next run."""
+    from frugal.engine import presets, sweep
+    from frugal.engine.runs import Store
+    from frugal.fewshot import figure2
+
+    chosen = presets.settings(preset, backbone=backbone)
+    settings = figure2.Settings.of(
+        chosen, task=task, methods=method, steps=steps, seeds=seed, limit=limit
+    )
+    specs = figure2.specs(chosen, settings)
+    runs = Store(store or Path("runs") / f"figure2-{chosen['preset']}")
+    if dry_run:
+        plan = sweep.plan(specs, runs, flops_per_second=1.0)
+        done = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
+        emit({"dry_run": True, "store": str(runs.folder), **done}, as_json)
+        return
+    with progress_bar(len(specs), "runs") as progress:
+        sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
+    found = figure2.table(runs, specs)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        found.to_csv(out, index=False)
+    emit({"store": str(runs.folder), "runs": found.to_dict("records")}, as_json)
