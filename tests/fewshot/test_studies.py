@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import hub
+from frugal import data
+from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, studies, tasks, tfew
+from frugal.fewshot import choices, evaluate, losses, studies, tasks, tfew
 from frugal.papers import tables
 
 RECIPE = tfew.Recipe(steps=3, batch_size=4, lr=3e-2)
@@ -124,3 +126,44 @@ def test_the_leaderboards_file_has_the_benchmarks_own_names():
         "ID": [0, 1, 2],
         "Label": [hub.BANKING[0], hub.BANKING[5], hub.BANKING[76]],
     }
+
+
+def test_rungs_have_one_loss_and_the_closed_forms_flops(counting):
+    reader = backbones.load("tiny-t5")
+    before = reader.model.config._attn_implementation
+    found = studies.rungs(reader, tasks.load(data.ROOT / "tickets.jsonl").test(1)[0])
+    assert found["loss"].to_numpy() == pytest.approx(found["loss"].iloc[-1], abs=1e-5)
+    assert (found["flops"] == found["closed"]).all()
+    assert found["ratio"].is_monotonic_decreasing
+    assert found["ratio"].iloc[-1] == 1
+    assert reader.model.config._attn_implementation == before
+    example = counting.test(1)[0]
+    alone = sum(float(loss(choices.score(reader, [example]))) for loss in losses.LOSSES.values())
+    assert studies.rungs(reader, example)["loss"].iloc[-1] == pytest.approx(alone, abs=1e-5)
+
+
+def test_rungs_refuse_a_causal_model(tiny, counting):
+    with pytest.raises(FrugalError, match="no encoder–decoder"):
+        studies.rungs(tiny, counting.test(1)[0])
+
+
+def test_a_gap_knows_its_noise():
+    found = studies.gap([0.8], [0.6], 100)
+    assert found.points == pytest.approx(20)
+    assert found.noise == pytest.approx(200 * np.sqrt((0.16 + 0.24) / 100))
+    assert not found.inside
+    assert str(found) == "+20 points, outside the noise of ±13"
+    spread = studies.gap([0.8, 0.6], [0.6], 100)
+    assert spread.noise**2 == pytest.approx(200**2 * ((0.21 + 0.24) / 100 + 0.02 / 2))
+    assert spread.inside
+    against_chance = studies.gap(pd.Series([0.6]), 0.5, 100)
+    assert against_chance.noise == pytest.approx(200 * np.sqrt(0.24 / 100))
+    with pytest.raises(FrugalError, match="a run on each side"):
+        studies.gap([0.8], [], 100)
+
+
+def test_a_gap_covers_what_chance_does():
+    generator = np.random.default_rng(0)
+    pairs = generator.binomial(200, 0.7, size=(2000, 2)) / 200  # two runs of one truth
+    inside = [studies.gap([a], [b], 200).inside for a, b in pairs.tolist()]
+    assert 0.93 < np.mean(inside) < 0.98

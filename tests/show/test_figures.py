@@ -2,8 +2,10 @@
 
 import nbformat
 import pandas as pd
+import pytest
 
 from frugal import show
+from frugal.papers import tables
 from frugal.show import closing
 
 RUNS = pd.DataFrame(
@@ -55,6 +57,51 @@ def test_order_dots_draw_every_order():
     )
     (axes,) = show.order_dots(runs, {"t": 0.5}, "a finding").axes
     assert set(runs["accuracy"]) <= {y for line in axes.lines for y in line.get_ydata()}
+
+
+def drawn(axes):
+    return {float(y) for line in axes.lines for y in line.get_ydata()}
+
+
+def test_published_points_stand_in_a_panel_of_their_own_with_open_marks():
+    table = tables.wide("tfew_table1")
+    figure = show.accuracy_against_cost(RUNS, {"t": 0.5}, "a finding", printed=table)
+    measured, published = figure.axes
+    assert sorted(drawn(published)) == pytest.approx(sorted(table["accuracy"] / 100))
+    assert not drawn(measured) & drawn(published)
+    assert all(line.get_markerfacecolor() == "white" for line in published.lines)
+    assert {text.get_text() for text in published.texts} == set(table.index)
+    assert "published" in published.get_title(loc="left")
+
+
+def test_loss_ablation_draws_every_seed_and_the_published_values_apart():
+    runs = pd.DataFrame(
+        {
+            "losses": ["L_LM"] * 3 + ["L_LM + L_UL"] * 3,
+            "accuracy": [0.5, 0.7, 0.6, 0.8, 0.9, 0.7],
+            "examples": 50,
+        }
+    )
+    figure = show.loss_ablation(runs, pd.Series({"L_LM": 60.7}), 0.5, "a finding")
+    measured, published = figure.axes
+    assert set(runs["accuracy"]) | {0.5} == drawn(measured)  # and the medians 0.6, 0.8; chance
+    assert drawn(published) == {60.7}
+    assert [label.get_text() for label in published.get_xticklabels()] == ["L_LM"]
+
+
+def test_swapped_labels_draw_both_contexts_of_every_draw():
+    runs = pd.DataFrame(
+        {
+            "shots": [4, 4, 4, 4],
+            "draw": [0, 0, 1, 1],
+            "labels": ["right", "swapped"] * 2,
+            "accuracy": [0.6, 0.6, 0.8, 0.3],
+        }
+    )
+    (axes,) = show.label_swap(runs, 0.5, "a finding").axes
+    assert drawn(axes) == {0.6, 0.8, 0.3, 0.5}
+    right, swapped = axes.texts[:2]
+    assert right.get_position()[1] > swapped.get_position()[1]  # the labels keep apart
 
 
 def test_claims_survive_the_notebook(monkeypatch):

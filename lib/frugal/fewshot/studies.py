@@ -1,13 +1,19 @@
 """Studies of many runs as DataFrames: what each loss brings, why ICL swings, and their spread."""
 
+import dataclasses
+import math
+import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from frugal.costs import arch, flops
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, tfew
+from frugal.fewshot import choices, evaluate, losses, packing, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.tasks import Example, Task, Use
 
@@ -79,6 +85,83 @@ def label_swap(
                     }
                 )
     return pd.DataFrame(records)
+
+
+def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
+    """Three ways of scoring an example's choices with an encoder–decoder, the dearest first.
+
+    The prompt read for every choice; read once and its states repeated for every choice (T-Few's
+    released code); and all choices in one row of the decoder, which projects what was read to K
+    and V once. Columns: rung, loss (L_LM + L_UL + L_LN, nats), flops (counted by FlopCounterMode,
+    with eager attention, which it sees whole), closed (the closed form of `costs.flops`), ratio
+    (of flops, to the last). Raises FrugalError for a model of another family.
+    """
+    if backbone.family != "encoder-decoder":
+        raise FrugalError(f"rungs: {backbone.name} is no encoder–decoder")
+    (encoded,), model = packing.encode(backbone, [example]), backbone.model
+    batch = packing.pack([packing.tree(encoded)], [[0]], backbone.device)
+    # Rows of their own are padded to the longest choice.
+    longest = max(map(len, encoded.sequences)) - encoded.start
+    sizes: Any = {
+        "prompt_tokens": len(encoded.read),
+        "choice_tokens": [longest] * len(example.choices),
+    }
+    shape = arch.from_config(model.config)
+    rungs = {"prompt read for every choice": False, "read once, states repeated": True}
+    records: list[tuple[str, ChoiceScores, int, float]] = []
+    attention = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as last:
+            packed = choices.forward(backbone, batch)
+        for rung, once in rungs.items():
+            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+                logp = choices.one_row_per_choice(backbone, [encoded], read_once=once)
+            scores = dataclasses.replace(packed, token_logp=logp)
+            closed = sum(flops.one_row_per_choice(shape, **sizes, read_once=once).values())
+            records.append((rung, scores, counter.get_total_flops(), closed))
+    finally:
+        model.set_attn_implementation(attention)
+    closed = round(evaluate.query_flops(backbone, [example]))
+    records.append(("read once, K and V shared", packed, last.get_total_flops(), closed))
+    found = pd.DataFrame(records, columns=["rung", "loss", "flops", "closed"])
+    found["loss"] = [sum(float(f(s)) for f in losses.LOSSES.values()) for s in found["loss"]]
+    return found.assign(ratio=found["flops"] / found["flops"].iloc[-1])
+
+
+class Gap(NamedTuple):
+    """A difference of two mean accuracies in points, and twice its standard error."""
+
+    points: float
+    noise: float
+
+    @property
+    def inside(self) -> bool:
+        return abs(self.points) <= self.noise
+
+    def __str__(self) -> str:
+        where = "inside" if self.inside else "outside"
+        return f"{self.points:+.0f} points, {where} the noise of ±{self.noise:.0f}"
+
+
+def gap(ours: Sequence[float], theirs: Sequence[float] | float, examples: int) -> Gap:
+    """Mean of `ours` less mean of `theirs`, and what of it chance alone could do.
+
+    ours, theirs: an accuracy per run, all on the same `examples` test examples; or, for theirs, a
+        level that is known exactly, such as that of guessing
+
+    The variance of a side is that of its runs' mean (0 for a single run, which shows none), and
+    p (1 - p) / examples for the examples: cautious, since both sides answer the same ones.
+    """
+    sides = [list(ours)] if isinstance(theirs, float) else [list(ours), list(theirs)]
+    if not all(sides) or examples < 1:
+        raise FrugalError("gap: needs a run on each side, and at least one test example")
+    means, variance = [statistics.fmean(side) for side in sides], 0.0
+    for side, p in zip(sides, means, strict=True):
+        variance += p * (1 - p) / examples
+        variance += statistics.variance(side) / len(side) if len(side) > 1 else 0.0
+    level = theirs if isinstance(theirs, float) else means[1]
+    return Gap(100 * (means[0] - level), 200 * math.sqrt(variance))
 
 
 def summary(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

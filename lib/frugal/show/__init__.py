@@ -10,6 +10,7 @@ from frugal.show.costs import (
     sizes,
     work_name,
 )
+from frugal.show.fewshot import label_swap, loss_ablation
 from frugal.show.figures import (
     accuracy_against_cost,
     accuracy_sentence,
@@ -30,8 +31,10 @@ __all__ = [
     "cost_against_shots",
     "figure2_sentence",
     "flops_by_use",
+    "label_swap",
     "latency",
     "latency_sentence",
+    "loss_ablation",
     "order_dots",
     "picture",
     "sizes",

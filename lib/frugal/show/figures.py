@@ -7,23 +7,29 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from frugal.show.fewshot import table1_points
 from frugal.show.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
 
 
 def accuracy_against_cost(
-    runs: pd.DataFrame, chances: dict[str, float], title: str, examples: str = "test examples"
+    runs: pd.DataFrame,
+    chances: dict[str, float],
+    title: str,
+    examples: str = "test examples",
+    printed: pd.DataFrame | None = None,
 ) -> Figure:
     """T-Few's Figure 3, live: accuracy against FLOPs per query, a panel per task.
 
     runs:    one row per run, columns task, method, shots, accuracy, flops_per_query, examples;
              method is "zero-shot", "icl", or what T-Few trained
     chances: accuracy of guessing, by task
+    printed: the published points (`table1_points`), in a companion panel with open marks
 
     One dash is one draw of the examples; the line goes through the means.
     """
     tasks = list(dict.fromkeys(runs["task"]))
-    figure, axes = panels(len(tasks), title, sharey=True)
-    for at, task in zip(axes, tasks, strict=True):
+    figure, axes = panels(len(tasks) + (printed is not None), title, sharey=True)
+    for at, task in zip(axes, tasks, strict=False):
         mine = runs[runs["task"] == task]
         _prompted(at, mine[mine["method"].isin(["zero-shot", "icl"])])
         _tuned(at, mine[~mine["method"].isin(["zero-shot", "icl"])])
@@ -31,6 +37,8 @@ def accuracy_against_cost(
         heading(at, task)
         at.set(xscale="log", ylim=(0, 1.02), xlabel="FLOPs per query")
         at.margins(x=0.22)
+    if printed is not None:
+        table1_points(axes[-1], printed)
     count = int(runs["examples"].iloc[0])
     axes[0].set_ylabel(f"accuracy, {count} {examples}")
     return figure
