@@ -55,8 +55,11 @@ def test_the_texts_without_labels_are_the_same_for_every_n_and_nobody_trains_on_
 
 
 def test_dear_computing_buys_more_labels_instead(tmp_path):
-    dear = SMALL.model_copy(update={"usd_per_hour": 8e3, "labels": (4,), "llm": ""})
-    runs = study.run(dear, tmp_path).set_index("strategy")
+    cheap = SMALL.model_copy(update={"usd_per_hour": 1.0, "labels": (4,), "llm": ""})
+    usd = study.run(cheap, tmp_path / "cheap").set_index("strategy").loc["distill", "usd_compute"]
+    # An hour's price at which this machine's seconds are worth about four labels.
+    dear = cheap.model_copy(update={"usd_per_hour": 4 * cheap.usd_per_label / usd})
+    runs = study.run(dear, tmp_path / "dear").set_index("strategy")
     more = int(runs.loc["distill", "usd_compute"] / dear.usd_per_label)
     assert more >= 1
     assert runs.loc["annotate more", "trained_on"] == 4 + more

@@ -153,6 +153,7 @@ def test_a_gap_knows_its_noise():
     assert found.noise == pytest.approx(200 * np.sqrt((0.16 + 0.24) / 100))
     assert not found.inside
     assert str(found) == "+20 points, outside the noise of ±13"
+    assert str(studies.gap([0.599], [0.6], 100)).startswith("+0 points, inside")
     spread = studies.gap([0.8, 0.6], [0.6], 100)
     assert spread.noise**2 == pytest.approx(200**2 * ((0.21 + 0.24) / 100 + 0.02 / 2))
     assert spread.inside

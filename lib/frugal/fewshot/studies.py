@@ -141,7 +141,7 @@ class Gap(NamedTuple):
 
     def __str__(self) -> str:
         where = "inside" if self.inside else "outside"
-        return f"{self.points:+.0f} points, {where} the noise of ±{self.noise:.0f}"
+        return f"{round(self.points):+d} points, {where} the noise of ±{self.noise:.0f}"
 
 
 def gap(ours: Sequence[float], theirs: Sequence[float] | float, examples: int) -> Gap:

@@ -6,6 +6,7 @@ Published values never enter here unmarked: a column says where a row comes from
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from frugal.show.fewshot import table1_points
 from frugal.show.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
@@ -36,6 +37,7 @@ def accuracy_against_cost(
         chance(at, chances[task])
         heading(at, task)
         at.set(xscale="log", ylim=(0, 1.02), xlabel="FLOPs per query")
+        at.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # labelled where decades are few
         at.margins(x=0.22)
     if printed is not None:
         table1_points(axes[-1], printed)
