@@ -38,7 +38,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
