@@ -51,6 +51,19 @@ def test_prefix_is_a_cache_without_position(name, options, attention):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_prefix_starts_as_keys_and_values_of_tokens():
+    model = build("llama")
+    tuned = peft.attach(model, "prefix")
+    layer = model.model.layers[0]
+    states = layer.input_layernorm(model.get_input_embeddings().weight)
+    own = dict(tuned.named_parameters())
+    for part, projection in (("k", layer.self_attn.k_proj), ("v", layer.self_attn.v_proj)):
+        of_tokens = projection(states)
+        found = own[f"model.layers.0.self_attn.prefix_{part}"]
+        difference = (found[:, None] - of_tokens).abs().amax(dim=2)
+        assert difference.amin(dim=1).max() < 1e-5  # each is some token's
+
+
 def slow_t5(method):
     """T5's attention from its definition, with prefixes of which the relative bias is 0."""
 

@@ -29,7 +29,7 @@ from transformers import AttentionInterface
 from frugal.errors import FrugalError
 from frugal.peft import method
 from frugal.peft.method import Handle, Method, Pick
-from frugal.peft.surgery import Attention
+from frugal.peft.surgery import Attention, Projection
 
 _NAME = "frugal_prefix"
 
@@ -37,6 +37,9 @@ _NAME = "frugal_prefix"
 @dataclass(eq=False, kw_only=True)
 class Prefix(Method):
     """`<attention>.prefix_k` and `.prefix_v` (P, out features of k, v); with `mlp` what makes them.
+
+    They start as the keys and values that the model has for P random frequent tokens (T-Few takes
+    those of "Question:" and "Answer:", and fits its network to them; here that starts at random).
 
     tokens: P; mlp: width of the network, 512 in T-Few, or None to train the prefixes themselves
     """
@@ -53,7 +56,7 @@ class Prefix(Method):
                 shape = (self.tokens, a.k.out_features)
                 if self.mlp is None:
                     for part in ("prefix_k", "prefix_v"):
-                        self.parameters[f"{a.name}.{part}"] = method.normal(shape, 0.02, like)
+                        self.parameters[f"{a.name}.{part}"] = method.full(shape, 0.0, like)
                     continue
                 kind = f"{layer.stack}.{'cross' if a.cross else 'self'}.prefix".lstrip(".")
                 self.kinds[a.name] = kind
@@ -63,6 +66,31 @@ class Prefix(Method):
                     self.parameters[f"{kind}.embedding"] = start
                     self._linear(f"{kind}.w1", d, width, like)
                 self._linear(f"{a.name}.prefix.w2", self.mlp, 2 * a.k.out_features, like)
+
+        if self.mlp is None and not like.is_meta:
+            self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Take the keys and values of some tokens, from one run of the model."""
+
+        def keep(p: Projection, start: Tensor) -> Handle:
+            def hook(module: Any, args: Any, output: Tensor) -> None:
+                start.copy_(output[0, :, p.outputs])
+
+            return p.module.register_forward_hook(hook)
+
+        model: Any = self.model
+        ids = frequent(model.get_input_embeddings().weight, self.tokens)[None]
+        decoder = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+        handles = []
+        for a in (a for layer in self.layers for a in layer.attentions):
+            handles += [keep(p, s) for p, s in zip((a.k, a.v), self.of(a.name), strict=True)]
+        try:
+            model(input_ids=ids, **decoder)
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _linear(self, name: str, inputs: int, outputs: int, like: Tensor) -> None:
         self.parameters[name] = method.normal((outputs, inputs), inputs**-0.5, like)
@@ -134,6 +162,12 @@ def attention(
 AttentionInterface.register(_NAME, attention)
 
 
+def frequent(table: Tensor, count: int) -> Tensor:
+    """(count,) random ones of the 5,000 most frequent tokens (as T-Few does), by their low ids."""
+    most = min(5003, len(table))  # the first three are special
+    return torch.randint(min(3, most - 1), most, (count,)).to(table.device)
+
+
 def wider(mask: Tensor, by: int) -> Tensor:
     """A mask with `by` more keys in front, which everyone sees."""
     if by < 0:
@@ -184,8 +218,7 @@ class Prompt(Method):
             table = above.get_input_embeddings().weight
             prompt = method.full((self.tokens, table.shape[1]), 0.0, table)
             if not table.is_meta:
-                most = min(5003, len(table))  # T-Few: 5,000 tokens behind three special ones
-                prompt.data.copy_(table[torch.randint(min(3, most - 1), most, (self.tokens,))])
+                prompt.data.copy_(table[frequent(table, self.tokens)])
             self.parameters[f"{name}.prompt".lstrip(".")] = prompt
             self.stacks.append(_Stack(module, prompt, causal, embeds))
         for stack in self.stacks[:-1]:  # read by a decoder
