@@ -17,6 +17,7 @@ Masks may be whatever the model takes: of padding, or (rows, 1, queries, keys), 
 
 import copy
 import inspect
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -76,12 +77,14 @@ class Prefix(Method):
 
         def keep(p: Projection, start: Tensor) -> Handle:
             def hook(module: Any, args: Any, output: Tensor) -> None:
-                start.copy_(output[0, :, p.outputs])
+                start.copy_(output[..., p.outputs].flatten(0, 1)[: self.tokens])
 
             return p.module.register_forward_hook(hook)
 
         model: Any = self.model
-        ids = frequent(model.get_input_embeddings().weight, self.tokens)[None]
+        length = min(self.tokens, 16)  # of a row: a model may have fewer positions than `tokens`
+        rows = math.ceil(self.tokens / length)
+        ids = frequent(model.get_input_embeddings().weight, rows * length).view(rows, length)
         decoder = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
         handles = []
         for a in (a for layer in self.layers for a in layer.attentions):
