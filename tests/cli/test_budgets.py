@@ -1,28 +1,16 @@
 """`frugal plan` and `frugal budgets`: JSON as scripts rely on it, one line for bad input."""
 
 import json
-import sys
 
 import pytest
-
-from frugal import cli
 
 OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query"}
 
 
-@pytest.fixture
-def frugal(monkeypatch, capsys, tmp_path):
-    """Run a command at the preset `smoke` in a folder of its own; status, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch, tmp_path):
+    """Every command runs in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["frugal", *map(str, argv)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

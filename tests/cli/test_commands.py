@@ -2,14 +2,13 @@
 
 import json
 import math
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import hub
-from frugal import cli, peft
+from frugal import peft
 
 RANK = {
     "task",
@@ -23,20 +22,6 @@ RANK = {
     "flops_per_query",
 }
 TRAINED = RANK | {"method", "trainable_params", "steps", "train_seconds", "train_flops", "adapter"}
-
-
-@pytest.fixture
-def frugal(monkeypatch, capsys):
-    """Run a command; exit status, stdout, stderr."""
-
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["frugal", *map(str, argv)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

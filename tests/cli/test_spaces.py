@@ -1,26 +1,10 @@
 """`frugal spaces`: the JSON that scripts rely on."""
 
 import json
-import sys
 
 import pytest
 
-from frugal import cli
 from frugal.costs import arch
-
-
-@pytest.fixture
-def frugal(monkeypatch, capsys):
-    """Run a command; exit status, stdout, stderr."""
-
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["frugal", *map(str, argv)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_sample_gives_designs_with_groups_and_parameters(frugal):
