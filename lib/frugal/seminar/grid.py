@@ -59,7 +59,7 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
                 "folder": folder,
                 "parameters": point,
             },
-            num_gpus=data.toml("presets.toml").get(point.get("preset"), {}).get("num_gpus", 0),
+            num_gpus=data.toml("presets.toml").get(str(point.get("preset")), {}).get("num_gpus", 0),
         )
         for point in points
     ]
