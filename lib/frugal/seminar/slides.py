@@ -123,7 +123,8 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
         return
     blocks = re.split(r"\n{2,}", text.strip())
     begin = next((i for i, b in enumerate(blocks) if prepare.HEADING.match(b)), 0)
-    said, shown, used = blocks[:begin], [], 0
+    said, used = blocks[:begin], 0
+    shown: list[str] = []
     for block in blocks[begin:]:
         height = _height(block)
         if used and used + height > LINES:
