@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench pretrain figure2 reproduce lab clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 reproduce lab clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -30,20 +30,40 @@ run: setup
 	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
 	@$(BIN)/frugal claims reports
 
-test: check
-	$(BIN)/pytest -q -m 'real or cluster' tests
+test: check browser
+	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
+
+# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+browser: setup
+	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+# What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
+prepare: setup
+	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
+
+# Where the companion is published: make badges REPO=owner/name TAG=v1
+badges: setup
+	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+
+# reports/slides/*.html, for a browser without a network.
+slides: setup
+	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+
+# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal/exercises.
+exercises: setup
+	$(BIN)/frugal notebooks exercises notebooks
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
