@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench pretrain figure2 reproduce lab clean
+.PHONY: setup run test check browser execute bench pretrain figure2 reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -30,7 +30,7 @@ run: setup
 	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
 	@$(BIN)/frugal claims reports
 
-test: check
+test: check browser
 	$(BIN)/pytest -q -m 'real or cluster' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
@@ -38,12 +38,17 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
+
+# The explorers in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+browser: setup
+	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	  --ExecutePreprocessor.record_timing=False \
+	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
@@ -63,6 +68,10 @@ reproduce: figure2 execute bench
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+# The explorers without code, for this machine alone: http://127.0.0.1:8866
+dashboard: setup
+	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866
 
 clean:
 	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

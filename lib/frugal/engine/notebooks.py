@@ -8,6 +8,8 @@ from typing import Any
 from frugal.engine import presets
 from frugal.errors import FrugalError, unknown
 
+VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     """Execute `notebook` with papermill into the folder `out`, as .ipynb and .html.
@@ -17,6 +19,7 @@ def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     Raises FrugalError for a missing notebook, an unknown or ill-typed parameter, an unknown
     preset, and a cell that fails: the executed part is kept in `out`.
     """
+    import nbformat
     import papermill
 
     values = parameters(notebook, given)
@@ -31,8 +34,23 @@ def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
             f"{notebook}: cell {error.exec_count} failed with {error.ename}: {error.evalue}; "
             f"see {target}"
         ) from error
+    executed, _ = still(nbformat.read(target, as_version=4), {})
+    nbformat.write(executed, target)
     target.with_suffix(".html").write_text(_html(target), encoding="utf-8")
     return target
+
+
+def still(notebook: Any, resources: Any) -> tuple[Any, Any]:
+    """Take away from a notebook (nbformat) what only a running kernel can show: views of widgets.
+
+    What was displayed beside them, a picture or a text, is what a reader then sees. A preprocessor
+    of nbconvert, which is why it takes `resources` and returns them.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(VIEW, None)
+    return notebook, resources
 
 
 def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
