@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures reproduce lab clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -47,7 +47,8 @@ browser: setup
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	  --ExecutePreprocessor.record_timing=False \
+	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
 
 # What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
 prepare: setup
@@ -87,6 +88,10 @@ reproduce: figure2 execute bench
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+# The explorers without code, for this machine alone: http://127.0.0.1:8866
+dashboard: setup
+	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866
 
 clean:
 	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,8 @@ from typing import Any
 from frugal.engine import presets
 from frugal.errors import FrugalError, unknown
 
+VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     """Execute `notebook` with papermill into the folder `out`, as .ipynb and .html.
@@ -33,6 +35,7 @@ def execute(notebook: Path, target: Path, values: Mapping[str, Any], folder: Pat
 
     Raises FrugalError for a cell that fails; `target` then holds what was executed.
     """
+    import nbformat
     import papermill
 
     try:
@@ -43,6 +46,21 @@ def execute(notebook: Path, target: Path, values: Mapping[str, Any], folder: Pat
         raise FrugalError(
             f"{notebook.name}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
         ) from error
+    executed, _ = still(nbformat.read(target, as_version=4), {})
+    nbformat.write(executed, target)
+
+
+def still(notebook: Any, resources: Any) -> tuple[Any, Any]:
+    """Take away from a notebook (nbformat) what only a running kernel can show: views of widgets.
+
+    What was displayed beside them, a picture or a text, is what a reader then sees. A preprocessor
+    of nbconvert, which is why it takes `resources` and returns them.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(VIEW, None)
+    return notebook, resources
 
 
 def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
