@@ -110,13 +110,12 @@ def search(
     figure, axes = panels(len(stages), title, height=1.4 + 0.3 * max(counts), sharex=True)
     figure.set_figwidth(max(6.0, 3.3 * len(stages)))
     for at, stage in zip(axes, stages, strict=True):
-        rows = candidates[candidates["stage"] == stage].sort_values("mean", kind="stable")
+        rows = candidates[candidates["stage"] == stage].sort_values(["mean", "winner"])
         own = scored[scored["stage"] == stage].groupby("candidate")["score"]
         for y, row in enumerate(rows.itertuples()):
             _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
-        names = [
-            f"{name} (paper)" if papers.get(stage) == name else str(name) for name in rows["name"]
-        ]
+        known = papers.get(stage) if len(rows) > 1 else None
+        names = [f"{name} (paper)" if name == known else str(name) for name in rows["name"]]
         _rows(at, names, (level, "chance"))
         heading(at, stage)
         at.set_xlabel("score")
@@ -238,7 +237,7 @@ def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
             holds = row.t > critical
             colour, marker = (BLUE, "o") if holds else (ORANGE, "D") if row.mark else (GREY, "X")
             at.plot(row.t, y, marker, color=colour, markersize=7)
-            _beside(at, str(row.mark), float(row.t), y, colour)  # type: ignore[arg-type]
+            _beside(at, str(row.mark), float(row.t), y, colour)
         _rows(at, list(mine["dataset"]), (critical, "p < 0.05 →"))
         at.axvline(0, color="black", linewidth=0.8)
         kept = int((mine["t"] > critical).sum())
