@@ -18,6 +18,16 @@ from frugal.show.figures import (
     training_curve,
 )
 from frugal.show.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal.show.spaces import (
+    certainty,
+    designs,
+    patterns,
+    rivals,
+    search,
+    search_sentence,
+    significance,
+    task_gains,
+)
 from frugal.show.style import picture
 from frugal.show.tables import audit, verdicts
 
@@ -27,8 +37,10 @@ __all__ = [
     "accuracy_sentence",
     "audit",
     "break_even",
+    "certainty",
     "claims",
     "cost_against_shots",
+    "designs",
     "figure2_sentence",
     "flops_by_use",
     "label_swap",
@@ -36,8 +48,14 @@ __all__ = [
     "latency_sentence",
     "loss_ablation",
     "order_dots",
+    "patterns",
     "picture",
+    "rivals",
+    "search",
+    "search_sentence",
+    "significance",
     "sizes",
+    "task_gains",
     "training_curve",
     "vectors",
     "verdicts",
