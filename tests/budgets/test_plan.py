@@ -166,6 +166,17 @@ def test_splits_spend_the_same_total_and_annotation_does_not_care_how():
     assert table[table["strategy"] == "annotate"]["score"].nunique() == 1
 
 
+def test_the_frontier_is_the_best_split_and_never_extrapolates():
+    totals = [300, 1400, 5000]
+    best = plan.best_splits("WLP", totals).set_index(["total", "strategy"])
+    for total in totals[:2]:
+        table = plan.splits("WLP", total)
+        for strategy, score in table.groupby("strategy")["score"].max().dropna().items():
+            assert best.loc[(total, strategy), "score"] == score
+    assert 5000 not in best.index.get_level_values("total")  # beyond what table 3 prints
+    assert best.loc[(1400, "distill"), "labels"] < 5000
+
+
 def test_no_budget_fits_counts_that_disagree():
     row = {"n_additional_labels": "384", "gpu_hours": ""}
     with pytest.raises(FrugalError, match="no budget fits"):

@@ -199,6 +199,21 @@ def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
+def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
+    """The best that `splits` of every total score, by strategy: the frontier over budgets.
+
+    Columns: task, total, strategy, labels (N of that split), score. Scores that are extrapolated
+    do not count, so a strategy has no row where table 3 ends.
+    """
+    import pandas as pd
+
+    parts = [splits(task, total).assign(total=total) for total in totals]
+    rows: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    rows = rows[rows["score"].notna() & (rows["basis"] != HELD)]
+    best = rows.loc[rows.astype({"score": float}).groupby(["strategy", "total"])["score"].idxmax()]
+    return best[["task", "total", "strategy", "labels", "score"]].reset_index(drop=True)
+
+
 def table3() -> "pd.DataFrame":
     """Every count and price of table 3 beside what the model gives: a row a printed number.
 
