@@ -125,11 +125,3 @@ def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
     again = study.run(alone, tmp_path / "alone").query("strategy == 'llm'").iloc[0]
     assert again["usd_labels"] == pytest.approx(runs.loc[4, "usd_labels"])
     assert again["hits"] == runs.loc[4, "hits"]
-
-
-def test_the_dollars_of_distillation_also_buy_an_llms_labels(tmp_path):
-    one = SMALL.model_copy(update={"labels": (4,), "usd_per_1k_tokens": 1e-4, "usd_per_hour": 100.0})
-    runs = study.run(one, tmp_path).set_index("strategy")
-    both, spent = runs.loc["annotate + llm"], runs.loc["distill", "usd_compute"]
-    assert 4 < both["trained_on"] <= 4 + one.unlabelled
-    assert 0 < both["usd_labels"] - 4 * one.usd_per_label <= spent

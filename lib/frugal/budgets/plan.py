@@ -199,19 +199,25 @@ def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
-    """The best that `splits` of every total score, by strategy: the frontier over budgets.
+def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.DataFrame":
+    """The frontier: the best score that each total buys by either strategy, split as in `splits`.
 
-    Columns: task, total, strategy, labels (N of that split), score. Scores that are extrapolated
-    do not count, so a strategy has no row where table 3 ends.
+    Columns: task, total (USD, ascending), strategy, labels (N of that split), score. Money may be
+    left over, so a larger total is never worse; scores that are extrapolated do not count.
     """
     import pandas as pd
 
-    parts = [splits(task, total).assign(total=total) for total in totals]
-    rows: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    rows = rows[rows["score"].notna() & (rows["basis"] != HELD)]
-    best = rows.loc[rows.astype({"score": float}).groupby(["strategy", "total"])["score"].idxmax()]
-    return best[["task", "total", "strategy", "labels", "score"]].reset_index(drop=True)
+    rows: list[dict[str, Any]] = []
+    best: dict[Strategy, dict[str, Any]] = {}
+    for total in sorted(totals):
+        for bought in splits(task, total, step=step).to_dict("records"):
+            score, strategy = bought["score"], bought["strategy"]
+            if pd.isna(score) or bought["basis"] == HELD:
+                continue
+            if strategy not in best or score > best[strategy]["score"]:
+                best[strategy] = {"strategy": strategy, "labels": bought["labels"], "score": score}
+        rows += [{"task": task, "total": total, **found} for found in best.values()]
+    return pd.DataFrame(rows)
 
 
 def table3() -> "pd.DataFrame":

@@ -40,7 +40,8 @@ class Setting(BaseModel):
     labels:     N, the human labels that every strategy begins with
     layers:     of the students; unlabelled: texts for the teacher and the LLM, the same for all N
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody)
-    epochs, least_steps: of a training, whichever is longer; teacher, student: the rest of it
+    teacher_steps: of a teacher, at every N; it is pretrained, and needs few
+    epochs, least_steps: of a student's training, whichever is longer
     usd_per_hour: of this machine; by default the paper's GPU hour
     """
 
@@ -55,6 +56,7 @@ class Setting(BaseModel):
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
     limit: int = Field(ge=1)
+    teacher_steps: int = Field(ge=1)
     epochs: int = Field(ge=1)
     least_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -72,8 +74,12 @@ class Setting(BaseModel):
         text = self.model_dump_json(exclude={"labels", "seeds", "layers"})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def fit(self, examples: int, lr: float, seed: int) -> Fit:
+    def fit(self, examples: int, layers: int, seed: int) -> Fit:
+        """How a model of so many layers is trained; the teacher's are all of the encoder's, 0."""
         steps = max(self.least_steps, math.ceil(self.epochs * examples / self.batch_size))
+        if not layers:
+            steps = self.teacher_steps
+        lr = self.student_lr if layers else self.teacher_lr
         return Fit(steps=steps, batch_size=self.batch_size, lr=lr, seed=seed)
 
 
@@ -158,7 +164,7 @@ def run(
     """
     found = _read(out, setting) if out and out.exists() else pd.DataFrame()
     bench = Bench(setting, folder)
-    for n, seed in itertools.product(setting.labels, setting.seeds):
+    for seed, n in itertools.product(setting.seeds, setting.labels):
         done = _sizes(found, n, seed)
         layers = [size for size in setting.layers if size not in done]
         if not layers:
@@ -185,9 +191,8 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
     """All strategies on `n` human labels, with students of these `layers`: a record a model.
 
     strategy:  "teacher"; "annotate", a student on the labels; "distill", on the teacher's logits;
-               "annotate more", on labels that the dollars of distillation buy as well; "annotate +
-               llm", on the labels and those an LLM gives for these dollars; "llm", on an LLM's
-               alone, for the dollars of the human ones
+               "annotate more", on labels that the dollars of distillation buy as well; "llm", on
+               an LLM's labels, for the dollars of the human ones
     layers:    of the model (0: all of the encoder's); trained_on: examples it learnt from
     accuracy:  on the test texts; hits: which of them, as 0 and 1
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
@@ -208,11 +213,13 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
         folder: Path = place,
     ) -> tuple[Classifier, Cost]:
         model = classifier.new(bench.encoder, classes, layers=layers or None, seed=seed)
+        # A student's layers are new; its words are the encoder's, and few labels do not move them.
+        model.encoder.embeddings.requires_grad_(not layers)
         fitted = classifier.fit(
             model,
             examples,
             classifier.targets(examples, classes) if logits is None else logits,
-            s.fit(len(examples), s.student_lr if layers else s.teacher_lr, seed),
+            s.fit(len(examples), layers, seed),
             checkpoint=folder / f"{strategy}-{layers}".replace(" ", "-"),
         )
         cost, hits = before + fitted.cost, model.hits(bench.test)
@@ -247,9 +254,6 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
             trained("annotate more", size, longer, len(longer) * s.usd_per_label)
         if not s.llm:
             continue
-        said, usd = bench.llm_says(train, texts, seed, dollars)
-        if said:
-            trained("annotate + llm", size, [*train, *said], paid + usd)
         shown = min(s.llm_shots, n) * s.usd_per_label
         said, usd = bench.llm_says(train, texts, seed, paid - shown)
         if said:

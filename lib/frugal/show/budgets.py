@@ -15,7 +15,6 @@ LOOKS = {
     "annotate": (BLUE, "o", "labels"),
     "distill": (ORANGE, "D", "distilled"),
     "llm": (GREEN, "s", "LLM's labels"),
-    "annotate + llm": (GREEN, "^", "labels + LLM's"),
     "teacher": (GREY, "x", "teacher"),
 }
 _LINES = ("--", "-", ":", "-.")
@@ -63,29 +62,25 @@ def distilled_examples(
         mine = points[points["task"] == task]
         last = float(mine["hours"].max())
         top = float(mine["unlabelled"].max()) / 1000
+        ends, starts = [], []
         for n, printed in mine.groupby("labels"):
             rate, start = lines[task, int(n)]  # type: ignore[call-overload]
+            made = rate * (last - start) / 1000
             style = _LINES[sizes.index(n)]
-            at.plot(
-                [0, start, last],
-                [0, 0, rate * (last - start) / 1000],
-                linestyle=style,
-                color=ORANGE,
-                linewidth=1.5,
-            )
+            at.plot([0, start, last], [0, 0, made], linestyle=style, color=ORANGE, linewidth=1.5)
             at.plot(printed["hours"], printed["unlabelled"] / 1000, "D", **_open(ORANGE))
-            at.plot([start], [0], "|", color=GREY, markersize=14, markeredgewidth=2)
-            row = sizes.index(n)
-            at.annotate(
-                f"N = {n:,}: the first {start:.1f} h\ntrain the teacher",
-                (start, 0),
-                xytext=(0.36 * last, (0.10 + 0.17 * row) * top - 0.02 * top),
-                color=GREY,
-                fontsize=9,
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
-            )
-        at.set(xlim=(0, 1.08 * last), ylim=(-0.04 * top, 1.12 * top), xlabel="A40 hours")
+            at.plot([start], [0], "|", color=GREY, markersize=16, markeredgewidth=2)
+            ends.append((made, f"N = {n:,}", ORANGE))
+            starts.append(f"{start:.1f}")
+        at.set(xlim=(0, 1.36 * last), ylim=(-0.05 * top, 1.12 * top), xlabel="A40 hours")
+        at.annotate(
+            f"teacher trained after\n{' and '.join(starts)} h",
+            (1.34 * last, 0.05 * top),
+            color=GREY,
+            fontsize=9,
+            ha="right",
+        )
+        _ends(at, last, ends)
         heading(at, f"{task}: {rate:,.0f} an hour")
     axes[0].set_ylabel("examples distilled, thousands")
     return figure
@@ -117,10 +112,11 @@ def winner_spans(spans: pd.DataFrame, title: str) -> Figure:
                 at.annotate(
                     f"${span.low:.0f}",
                     (float(span.low), place + 0.31),  # type: ignore[arg-type]
-                    xytext=(0, 1),
+                    xytext=(0, -1),
                     textcoords="offset points",
                     fontsize=8,
                     ha="center",
+                    va="top",
                     color=GREY,
                 )
     at.set_yticks(range(len(rows)), [f"{task}, N = {n:,}" for task, n in rows])
