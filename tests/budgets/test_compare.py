@@ -1,4 +1,4 @@
-"""What a study's runs say: means, paired differences with their noise, what distillation is worth."""
+"""What a study's runs say: means, paired differences and their noise, what distilling is worth."""
 
 import math
 

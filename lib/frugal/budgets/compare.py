@@ -6,8 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frugal import data
 from frugal.errors import unknown
 from frugal.fewshot.studies import Gap
+
+
+def recorded() -> pd.DataFrame:
+    """The runs of the study that is committed, `data/results/study.csv`; columns as `study.run`."""
+    return pd.read_csv(data.ROOT / "results" / "study.csv", dtype={"hits": str})
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from frugal.fewshot.tasks import Example, Task
 
 Progress = Callable[[str], Any]
 NOTHING = Cost()
+TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
 class Setting(BaseModel):
@@ -39,7 +40,8 @@ class Setting(BaseModel):
 
     labels:     N, the human labels that every strategy begins with
     layers:     of the students; unlabelled: texts for the teacher and the LLM, the same for all N
-    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody)
+    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
+        llm_texts: of the unlabelled ones, at most
     teacher_steps: of a teacher, at every N; it is pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
     usd_per_hour: of this machine; by default the paper's GPU hour
@@ -51,6 +53,7 @@ class Setting(BaseModel):
     encoder: str
     llm: str
     llm_shots: int = Field(ge=0)
+    llm_texts: int = Field(ge=1)
     labels: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -191,8 +194,8 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
     """All strategies on `n` human labels, with students of these `layers`: a record a model.
 
     strategy:  "teacher"; "annotate", a student on the labels; "distill", on the teacher's logits;
-               "annotate more", on labels that the dollars of distillation buy as well; "llm", on
-               an LLM's labels, for the dollars of the human ones
+               "annotate more", on labels that the dollars of distillation buy as well, where they
+               are more than a few; "llm", on an LLM's labels, for the dollars of the human ones
     layers:    of the model (0: all of the encoder's); trained_on: examples it learnt from
     accuracy:  on the test texts; hits: which of them, as 0 and 1
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
@@ -249,13 +252,14 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
         trained("annotate", size, train, paid)
         trained("distill", size, texts, paid, logits=table, before=taught + asked)
         dollars = records[-1]["usd_compute"]
-        if s.usd_per_label and (more := math.floor(dollars / s.usd_per_label)):
+        more = math.floor(dollars / s.usd_per_label) if s.usd_per_label else 0
+        if more > n * TOO_FEW:
             longer = bench.people(n + more, seed)
             trained("annotate more", size, longer, len(longer) * s.usd_per_label)
         if not s.llm:
             continue
         shown = min(s.llm_shots, n) * s.usd_per_label
-        said, usd = bench.llm_says(train, texts, seed, paid - shown)
+        said, usd = bench.llm_says(train, texts[: s.llm_texts], seed, paid - shown)
         if said:
             # The same labels at another N make the same student: it is trained once.
             once = bench.folder / f"llm-{seed}" / str(len(said))

@@ -156,7 +156,7 @@ def best_splits(best: pd.DataFrame, title: str) -> Figure:
 def same_dollars(
     runs: pd.DataFrame, gaps: pd.DataFrame, level: float, title: str, layers: int
 ) -> Figure:
-    """What the same dollars made here: accuracy against dollars, and by how much distillation leads.
+    """What the same dollars made here: accuracy against dollars, and distillation's lead.
 
     runs:   columns strategy, layers, labels, seed, usd, accuracy, hits; students of `layers`
             layers and their teacher are drawn, every run a dash, a line through the means
@@ -201,13 +201,13 @@ def same_dollars(
     _ends(at, last, ends)
     chance(at, level)
     heading(at, "a dash a seed, a line the mean")
-    at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0])} test examples")
+    at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
     _gaps(apart, runs, gaps[gaps["layers"] == layers], layers)
     return figure
 
 
 def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame, layers: int) -> None:
-    """Distilled less labelled, in points: a diamond a seed, a bar what chance alone could do."""
+    """Distilled less labelled, in points: a diamond a seed, a line the mean, a band its noise."""
     mine = runs[runs["layers"] == layers]
     wide = mine.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
     each = 100 * (wide["distill"] - wide["annotate"]).dropna()
@@ -217,13 +217,11 @@ def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame, layers: int) -> None
         seeds = each.loc[row.labels]
         at.plot([x] * len(seeds), seeds, "D", color=ORANGE, alpha=0.75, markersize=7)
         at.plot([x - 0.2, x + 0.2], [points] * 2, color=ORANGE, linewidth=2)
-        at.annotate(
-            f"{points:+.1f}", (x + 0.24, points), color=ORANGE, va="center", fontsize=10
-        )
+        at.annotate(f"{points:+.1f}", (x + 0.24, points), color=ORANGE, va="center", fontsize=10)
     at.axhline(0, color=GREY, linewidth=1)
     at.set_xticks(range(len(gaps)), [f"N = {n:,}" for n in gaps["labels"]])
     at.set(xlim=(-0.5, len(gaps) - 0.25), ylabel="distilled less labels alone, points")
-    heading(at, "grey: what chance alone could do")
+    heading(at, "grey: the noise of the mean")
 
 
 def student_sizes(
@@ -238,6 +236,7 @@ def student_sizes(
     several = runs.groupby("labels")["layers"].nunique()
     counts = [n for n in sorted(set(runs["labels"])) if several[n] == several.max()]
     figure, axes = panels(len(counts), title, height=4.2, sharey=True)
+    names: list[list[tuple[float, str, str]]] = []
     for at, n in zip(axes, counts, strict=True):
         mine = runs[runs["labels"] == n]
         teacher = mine.loc[mine["strategy"] == "teacher", "accuracy"].mean()
@@ -258,10 +257,12 @@ def student_sizes(
             [f"{s} layer{'s' * (s > 1)}\n{params[s] / 1e6:.1f} M" for s in sizes],
         )
         at.set_xlim(-0.4, len(sizes) - 1 + max(0.7, 0.35 * len(sizes)))
-        _ends(at, len(sizes) - 1, ends)
+        names.append(ends)
         chance(at, level)
         heading(at, f"N = {n:,} labels")
-    axes[0].set_ylabel(f"accuracy, {len(runs['hits'].iloc[0])} test examples")
+    for at, ends in zip(axes, names, strict=True):  # once the shared axis has its limits
+        _ends(at, len(sizes) - 1, ends)
+    axes[0].set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
     return figure
 
 
