@@ -76,6 +76,11 @@ def test_an_llm_labels_no_more_than_the_dollars_of_the_human_labels(tmp_path):
     assert runs.loc["llm", "usd_labels"] <= 4 * 0.129
 
 
+def test_an_llm_labels_no_more_texts_than_it_is_given(tmp_path):
+    few = SMALL.model_copy(update={"llm_texts": 3, "labels": (8,)})
+    assert study.run(few, tmp_path).set_index("strategy").loc["llm", "trained_on"] == 3
+
+
 def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
     whole = study.run(SMALL, tmp_path / "whole")
 

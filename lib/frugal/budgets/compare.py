@@ -61,7 +61,8 @@ def worth(runs: pd.DataFrame, layers: int) -> dict[int, float | None]:
     good, None where not even the most labels measured are enough.
     """
     mean = summary(runs).query("layers == @layers").set_index(["strategy", "labels"])["mean"]
-    curve, found = mean["annotate"].sort_index(), {}
+    curve = mean["annotate"].sort_index()
+    found: dict[int, float | None] = {}
     for n, wanted in mean["distill"].items():
         reached = curve[(curve >= wanted) & (curve.index >= n)]
         if reached.empty:

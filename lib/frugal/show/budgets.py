@@ -64,7 +64,7 @@ def distilled_examples(
         top = float(mine["unlabelled"].max()) / 1000
         ends, starts = [], []
         for n, printed in mine.groupby("labels"):
-            rate, start = lines[task, int(n)]  # type: ignore[call-overload]
+            rate, start = lines[task, int(n)]
             made = rate * (last - start) / 1000
             style = _LINES[sizes.index(n)]
             at.plot([0, start, last], [0, 0, made], linestyle=style, color=ORANGE, linewidth=1.5)
@@ -103,7 +103,7 @@ def winner_spans(spans: pd.DataFrame, title: str) -> Figure:
         mine = spans[(spans["task"] == task) & (spans["labels"] == n)]
         for span in mine.itertuples():
             colour, hatch, _ = looks[span.winner if isinstance(span.winner, str) else None]
-            width = span.high - span.low + 1  # type: ignore[operator]
+            width = span.high - span.low + 1
             at.barh(
                 place, width, left=span.low, height=0.62, color=colour, hatch=hatch, alpha=0.75,
                 edgecolor="white",
@@ -111,7 +111,7 @@ def winner_spans(spans: pd.DataFrame, title: str) -> Figure:
             if span.low:
                 at.annotate(
                     f"${span.low:.0f}",
-                    (float(span.low), place + 0.31),  # type: ignore[arg-type]
+                    (float(span.low), place + 0.31),
                     xytext=(0, -1),
                     textcoords="offset points",
                     fontsize=8,
@@ -212,7 +212,7 @@ def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame, layers: int) -> None
     wide = mine.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
     each = 100 * (wide["distill"] - wide["annotate"]).dropna()
     for x, row in enumerate(gaps.itertuples()):
-        points, noise = row.gap  # type: ignore[misc]
+        points, noise = row.gap
         at.vlines(x, points - noise, points + noise, color=GREY, alpha=0.35, linewidth=9)
         seeds = each.loc[row.labels]
         at.plot([x] * len(seeds), seeds, "D", color=ORANGE, alpha=0.75, markersize=7)
