@@ -87,9 +87,12 @@ spaces: setup
 	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
 	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
 
-# Chapter 5's study: labels, distillation, or a language model's labels.
+# Chapter 5's record, about an hour on one idle core; it goes on where it was killed. Texts, steps and
+# test examples are more than the notebook's own.
 study: setup
-	$(BIN)/frugal budgets study --out data/results/study.csv
+	$(BIN)/frugal budgets study --out data/results/study.csv --set 'labels=[100,300,1000]' \
+	  --set 'layers=[1,2]' --set 'seeds=[0,1,2]' --set unlabelled=2000 --set limit=1000 \
+	  --set llm_texts=800 --set teacher_steps=50 --set least_steps=125
 
 # Everything measured that is committed, made anew; CH=2, 4 or 5: the long trainings of one chapter.
 LONG_2 := figure2

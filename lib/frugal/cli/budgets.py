@@ -112,6 +112,7 @@ def study(
     """Human labels, distillation and an LLM's labels at the same dollars, over seeds."""
     from pydantic import ValidationError
 
+    from frugal.budgets import compare
     from frugal.budgets import study as live
     from frugal.engine import presets
 
@@ -135,7 +136,7 @@ def study(
             "setting": setting.id,
             "runs": len(runs),
             "out": str(out) if out else None,
-            "summary": live.summary(runs).to_dict("records"),
+            "summary": compare.summary(runs).to_dict("records"),
         },
         as_json,
     )

@@ -1,5 +1,13 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
+from frugal.show.budgets import (
+    best_splits,
+    budget_curves,
+    distilled_examples,
+    same_dollars,
+    student_sizes,
+    winner_spans,
+)
 from frugal.show.closing import claims
 from frugal.show.costs import (
     break_even,
@@ -36,11 +44,16 @@ __all__ = [
     "accuracy_against_params",
     "accuracy_sentence",
     "audit",
+    "best_splits",
     "break_even",
     "certainty",
     "claims",
     "cost_against_shots",
     "designs",
+    "budget_curves",
+    "claims",
+    "cost_against_shots",
+    "distilled_examples",
     "figure2_sentence",
     "flops_by_use",
     "label_swap",
@@ -56,8 +69,12 @@ __all__ = [
     "significance",
     "sizes",
     "task_gains",
+    "same_dollars",
+    "sizes",
+    "student_sizes",
     "training_curve",
     "vectors",
     "verdicts",
+    "winner_spans",
     "work_name",
 ]
