@@ -1,5 +1,11 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
+from frugal.show.capstone import (
+    accuracy_against_dollars,
+    choice_by_volume,
+    readable,
+    turns_sentence,
+)
 from frugal.show.closing import claims
 from frugal.show.costs import (
     break_even,
@@ -23,10 +29,12 @@ from frugal.show.tables import audit, verdicts
 
 __all__ = [
     "accuracy_against_cost",
+    "accuracy_against_dollars",
     "accuracy_against_params",
     "accuracy_sentence",
     "audit",
     "break_even",
+    "choice_by_volume",
     "claims",
     "cost_against_shots",
     "figure2_sentence",
@@ -37,8 +45,10 @@ __all__ = [
     "loss_ablation",
     "order_dots",
     "picture",
+    "readable",
     "sizes",
     "training_curve",
+    "turns_sentence",
     "vectors",
     "verdicts",
     "work_name",
