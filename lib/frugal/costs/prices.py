@@ -89,6 +89,8 @@ def cost(kind: str, sku: str, count: float) -> float:
 
 def usd(amount: float) -> str:
     """An amount in cents; where that says nothing, its first two digits: "$0.00051"."""
+    if 0 < amount < 1e-6:
+        return f"${amount:.1e}"
     if not 0 < amount < 0.1:
         return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
     return f"${amount:.{1 - math.floor(math.log10(amount))}f}"

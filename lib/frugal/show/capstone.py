@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.lib.stride_tricks import sliding_window_view
 
 from frugal.costs.prices import usd
 from frugal.show.style import BLUE, GREY, ORANGE, chance, heading, panels
@@ -22,7 +24,7 @@ LOOKS = {
     "small-s4": (ORANGE, "v", "▼", "--"),
     "small-distilled": (ORANGE, "P", "✚", "-."),
 }
-NEAR = 0.03  # of the axis: dollars that are nearer to each other stand side by side
+STEP, NAME = 0.024, 0.25  # of the axis: what two marks keep between them, what a name takes
 NOTHING = "nothing"  # what a budget buys that is too small
 
 
@@ -34,7 +36,8 @@ def accuracy_against_dollars(
     options: a row a way: strategy, accuracy, low, high, usd_total
     level:   accuracy of guessing; budget: USD, marked where it is within reach
 
-    Ways that cost nearly the same stand side by side; their names say the dollars.
+    Of ways that cost nearly the same the dearer ones move to the right, as far as it takes; their
+    names say the dollars.
     """
     figure, (at,) = panels(1, title, height=4.6)
     figure.set_figwidth(9.5)
@@ -42,10 +45,13 @@ def accuracy_against_dollars(
     span = max(1.0, float(np.ptp(x)))
     left, right = float(x.min()) - 0.12 * span, float(x.max()) + 0.45 * span
     at.set(xscale="log", xlim=(10**left, 10**right))
-    for cluster in _clusters(x, NEAR * (right - left)):
-        _cluster(at, options.iloc[cluster], x[cluster].mean(), 0.022 * (right - left), recommended)
     lowest, highest = min(options["low"].min(), level), options["high"].max()
     at.set_ylim(lowest - 0.06, min(1.02, highest + 0.05))
+    groups = _side_by_side(x, STEP * (right - left))
+    for group, following in itertools.zip_longest(groups, groups[1:]):
+        room = right if following is None else min(following.values())
+        on_left = following is not None and room - max(group.values()) < NAME * (right - left)
+        _group(at, options, group, on_left, recommended)
     if left < np.log10(max(budget, 1e-12)) < right:
         at.axvline(budget, color=GREY, linewidth=1, linestyle="--")
         at.annotate(
@@ -66,39 +72,47 @@ def accuracy_against_dollars(
     return figure
 
 
-def _clusters(x: Any, near: float) -> list[list[int]]:
-    """Places of `x` that are no further apart than `near`, from left to right."""
-    found: list[list[int]] = []
+def _side_by_side(x: Any, step: float) -> list[dict[int, float]]:
+    """Places of `x`, each moved to the right as far as it takes to be a step from the one before.
+
+    Groups of neighbours that are a step apart, from left to right: where each number of x stands.
+    """
+    found: list[dict[int, float]] = []
     for i in np.argsort(x, kind="stable").tolist():
-        if found and x[i] - x[found[-1][-1]] <= near:
-            found[-1].append(i)
+        last = max(found[-1].values()) if found else -np.inf
+        if x[i] < last + 1.5 * step:
+            found[-1][i] = max(x[i], last + step)
         else:
-            found.append([i])
+            found.append({i: x[i]})
     return found
 
 
-def _cluster(
-    at: Axes, mine: pd.DataFrame, middle: float, step: float, recommended: str | None
+def _group(
+    at: Axes,
+    options: pd.DataFrame,
+    group: Mapping[int, float],
+    on_left: bool,
+    recommended: str | None,
 ) -> None:
-    """Marks side by side around `middle` (a power of ten), their names to the right of them all."""
-    first = middle - step * (len(mine) - 1) / 2
-    heights = mine["accuracy"].to_numpy()
-    for place, row in enumerate(mine.itertuples()):
-        colour, mark, *_ = LOOKS[str(row.strategy)]
-        there = 10 ** (first + place * step)
-        at.vlines(there, row.low, row.high, color=colour, alpha=0.5)
-        at.plot(there, row.accuracy, mark, color=colour, markersize=9)
-    edge = 10 ** (first + (len(mine) - 1) * step)
-    gap, height = 0.045, -1.0
-    for place in np.argsort(heights, kind="stable"):
-        row = mine.iloc[place]
+    """Marks at powers of ten, and beside them all their names, which keep their distance."""
+    for i, place in group.items():
+        row = options.iloc[i]
+        colour, mark, *_ = LOOKS[row["strategy"]]
+        at.vlines(10**place, row["low"], row["high"], color=colour, alpha=0.5)
+        at.plot(10**place, row["accuracy"], mark, color=colour, markersize=9)
+    edge = 10 ** (min if on_left else max)(group.values())
+    bottom, top = at.get_ylim()
+    gap, height = (top - bottom) / 17, -1.0
+    for i in sorted(group, key=lambda i: options["accuracy"].iloc[i]):
+        row = options.iloc[i]
         colour, _, sign, _ = LOOKS[row["strategy"]]
-        height = max(heights[place], height + gap)
+        height = max(row["accuracy"], height + gap)
         at.annotate(
             f"{sign} {row['strategy']}, {usd(row['usd_total'])}",
             (edge, height),
-            xytext=(10, 0),
+            xytext=(-10 if on_left else 10, 0),
             textcoords="offset points",
+            ha="right" if on_left else "left",
             va="center",
             color=colour,
             fontsize=10,
@@ -122,13 +136,13 @@ def choice_by_volume(
     """
     figure, (costs, buys) = panels(2, title, height=4.8, width_ratios=[1.25, 1])
     figure.set_figwidth(12)
+    for axes in (costs, buys):
+        axes.set(xscale="log", yscale="log", xlabel="queries to serve")
     queries = np.array(choices.columns, dtype=float)
     _costs(costs, options, queries, turns)
     _regions(buys, choices)
     buys.plot(*here, "*", color="black", markersize=14, markeredgecolor="white")
-    buys.annotate("asked", here, xytext=(8, 6), textcoords="offset points", weight="bold")
-    for axes in (costs, buys):
-        axes.set(xscale="log", yscale="log", xlabel="queries to serve")
+    buys.annotate("asked", here, xytext=(8, -14), textcoords="offset points", fontsize=9)
     costs.set_ylabel("USD in all")
     buys.set_ylabel("budget, USD")
     heading(costs, "what each way costs")
@@ -164,13 +178,14 @@ def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[
             at.annotate(
                 f"{count:,} queries: from here\n{after} costs less\nthan {before}",
                 (count, there),
-                xytext=(-8, 10),
+                xytext=(6, -12),
                 textcoords="offset points",
-                ha="right",
+                va="top",
                 fontsize=9,
             )
     at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.38)
-    at.set_xticks(10 ** np.arange(np.log10(queries[0]), np.log10(queries[-1]) + 1, 2))
+    at.set_xticks(10.0 ** np.arange(np.log10(queries[0]), np.log10(queries[-1]) + 0.01, 2))
+    at.xaxis.set_minor_locator(NullLocator())
 
 
 def _regions(at: Axes, choices: pd.DataFrame) -> None:
@@ -188,22 +203,29 @@ def _regions(at: Axes, choices: pd.DataFrame) -> None:
     at.pcolormesh(x, y, codes, cmap=colours, vmin=-0.5, vmax=len(known) - 0.5, shading="nearest")
     at.grid(visible=False)
     for code in np.unique(codes):
-        rows, columns = np.nonzero(codes == code)
-        if len(rows) < 0.015 * codes.size:
-            continue
-        column = int(np.bincount(columns).argmax())  # where it is highest
-        row = int(np.median(rows[columns == column]))
         name = known[code]
-        colour = LOOKS[name][0] if name in LOOKS else GREY
-        at.annotate(
-            name if name in LOOKS else "nothing fits",
-            (x[min(max(column, len(x) // 5), 4 * len(x) // 5)], y[row]),
-            ha="center",
-            va="center",
-            color=colour,
-            weight="bold",
-            fontsize=10,
-        )
+        if place := _roomy(codes == code):
+            at.annotate(
+                name if name in LOOKS else "nothing fits",
+                (x[place[1]], y[place[0]]),
+                ha="center",
+                va="center",
+                color=[0.65 * part for part in to_rgb(LOOKS[name][0] if name in LOOKS else GREY)],
+                weight="bold",
+                fontsize=10,
+            )
+
+
+def _roomy(area: Any) -> tuple[int, int] | None:
+    """A place in the middle of an area that holds a name; of a narrow one, just in it."""
+    rows, columns = area.shape
+    for share in (1, 2, 3, 4):
+        room = max(1, rows // (12 * share)), max(1, columns // (3 * share))
+        fits = np.argwhere(sliding_window_view(area, room).all(axis=(2, 3)))
+        if len(fits):
+            row, column = fits[np.abs(fits - fits.mean(axis=0)).sum(axis=1).argmin()]
+            return int(row + room[0] // 2), int(column + room[1] // 2)
+    return None
 
 
 def _tint(colour: str, share: float) -> tuple[float, ...]:
