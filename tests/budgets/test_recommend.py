@@ -11,7 +11,7 @@ import pytest
 
 from frugal.budgets import classifier, options, recommend, trials
 from frugal.costs import memory, prices, scenario
-from frugal.engine import backbones
+from frugal.engine import backbones, presets
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tasks, tfew
 
@@ -246,6 +246,19 @@ def test_other_texts_teach_one_student(own, tiny, learnt, named):
     assert len(texts) == 10 + 6
     assert not texts & asked
     assert found.scored == 12
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop", "colab", "server"])
+def test_a_preset_says_how_each_way_is_done(preset):
+    chosen = presets.settings(preset)
+    ways = trials.Ways.of(chosen, 3, seed=7)
+    assert ways.recipe.steps == chosen["capstone"]["steps"]
+    assert ways.small.batch_size == ways.design.batch_size == 3
+    assert {ways.recipe.seed, ways.small.seed, ways.design.seed} == {7}
+    assert (ways.small.lr, ways.design.lr) == (
+        chosen["budgets"]["teacher_lr"],
+        chosen["capstone"]["design_lr"],
+    )
 
 
 def test_s4_trains_its_share_beside_frozen_weights(own, tiny):

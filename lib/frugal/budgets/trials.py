@@ -204,7 +204,6 @@ def _designed(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.seed)
         tuned = build.attach(model.encoder, found)
-    model.encoder.to(encoder.device)
     trained = dict(tuned.named_parameters())
     trained |= {f"head.{name}": p for name, p in model.head.named_parameters()}
     fitted = classifier.fit(model, shots, classifier.targets(shots, of), fit, parameters=trained)
