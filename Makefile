@@ -4,12 +4,13 @@ PRESET ?= laptop
 PYTHON ?= python3
 TORCH_INDEX ?=
 STEPS ?=
+CH ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures reproduce lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures figure3 spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -83,8 +84,33 @@ figure2: setup
 figures: setup
 	$(BIN)/frugal figure3 --runs data/results/figure3.csv --picture data/results/figure3.png
 
-# Everything measured that is committed, made anew.
-reproduce: figure2 execute bench
+# Its runs measured anew.
+figure3: setup
+	rm -f data/results/figure3.csv
+	$(MAKE) figures
+
+# Chapter 4's long search, of an hour or more on two cores; it goes on where it was killed. Two
+# processes with a thread each share the runs: on two cores they are faster than one with two.
+spaces: setup
+	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \
+	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
+	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
+
+# Chapter 5's record, about an hour on one idle core; it goes on where it was killed. Texts, steps and
+# test examples are more than the notebook's own.
+study: setup
+	$(BIN)/frugal budgets study --out data/results/study.csv --set 'labels=[100,300,1000]' \
+	  --set 'layers=[1,2]' --set 'seeds=[0,1,2]' --set unlabelled=2000 --set limit=1000 \
+	  --set llm_texts=800 --set teacher_steps=50 --set least_steps=125
+
+# Everything measured that is committed, made anew; CH=2, 4 or 5: the long trainings of one chapter.
+LONG_2 := figure2
+LONG_4 := spaces
+LONG_5 := study
+ifneq ($(filter-out 2 4 5,$(CH)),)
+$(error CH=$(CH): chapters with long trainings are 2, 4 and 5)
+endif
+reproduce: $(if $(CH),$(LONG_$(CH)),figure2 figure3 spaces study execute bench)
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
