@@ -32,7 +32,7 @@ def of_chapter(number: int) -> tuple[Exercise, ...]:
 
 def get(name: str) -> Exercise:
     """The exercise whose function is called `name`; FrugalError with the nearest name."""
-    known = {}
+    known: dict[str, Exercise] = {}
     for number in CHAPTERS:  # one after the other: the first needs no torch
         known |= {e.name: e for e in of_chapter(number)}
         if name in known:
