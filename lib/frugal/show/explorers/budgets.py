@@ -84,8 +84,9 @@ def look(
     sentence = (
         f"${budget:g} on top of {labels:,} labels of {task} buy {human.extra_labels:,} labels at "
         f"${usd_per_label:g} ({_score(human)}), or {machine.gpu_hours} GPU hours (at most "
-        f"{hours:g}) at ${usd_per_hour:g}, of which {machine.teacher_hours:.1f} train the teacher and the rest "
-        f"distills {machine.unlabelled:,.0f} examples ({_score(machine)}): {verdict}."
+        f"{hours:g}) at ${usd_per_hour:g}, of which {machine.teacher_hours:.1f} train the "
+        f"teacher; the rest distills {machine.unlabelled:,.0f} examples ({_score(machine)}): "
+        f"{verdict}."
     )
     title = f"{task}, {labels:,} labels and ${budget:g}: {best or 'undecided'}"
     return View(_figure(task, labels, budget, found, terms, title), sentence, table)
