@@ -4,12 +4,13 @@ PRESET ?= laptop
 PYTHON ?= python3
 TORCH_INDEX ?=
 STEPS ?=
+CH ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser execute bench pretrain figure2 reproduce lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -31,7 +32,7 @@ run: setup
 	@$(BIN)/frugal claims reports
 
 test: check browser
-	$(BIN)/pytest -q -m 'real or cluster' tests
+	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
@@ -40,7 +41,7 @@ check: setup
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
 
-# The explorers in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
 browser: setup
 	$(BIN)/pytest -q -m browser tests
 
@@ -49,6 +50,22 @@ execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False \
 	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+
+# What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
+prepare: setup
+	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
+
+# Where the companion is published: make badges REPO=owner/name TAG=v1
+badges: setup
+	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+
+# reports/slides/*.html, for a browser without a network.
+slides: setup
+	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+
+# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal/exercises.
+exercises: setup
+	$(BIN)/frugal notebooks exercises notebooks
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
@@ -63,8 +80,28 @@ pretrain: setup
 figure2: setup
 	$(BIN)/frugal figure2 --steps 16 --limit 100 --seed 0 --seed 1 --out data/results/figure2.csv
 
-# Everything measured that is committed, made anew.
-reproduce: figure2 execute bench
+# Chapter 4's long search, of an hour or more on two cores; it goes on where it was killed. Two
+# processes with a thread each share the runs: on two cores they are faster than one with two.
+spaces: setup
+	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \
+	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
+	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
+
+# Chapter 5's record, about an hour on one idle core; it goes on where it was killed. Texts, steps and
+# test examples are more than the notebook's own.
+study: setup
+	$(BIN)/frugal budgets study --out data/results/study.csv --set 'labels=[100,300,1000]' \
+	  --set 'layers=[1,2]' --set 'seeds=[0,1,2]' --set unlabelled=2000 --set limit=1000 \
+	  --set llm_texts=800 --set teacher_steps=50 --set least_steps=125
+
+# Everything measured that is committed, made anew; CH=2, 4 or 5: the long trainings of one chapter.
+LONG_2 := figure2
+LONG_4 := spaces
+LONG_5 := study
+ifneq ($(filter-out 2 4 5,$(CH)),)
+$(error CH=$(CH): chapters with long trainings are 2, 4 and 5)
+endif
+reproduce: $(if $(CH),$(LONG_$(CH)),figure2 spaces study execute bench)
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

@@ -50,7 +50,7 @@ def test_lower_bounds_hold_for_the_pins():
 def test_presets_differ_in_values_alone(preset):
     table = data.toml("presets.toml")
     assert table[preset].keys() == table["laptop"].keys()
-    for name in ("recipe", "latency"):
+    for name in ("recipe", "latency", "capstone"):
         assert table[preset][name].keys() == table["laptop"][name].keys()
     for name, value in table["laptop"].items():
         assert type(table[preset][name]) is type(value), name
