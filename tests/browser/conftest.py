@@ -38,7 +38,7 @@ def chromium():
 def page(chromium):
     """One page for a module's tests; whatever is thrown in it fails them."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     thrown = []
     page.on("pageerror", lambda error: thrown.append(str(error)))
     yield page
