@@ -59,7 +59,7 @@ pretrain: setup
 figure2: setup
 	$(BIN)/frugal figure2 --steps 16 --limit 100 --seed 0 --seed 1 --out data/results/figure2.csv
 
-# Chapter 4's long search, of an hour or more on two cores; it goes on where it was killed. Two
+# Chapter 4's long search, of half an hour on two idle cores; it goes on where it was killed. Two
 # processes with a thread each share the runs: on two cores they are faster than one with two.
 spaces: setup
 	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \
