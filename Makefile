@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench pretrain figure2 spaces study reproduce lab clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -31,20 +31,41 @@ run: setup
 	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
 	@$(BIN)/frugal claims reports
 
-test: check
-	$(BIN)/pytest -q -m 'real or cluster' tests
+test: check browser
+	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
+
+# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+browser: setup
+	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	  --ExecutePreprocessor.record_timing=False \
+	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+
+# What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
+prepare: setup
+	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
+
+# Where the companion is published: make badges REPO=owner/name TAG=v1
+badges: setup
+	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+
+# reports/slides/*.html, for a browser without a network.
+slides: setup
+	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+
+# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal/exercises.
+exercises: setup
+	$(BIN)/frugal notebooks exercises notebooks
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
@@ -66,9 +87,12 @@ spaces: setup
 	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
 	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
 
-# Chapter 5's study: labels, distillation, or a language model's labels.
+# Chapter 5's record, about an hour on one idle core; it goes on where it was killed. Texts, steps and
+# test examples are more than the notebook's own.
 study: setup
-	$(BIN)/frugal budgets study --out data/results/study.csv
+	$(BIN)/frugal budgets study --out data/results/study.csv --set 'labels=[100,300,1000]' \
+	  --set 'layers=[1,2]' --set 'seeds=[0,1,2]' --set unlabelled=2000 --set limit=1000 \
+	  --set llm_texts=800 --set teacher_steps=50 --set least_steps=125
 
 # Everything measured that is committed, made anew; CH=2, 4 or 5: the long trainings of one chapter.
 LONG_2 := figure2
@@ -81,6 +105,10 @@ reproduce: $(if $(CH),$(LONG_$(CH)),figure2 spaces study execute bench)
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+# The explorers without code, for this machine alone: http://127.0.0.1:8866
+dashboard: setup
+	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866
 
 clean:
 	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

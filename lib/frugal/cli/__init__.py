@@ -15,9 +15,11 @@ from frugal.cli import (
     costs,
     fewshot,
     figure2,
+    figure3,
     notebooks,
     papers,
     pretrain,
+    seminar,
     spaces,
     tfew,
 )
@@ -40,11 +42,13 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
+app.add_typer(seminar.app, name="notebooks")
 app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
 app.command("vectors")(tfew.vectors)
 app.command("figure2")(figure2.figure2)
+app.command("figure3")(figure3.figure3)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

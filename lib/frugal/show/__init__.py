@@ -1,5 +1,19 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
+from frugal.show.budgets import (
+    best_splits,
+    budget_curves,
+    distilled_examples,
+    same_dollars,
+    student_sizes,
+    winner_spans,
+)
+from frugal.show.capstone import (
+    accuracy_against_dollars,
+    choice_by_volume,
+    readable,
+    turns_sentence,
+)
 from frugal.show.closing import claims
 from frugal.show.costs import (
     break_even,
@@ -33,14 +47,19 @@ from frugal.show.tables import audit, verdicts
 
 __all__ = [
     "accuracy_against_cost",
+    "accuracy_against_dollars",
     "accuracy_against_params",
     "accuracy_sentence",
     "audit",
+    "best_splits",
     "break_even",
+    "budget_curves",
     "certainty",
+    "choice_by_volume",
     "claims",
     "cost_against_shots",
     "designs",
+    "distilled_examples",
     "figure2_sentence",
     "flops_by_use",
     "label_swap",
@@ -50,14 +69,19 @@ __all__ = [
     "order_dots",
     "patterns",
     "picture",
+    "readable",
     "rivals",
+    "same_dollars",
     "search",
     "search_sentence",
     "significance",
     "sizes",
+    "student_sizes",
     "task_gains",
     "training_curve",
+    "turns_sentence",
     "vectors",
     "verdicts",
+    "winner_spans",
     "work_name",
 ]
