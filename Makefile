@@ -85,7 +85,7 @@ figure2: setup
 figures: setup
 	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Figure 3, live' data/results/figure3.png
 
-# Chapter 4's long search, of an hour or more on two cores; it goes on where it was killed. Two
+# Chapter 4's long search, of half an hour on two idle cores; it goes on where it was killed. Two
 # processes with a thread each share the runs: on two cores they are faster than one with two.
 spaces: setup
 	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \
