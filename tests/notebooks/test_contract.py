@@ -64,6 +64,7 @@ def test_is_committed_executed_with_clean_outputs(notebook):
             assert output.get("name") != "stderr", output.get("text")
             kinds = output.get("data", {})
             assert "image/svg+xml" not in kinds
+            assert notebooks.VIEW not in kinds  # a still is shown where no kernel runs
             text = str(output.get("text", "")) + str(
                 {k: v for k, v in kinds.items() if "png" not in k}
             )

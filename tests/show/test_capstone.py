@@ -63,6 +63,8 @@ def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
     costs, buys = figure.axes
     assert {t.get_text() for t in buys.texts} == {"asked", "nothing fits", "zero-shot"}
     assert {t.get_text() for t in costs.texts} >= set(WAYS)
+    low, high = costs.get_ylim()
+    assert all(low < t.xy[1] < high for t in costs.texts)
     (cross,) = [line for line in costs.lines if line.get_marker() == "X"]
     assert float(cross.get_xdata()[0]) == 55e6
     assert float(cross.get_ydata()[0]) == pytest.approx(4.4, rel=0.15)

@@ -184,6 +184,7 @@ def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[
                 fontsize=9,
             )
     at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.38)
+    at.set_ylim(low / gap, max(high, height) * gap)  # a name outside would not be drawn
     at.set_xticks(10.0 ** np.arange(np.log10(queries[0]), np.log10(queries[-1]) + 0.01, 2))
     at.xaxis.set_minor_locator(NullLocator())
 

@@ -85,7 +85,7 @@ def look(
         f"${budget:g} on top of {labels:,} labels of {task} buy {human.extra_labels:,} labels at "
         f"${usd_per_label:g} ({_score(human)}), or {machine.gpu_hours} GPU hours (at most "
         f"{hours:g}) at ${usd_per_hour:g}, of which {machine.teacher_hours:.1f} train the "
-        f"teacher and the rest distills {machine.unlabelled:,.0f} examples ({_score(machine)}): "
+        f"teacher; the rest distills {machine.unlabelled:,.0f} examples ({_score(machine)}): "
         f"{verdict}."
     )
     title = f"{task}, {labels:,} labels and ${budget:g}: {best or 'undecided'}"

@@ -88,7 +88,7 @@ def look(
         f"{icl.query_flops:.3g} FLOPs with {icl_arch}{', examples cached' * cached}, "
         f"{written(ratio)} times a T-Few query ({tuned.query_flops:.3g} with {arch}; "
         f"count: {count}). "
-        f"{queries:,} queries take ${icl.usd:,.2f} against ${tuned.usd:,.2f}, training included, "
+        f"{queries:,} queries take {_usd(icl)} against {_usd(tuned)}, training included, "
         f"at ${usd_per_hour:g} an hour of an {GPU} at {MFU:.0%} of its peak. {verdict}. ICL "
         f"takes {_room(icl)}, T-Few {_room(tuned)}."
     )
@@ -112,6 +112,10 @@ def look(
         fontsize=9,
     )
     return View(figure, sentence, table)
+
+
+def _usd(option: scenario.Option) -> str:
+    return f"${option.usd:,.2f}" if option.usd >= 0.01 else f"${option.usd:.1g}"
 
 
 def _room(option: scenario.Option) -> str:

@@ -95,6 +95,7 @@ def look(
         raise FrugalError(f"{_named(layers[layer])} has no {vector}; its are {', '.join(own)}")
     trained = dict(zip(here["task"], here["values"], strict=True))
     ones = np.ones(len(next(iter(trained.values()))))
+    spread = max(*(float(abs(v - 1).max()) for v in trained.values()), 1e-3)
     factors = {t: v if stage == "after" else ones for t, v in trained.items()} | {NOBODY: ones}
     table = pd.DataFrame(
         [
@@ -125,7 +126,7 @@ def look(
     title = (
         f"{what}, {stage} training: row {row} {'gets ones' if task == NOBODY else f'gets {task}'}"
     )
-    return View(_figure(factors, rows, row, title), sentence, table)
+    return View(_figure(factors, spread, rows, row, title), sentence, table)
 
 
 def _named(layer: str) -> str:
@@ -135,6 +136,7 @@ def _named(layer: str) -> str:
 
 def _figure(
     factors: Mapping[str, "np.ndarray[tuple[int], np.dtype[np.float64]]"],
+    spread: float,
     rows: Sequence[str],
     row: int,
     title: str,
@@ -146,7 +148,6 @@ def _figure(
         colour, line = (GREY, ":") if task == NOBODY else (colour, line)
         at.plot(np.sort(values), color=colour, linestyle=line, linewidth=2)
     lowest = sorted(factors, key=lambda task: factors[task].max())
-    spread = max(max(abs(v - 1).max() for v in factors.values()), 1e-3)
     height = -np.inf
     for task in lowest:
         place = list(factors).index(task)

@@ -155,10 +155,11 @@ def look(
     )
     each = parts.groupby("layer")["params"].sum()
     share = sized.params / sized.budget
+    groups = re.sub(r"@[\d,]+", "", str(chosen))  # shares by layer are in the picture
     sentence = (
-        f"{budget:g}% of {arch} are {sized.budget:,} parameters; {chosen} trains {sized.params:,} "
-        f"({share:.1%} of that), {each.min():,} to {each.max():,} in a tuned layer. Published for "
-        f"T5-base, averages over 8 tasks: {_scores(paper, methods)}."
+        f"{budget:g}% of {arch} are {sized.budget:,} parameters; {groups}, {allocation}, trains "
+        f"{sized.params:,} ({share:.1%} of that), {each.min():,} to {each.max():,} in a tuned "
+        f"layer. Published for T5-base, averages over 8 tasks: {_scores(paper, methods)}."
     )
     title = f"{grouping} {sizes}: {sized.params:,} parameters, {share:.1%} of the budget"
     return View(_figure(parts, paper, chosen, sized.budget / layers, title), sentence, table)
@@ -242,7 +243,7 @@ def _figure(
 
 def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
     """A bar a layer, its methods on top of each other; names in the middle of each group."""
-    bottom = dict.fromkeys(parts["layer"], 0.0)
+    bottom, top = dict.fromkeys(parts["layer"], 0.0), parts.groupby("layer")["params"].sum().max()
     for method, own in parts.groupby("method", sort=False):
         colour, hatch = _LOOKS[str(method)]
         at.bar(
@@ -256,7 +257,7 @@ def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
         )
         middle = {g.first + len(g.layers) // 2 for g in chosen.groups}
         for n, params in zip(own["layer"], own["params"], strict=True):
-            if n in middle:
+            if n in middle and params > 0.07 * top:  # there is room
                 at.annotate(
                     str(method),
                     (n, bottom[n] + params / 2),
@@ -267,7 +268,6 @@ def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 )
             bottom[n] += params
-    top = max(bottom.values())
     for number, group in enumerate(chosen.groups, start=1):
         if number > 1:
             at.axvline(group.first - 0.5, color=GREY, linewidth=0.8)

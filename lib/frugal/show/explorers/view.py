@@ -49,14 +49,13 @@ class Explorer:
     ) -> None:
         self.name, self.controls = name, dict(controls)
         self._look, self._follow, self._moving = look, follow, False
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        fit = {"width": "auto", "max_width": "100%", "align_self": "flex-start"}
+        self._picture = widgets.Image(format="png", layout=fit)
         self._words = widgets.HTML()
         self.draw(look(**self.parameters()))
         for argument, control in self.controls.items():
             control.observe(lambda change, moved=argument: self._move(moved), "value")
-        row = widgets.Box(
-            list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap", width="100%")
-        )
+        row = widgets.Box(list(self.controls.values()), layout={"flex_flow": "row wrap"})
         self._upper = widgets.VBox([row, self._picture])
         for part in (self._upper, self._words):
             part.add_class(f"explorer-{name}")
@@ -100,7 +99,10 @@ class Explorer:
 
 def _html(view: View) -> str:
     table = _formatted(view.table).to_html(index=False, border=0, justify="left")  # escapes
-    return f'<p aria-live="polite">{html.escape(view.sentence)}</p>\n{table}'
+    for cell in ("th", "td"):
+        table = table.replace(f"<{cell}>", f'<{cell} style="padding: 0 1.5em 0 0">')
+    sentence = html.escape(view.sentence)
+    return f'<p aria-live="polite" style="line-height: 1.5">{sentence}</p>\n{table}'
 
 
 def _formatted(table: pd.DataFrame) -> pd.DataFrame:
@@ -122,6 +124,7 @@ def slider(text: str, value: float, low: float, high: float, step: float) -> Any
     """A slider whose range holds `value`, whole where the value and the step are."""
     whole = isinstance(value, int) and isinstance(step, int)
     kind: Any = widgets.IntSlider if whole else widgets.FloatSlider
+    look = {} if whole else {"readout_format": ".2f" if step < 1 else ".0f"}
     return kind(
         value=value,
         min=min(low, value),
@@ -129,6 +132,7 @@ def slider(text: str, value: float, low: float, high: float, step: float) -> Any
         step=step,
         description=text,
         continuous_update=False,
+        **look,
         **_WIDE,
     )
 
