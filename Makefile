@@ -4,12 +4,13 @@ PRESET ?= laptop
 PYTHON ?= python3
 TORCH_INDEX ?=
 STEPS ?=
+CH ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check execute bench pretrain figure2 reproduce lab clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -30,20 +31,42 @@ run: setup
 	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
 	@$(BIN)/frugal claims reports
 
-test: check
-	$(BIN)/pytest -q -m 'real or cluster' tests
+test: check browser
+	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
+
+# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+browser: setup
+	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	  --ExecutePreprocessor.record_timing=False \
+	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+	$(MAKE) figures
+
+# What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
+prepare: setup
+	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
+
+# Where the companion is published: make badges REPO=owner/name TAG=v1
+badges: setup
+	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+
+# reports/slides/*.html, for a browser without a network.
+slides: setup
+	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+
+# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal/exercises.
+exercises: setup
+	$(BIN)/frugal notebooks exercises notebooks
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
@@ -58,11 +81,39 @@ pretrain: setup
 figure2: setup
 	$(BIN)/frugal figure2 --steps 16 --limit 100 --seed 0 --seed 1 --out data/results/figure2.csv
 
-# Everything measured that is committed, made anew.
-reproduce: figure2 execute bench
+# The README's figure is one of notebook 03; this takes it out again, with its sentence.
+figures: setup
+	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Figure 3, live' data/results/figure3.png
+
+# Chapter 4's long search, of half an hour on two idle cores; it goes on where it was killed. Two
+# processes with a thread each share the runs: on two cores they are faster than one with two.
+spaces: setup
+	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \
+	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
+	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
+
+# Chapter 5's record, about an hour on one idle core; it goes on where it was killed. Texts, steps and
+# test examples are more than the notebook's own.
+study: setup
+	$(BIN)/frugal budgets study --out data/results/study.csv --set 'labels=[100,300,1000]' \
+	  --set 'layers=[1,2]' --set 'seeds=[0,1,2]' --set unlabelled=2000 --set limit=1000 \
+	  --set llm_texts=800 --set teacher_steps=50 --set least_steps=125
+
+# Everything measured that is committed, made anew; CH=2, 4 or 5: the long trainings of one chapter.
+LONG_2 := figure2
+LONG_4 := spaces
+LONG_5 := study
+ifneq ($(filter-out 2 4 5,$(CH)),)
+$(error CH=$(CH): chapters with long trainings are 2, 4 and 5)
+endif
+reproduce: $(if $(CH),$(LONG_$(CH)),figure2 spaces study execute bench)
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+# The explorers without code, for this machine alone: http://127.0.0.1:8866
+dashboard: setup
+	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866
 
 clean:
 	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

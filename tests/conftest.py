@@ -1,11 +1,13 @@
 """Shared: a small causal LM, and a guard that keeps plain tests off the network and the cache."""
 
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, at its import
 
 import pytest
 
+from frugal import cli
 from frugal.engine import backbones
 
 
@@ -21,3 +23,17 @@ def _own_cache(request, tmp_path, monkeypatch):
     monkeypatch.delenv("FRUGAL_PRESET", raising=False)
     if not request.node.get_closest_marker("real"):
         monkeypatch.setenv("FRUGAL_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def frugal(monkeypatch, capsys):
+    """Run a command; exit status, stdout, stderr."""
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["frugal", *map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call

@@ -50,16 +50,17 @@ def test_lower_bounds_hold_for_the_pins():
 def test_presets_differ_in_values_alone(preset):
     table = data.toml("presets.toml")
     assert table[preset].keys() == table["laptop"].keys()
-    for name in ("recipe", "latency"):
+    for name in ("recipe", "latency", "capstone"):
         assert table[preset][name].keys() == table["laptop"][name].keys()
     for name, value in table["laptop"].items():
         assert type(table[preset][name]) is type(value), name
 
 
-def test_calculators_need_no_torch():
+def test_calculators_and_figures_need_no_torch():
     import subprocess
     import sys
 
-    code = "import frugal.costs, frugal.papers, frugal.cli, sys; assert 'torch' not in sys.modules"
+    rooms = "frugal.costs, frugal.papers, frugal.cli, frugal.show, frugal.show.explorers"
+    code = f"import {rooms}, sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

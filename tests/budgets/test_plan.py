@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,6 +165,16 @@ def test_splits_spend_the_same_total_and_annotation_does_not_care_how():
     assert sorted(table["labels"].unique()) == [1000, 2000, 3000, 4000, 5000]
     assert (table["total_usd"] - 1400).abs().max() < cost_model.gpu_usd()
     assert table[table["strategy"] == "annotate"]["score"].nunique() == 1
+
+
+def test_the_frontier_is_the_best_split_so_far_and_never_extrapolates():
+    best = plan.best_splits("WLP", [5000, 300, 1400]).set_index(["total", "strategy"])["score"]
+    for strategy in plan.STRATEGIES:
+        seen = pd.concat([plan.splits("WLP", total) for total in (300, 1400)])
+        seen = seen[(seen["strategy"] == strategy) & (seen["basis"] != plan.HELD)]["score"]
+        assert best[1400, strategy] == seen.max()
+        assert best[5000, strategy] == best[1400, strategy]  # beyond what table 3 prints
+    assert (300, "distill") not in best.index  # $40 do not train the teacher and distill
 
 
 def test_no_budget_fits_counts_that_disagree():

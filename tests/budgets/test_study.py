@@ -8,7 +8,9 @@ from frugal.engine import presets
 from frugal.errors import FrugalError
 
 SETTING = study.Setting(**presets.settings("smoke")["budgets"])
-SMALL = SETTING.model_copy(update={"labels": (4, 8), "seeds": (0,), "layers": (1,)})
+# An hour costs next to nothing, so that what else its dollars buy does not hang on this machine.
+CHEAP = {"usd_per_hour": 1e-3}
+SMALL = SETTING.model_copy(update={"labels": (4, 8), "seeds": (0,), "layers": (1,), **CHEAP})
 EXACT = [
     "labels",
     "seed",
@@ -29,7 +31,7 @@ def test_every_strategy_is_scored_on_the_same_texts_and_dollars_add_up(tmp_path)
         assert len(row.hits) == SMALL.limit
         assert row.accuracy == pytest.approx(row.hits.count("1") / SMALL.limit)
         assert row.usd == pytest.approx(row.usd_labels + row.usd_compute)
-        assert row.usd_compute == pytest.approx(row.seconds / 3600 * 1.875)
+        assert row.usd_compute == pytest.approx(row.seconds / 3600 * SMALL.usd_per_hour)
         human = row.labels * SMALL.usd_per_label
         assert row.usd_labels == pytest.approx(human) or row.strategy == "llm"
         assert row.usd_labels <= human + 1e-9
@@ -74,6 +76,11 @@ def test_an_llm_labels_no_more_than_the_dollars_of_the_human_labels(tmp_path):
     assert runs.loc["llm", "usd_labels"] <= 4 * 0.129
 
 
+def test_an_llm_labels_no_more_texts_than_it_is_given(tmp_path):
+    few = SMALL.model_copy(update={"llm_texts": 3, "labels": (8,)})
+    assert study.run(few, tmp_path).set_index("strategy").loc["llm", "trained_on"] == 3
+
+
 def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
     whole = study.run(SMALL, tmp_path / "whole")
 
@@ -94,13 +101,18 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
     assert len(pd.read_csv(out)) == 4
     said = []
     resumed = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
-    assert said == ["8 labels, seed 0"]
+    assert said == ["8 labels, seed 0, layers 1"]
     assert resumed[EXACT].equals(whole[EXACT])
     again = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
     assert len(said) == 1
     assert again[EXACT].equals(whole[EXACT])
     more = SMALL.model_copy(update={"seeds": (0, 1)})  # a study can grow
     assert len(study.run(more, tmp_path / "work", out=out)) == 16
+    sizes = SMALL.model_copy(update={"labels": (4,), "layers": (1, 2)})
+    grown = study.run(sizes, tmp_path / "work", out=out)
+    assert list(grown["strategy"][16:]) == ["annotate", "distill", "llm"]
+    assert set(grown["layers"][16:]) == {2}
+    assert grown[:16][EXACT].equals(study.run(more, tmp_path / "work", out=out)[:16][EXACT])
     with pytest.raises(FrugalError, match="runs of another setting"):
         study.run(SMALL.model_copy(update={"epochs": 2}), tmp_path / "work", out=out)
     out.write_text("a,b\n1,2\n")
@@ -108,16 +120,13 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
         study.run(SMALL, tmp_path / "work", out=out)
 
 
-def test_summary_and_differences_over_seeds():
-    rows = [
-        {"labels": 4, "layers": 1, "seed": s, "strategy": name, "accuracy": a, "usd": 1.0}
-        for name, values in (("distill", (0.7, 0.8)), ("annotate", (0.5, 0.9)))
-        for s, a in enumerate(values)
-    ]
-    runs = pd.DataFrame(rows)
-    table = study.summary(runs).set_index("strategy")
-    assert table.loc["distill", ["mean", "min", "max", "count"]].tolist() == [0.75, 0.7, 0.8, 2]
-    found = study.differences(runs, "distill", "annotate")
-    assert found["difference"].tolist() == pytest.approx([0.2, -0.1])
-    with pytest.raises(FrugalError, match="unknown strategy 'destill'; did you mean 'distill'"):
-        study.differences(runs, "destill", "annotate")
+def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
+    few = SMALL.model_copy(update={"usd_per_1k_tokens": 2.0, "labels": (8, 4)})
+    runs = study.run(few, tmp_path).query("strategy == 'llm'").set_index("labels")
+    assert runs.loc[4, "trained_on"] < runs.loc[8, "trained_on"]
+    for n in (4, 8):  # a cell before it with more money changes nothing about what this one buys
+        assert runs.loc[n, "usd_labels"] <= n * few.usd_per_label + 1e-9
+    alone = few.model_copy(update={"labels": (4,)})
+    again = study.run(alone, tmp_path / "alone").query("strategy == 'llm'").iloc[0]
+    assert again["usd_labels"] == pytest.approx(runs.loc[4, "usd_labels"])
+    assert again["hits"] == runs.loc[4, "hits"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query"}
+OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query", "behind", "best"}
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,8 @@ def own(tmp_path):
         for i, w in enumerate("abba" * 6)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    same = [line for line in path.read_text().splitlines(True) if '"label": 0' in line]
+    (tmp_path / "same.jsonl").write_text("".join(same))
     return path
 
 
@@ -31,6 +33,7 @@ def test_plan_recommends_one_of_its_options(frugal, own):
     result = json.loads(out)
     assert all(option.keys() >= OPTION for option in result["options"])
     assert result["recommendation"] in [o["strategy"] for o in result["options"]]
+    assert "small-s4" in [o["strategy"] for o in result["options"]]
     assert (result["task"], result["labels"], result["scored"]) == (str(own), 8, 16)
     assert result["queries"] == 1e6
     assert "the price of a100-40gb dates from 2023-07" in err
@@ -39,7 +42,7 @@ def test_plan_recommends_one_of_its_options(frugal, own):
 def test_plan_takes_a_named_task_and_half_of_a_small_file(frugal, own):
     fast = ["--budget", 5, "--preset", "smoke", "--usd-per-hour", 1, "--json"]
     status, out, err = frugal("plan", "--task", "counting", *fast)
-    assert (status, json.loads(out)["scored"]) == (0, 12)
+    assert (status, json.loads(out)["scored"]) == (0, 20)
     assert "dates from" not in err
     own.write_text("".join(own.read_text().splitlines(True)[:10]))
     result = json.loads(frugal("plan", "--task", own, *fast)[1])
@@ -50,6 +53,7 @@ def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
     out = tmp_path / "results" / "study.csv"
     arguments = ["budgets", "study", "--preset", "smoke", "--out", out, "--json"]
     few = ["--set", "labels=[4]", "--set", "layers=[1]", "--set", "seeds=[0]"]
+    few += ["--set", "usd_per_hour=0.001"]
     status, text, _ = frugal(*arguments, *few)
     assert status == 0
     result = json.loads(text)
@@ -110,6 +114,9 @@ def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatc
         (["plan", "--task", "own.jsonl", "--budget", "1", "--labels", "24"], "some must be left"),
         (["plan", "--task", "own.jsonl", "--budget", "x"], "--budget"),
         (["plan", "--task", "own.jsonl", "--budget", "-1"], "must not be negative"),
+        (["plan", "--task", "own.jsonl", "--budget", "0"], "budget: $0 pays for nothing"),
+        (["plan", "--task", "own.jsonl", "--budget", "1", "--queries", "0"], "queries must be"),
+        (["plan", "--task", "same.jsonl", "--budget", "1"], "the right answer is always ' a'"),
         (["plan", "--task", "own.jsonl"], "--budget"),
         (["plan", "--task", "own.jsonl", "--budget", "1", "--gpu", "a4"], "did you mean 'a40'"),
         (["plan", "--task", "own.jsonl", "--budget", "1", "--gpu", "t4"], "gpu price"),

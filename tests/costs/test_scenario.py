@@ -149,3 +149,18 @@ def test_import_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"),
+        (0.000512, "$0.00051"),
+        (3.14e-9, "$3.1e-09"),
+        (0.1, "$0.10"),
+        (12.345, "$12.35"),
+        (12345, "$12,345"),
+    ],
+)
+def test_small_sums_are_not_said_to_be_nothing(amount, text):
+    assert prices.usd(amount) == text

@@ -1,5 +1,6 @@
 """The notebook contract: parameters, outputs committed, and nothing of the machine in them."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from frugal.engine import notebooks
 from frugal.errors import FrugalError
+from frugal.seminar import prepare
 from frugal.show.closing import collect
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -32,6 +34,17 @@ def test_starts_with_what_it_is_for_and_a_korean_abstract(notebook):
         assert f"`{preset}`" in first.source
 
 
+def test_is_prepared_for_colab_and_for_a_talk(notebook):
+    """`make prepare` does it."""
+    prepared = copy.deepcopy(notebook)
+    prepare.bootstrap(prepared, prepare.publication())
+    prepare.slides(prepared)
+    assert prepared == notebook
+    assert notebook.cells[1].source == prepare.BOOTSTRAP.format(
+        source=prepare.publication().archive
+    ).rstrip("\n")
+
+
 def test_has_one_cell_of_typed_parameters(notebook):
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
@@ -51,6 +64,7 @@ def test_is_committed_executed_with_clean_outputs(notebook):
             assert output.get("name") != "stderr", output.get("text")
             kinds = output.get("data", {})
             assert "image/svg+xml" not in kinds
+            assert notebooks.VIEW not in kinds  # a still is shown where no kernel runs
             text = str(output.get("text", "")) + str(
                 {k: v for k, v in kinds.items() if "png" not in k}
             )

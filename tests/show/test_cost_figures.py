@@ -139,3 +139,12 @@ def test_verdicts_are_grouped_marked_and_escaped(monkeypatch):
     assert shown[0] == shown[1]  # nothing random in it: a committed output can be compared
     show.verdicts(ITEMS[["id", "printed", "verdict"]], by="id")
     assert "✓ reproduced" in shown[2]["text/html"]
+
+
+def test_what_comes_from_data_is_text_in_every_cell_and_heading(monkeypatch):
+    shown = []
+    monkeypatch.setattr(tables, "display", lambda bundle, raw: shown.append(bundle))
+    evil = "<script>alert(1)</script>"
+    show.verdicts(pd.DataFrame({"by": [evil], evil: [evil]}), by="by")
+    assert "<script" not in shown[0]["text/html"]
+    assert shown[0]["text/html"].count("&lt;script&gt;") == 3

@@ -113,6 +113,9 @@ def test_claims_survive_the_notebook(monkeypatch):
     assert closing.collect(notebook) == [
         {"claim": "a claim", "paper": "12 %", "measured here": "13 %"}
     ]
+    evil = "<script>alert(1)</script>"
+    show.claims([(evil, evil, evil)])
+    assert "<script" not in shown[1]["text/html"]
     table = closing.table([{"claim": "a claim", "paper": "12 %", "measured here": "13 %"}])
     assert "CLAIM" in table
     assert "13 %" in table

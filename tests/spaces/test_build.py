@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
     BertModel,
@@ -134,3 +135,27 @@ def test_a_design_for_another_model_is_refused_and_leaves_nothing():
     with pytest.raises(FrugalError, match=f"declares {found.params} parameters, but has"):
         build.attach(large, found)
     build.attach(large, build.sized(large, "s4", 0.3)).detach()
+
+
+@pytest.mark.parametrize("text", ["s4", "G1[1]:- | G2[2-3]:A,L | G3[4-5]:- | G4[6]:P,B,L", "L"])
+def test_flops_are_those_that_torch_counts(text):
+    model = BertModel(BertConfig(**BERT, attn_implementation="eager"))
+    model.pooler = None
+    shape = arch.from_config(model.config)
+    found = build.sized(model, text, 0.3)
+    tuned = build.attach(model, found)
+    ids = torch.arange(7)[None]
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model(ids)
+    with FlopCounterMode(display=False) as step:
+        model(ids).last_hidden_state.sum().backward()
+    tuned.detach()
+    assert build.flops_of(found, shape, 7) == forward.get_total_flops()
+    assert build.flops_of(found, shape, 7, train=True) == step.get_total_flops()
+
+
+def test_flops_of_a_design_are_an_encoders():
+    model = MODELS["llama"]()
+    found = build.sized(model, "L", 0.3)
+    with pytest.raises(FrugalError, match="is no encoder, but decoder-only"):
+        build.flops_of(found, arch.from_config(model.config), 7)

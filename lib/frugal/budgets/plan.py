@@ -199,6 +199,27 @@ def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
+def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.DataFrame":
+    """The frontier: the best score that each total buys by either strategy, split as in `splits`.
+
+    Columns: task, total (USD, ascending), strategy, labels (N of that split), score. Money may be
+    left over, so a larger total is never worse; scores that are extrapolated do not count.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    best: dict[Strategy, dict[str, Any]] = {}
+    for total in sorted(totals):
+        for bought in splits(task, total, step=step).to_dict("records"):
+            score, strategy = bought["score"], bought["strategy"]
+            if pd.isna(score) or bought["basis"] == HELD:
+                continue
+            if strategy not in best or score > best[strategy]["score"]:
+                best[strategy] = {"strategy": strategy, "labels": bought["labels"], "score": score}
+        rows += [{"task": task, "total": total, **found} for found in best.values()]
+    return pd.DataFrame(rows)
+
+
 def table3() -> "pd.DataFrame":
     """Every count and price of table 3 beside what the model gives: a row a printed number.
 

@@ -4,68 +4,40 @@ All ways are scored on the same examples, none of which they have seen. What is 
 most accurate way that the budget pays for, with its margin, and what that margin is worth.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frugal.budgets import trials
-from frugal.budgets.classifier import Fit
-from frugal.costs import check, memory, prices, scenario
+from frugal.budgets.options import Option, Prices, compared, order, priced
+from frugal.budgets.trials import Trial, Ways
+from frugal.costs import check
+from frugal.costs.prices import usd
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import tfew
-from frugal.fewshot.tasks import Task
+from frugal.fewshot import evaluate
+from frugal.fewshot.tasks import Example, Task
 
-LEVEL = 1.96  # of a normal distribution: 95 % intervals
-RESAMPLES = 4000
-
-
-@dataclass(frozen=True)
-class Prices:
-    """USD for a label and a GPU hour; what share of the GPU's peak FLOP/s is reached (assumed)."""
-
-    usd_per_label: float
-    gpu: str = "a100-40gb"
-    usd_per_hour: float | None = None  # by default the listed price of `gpu`
-    mfu: float = 0.4
-
-    def compute(self, flops: float) -> float:
-        """USD for so many FLOPs."""
-        rate = self.usd_per_hour
-        rate = prices.get("gpu", self.gpu).usd if rate is None else rate
-        peak = memory.gpu(self.gpu).peak_flops
-        return scenario.hours(flops, peak_flops=peak, mfu=self.mfu) * rate
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
-class Option:
-    """One way to answer, as measured here and priced for `queries` queries.
+class Tried:
+    """What was measured of a task, before anything is priced.
 
-    accuracy, low, high: on the scored examples, and its 95 % interval (Wilson)
-    usd_labels, usd_training, usd_serving: what usd_total is the sum of; usd_per_query: serving one
-    seconds: of training and scoring here; affordable: whether the budget pays for it
+    labels: that were drawn; scored: examples that every way answered; left_out: ways that this
+    task does not allow, and why
     """
 
-    strategy: str
-    model: str
-    accuracy: float
-    low: float
-    high: float
-    usd_total: float
-    usd_labels: float
-    usd_training: float
-    usd_serving: float
-    usd_per_query: float
-    train_flops: float
-    flops_per_query: float
+    task: str
     labels: int
-    seconds: float
-    affordable: bool
-    note: str
+    scored: int
+    chance: float
+    trials: list[Trial]
+    left_out: list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -73,9 +45,10 @@ class Plan:
     """All options in the order of their accuracy, and which of them to take.
 
     recommendation: its `strategy`; None where the budget pays for none
-    margin: accuracy of the recommended one minus that of the next best affordable one, with its
-        95 % interval (paired bootstrap); None where there is no other
-    left_out: ways that this task does not allow, and why
+    reason: one sentence, every number of which is in the table
+    margin: what is `over` the next best affordable one: `difference`, `low`, `high`, as its
+        `behind` says; None where there is no other
+    thriftiest: the cheapest way that these examples do not tell apart from the recommended one
     """
 
     task: str
@@ -87,155 +60,190 @@ class Plan:
     recommendation: str | None
     reason: str
     margin: dict[str, Any] | None
+    thriftiest: str | None
     options: list[Option]
     left_out: list[dict[str, str]]
+
+    @property
+    def chosen(self) -> Option:
+        """The recommended option; FrugalError where there is none."""
+        for option in self.options:
+            if option.strategy == self.recommendation:
+                return option
+        raise FrugalError(f"budget: {self.reason}")
 
 
 def plan(
     task: Task,
     lm: Backbone,
     encoder: Backbone,
+    ways: Ways,
     *,
     labels: int,
     budget: float,
     queries: float,
     price: Prices,
-    recipe: tfew.Recipe,
-    small: Fit,
-    icl_shots: int = 16,
-    seed: int = 0,
-    limit: int | None = None,
-    truncate: bool = False,
-    progress: Callable[[str], Any] = lambda message: None,
+    **more: Any,
 ) -> Plan:
     """Try every way on `task` with `labels` labelled examples, price them, recommend one.
 
-    lm, encoder, recipe, small, icl_shots: as `trials.run` takes them; limit: examples to score
+    ways: how each is done; more: as `attempt` takes it
 
-    Raises FrugalError for nonsense, and where too few examples are left to score.
+    Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
-    money = {"budget": budget, "queries": queries, "usd_per_label": price.usd_per_label}
-    for name, value in money.items():
+    for name, value in (("budget", budget), ("usd_per_label", price.usd_per_label)):
         if check.number(name, value) < 0:
             raise FrugalError(f"{name} must not be negative, but is {value!r}")
+    if check.number("queries", queries) < 1:
+        raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
     price.compute(1.0)  # a wrong GPU or price is said now, not after minutes
+    _, scored, _ = examples(task, labels, **_drawing(more))
+    zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
+    serving, bought = queries * price.compute(zero), labels * price.usd_per_label
+    if budget < min(serving, bought):
+        raise FrugalError(
+            f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
+            f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
+        )
+    tried = attempt(task, lm, encoder, ways, labels=labels, **more)
+    return decide(tried, budget=budget, queries=queries, price=price)
+
+
+def _drawing(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k in ("limit", "unlabelled", "seed")}
+
+
+def examples(
+    task: Task, labels: int, *, limit: int | None = None, unlabelled: int = 0, seed: int = 0
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Labelled ones, scored ones, and texts that are neither, whose labels nobody reads.
+
+    limit, unlabelled: at most so many; what a file has beyond those scored is unlabelled
+
+    Raises FrugalError where too few are left to score, and where all have the same answer.
+    """
     check.whole("labels", labels, least=1)
-    shots = task.draw(labels, seed)
-    scored = task.test(limit, shots=labels, seed=seed)
+    drawn = task.draw(min(labels + unlabelled, max(labels, task.drawable)), seed)
+    most = limit if limit is None or task.test_size else limit + unlabelled
+    left = task.test(most, shots=labels, seed=seed)
+    scored = left[:limit]
+    texts = drawn[labels:] if task.test_size else left[len(scored) :][:unlabelled]
     if len(scored) < 2:
         raise FrugalError(f"{task.name}: one example is left to score; use fewer labels")
-    tried, left_out = trials.run(
-        task,
-        lm,
-        encoder,
-        shots,
-        scored,
-        recipe=recipe,
-        small=small,
-        icl_shots=icl_shots,
-        truncate=truncate,
-        progress=progress,
+    shots = drawn[:labels]
+    answers = {e.choices[e.label] for e in [*shots, *scored]}
+    if len(answers) == 1:
+        raise FrugalError(
+            f"{task.name}: the right answer is always {answers.pop()!r}; there is nothing to learn"
+        )
+    return shots, scored, texts
+
+
+def attempt(
+    task: Task,
+    lm: Backbone,
+    encoder: Backbone,
+    ways: Ways,
+    *,
+    labels: int,
+    limit: int | None = None,
+    unlabelled: int = 0,
+    seed: int = 0,
+    truncate: bool = False,
+    progress: Callable[[str], Any] = lambda message: None,
+) -> Tried:
+    """Every way on the same examples of `task`, which `examples` chooses; nothing is priced."""
+    shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
+    found, left_out = trials.run(
+        task, lm, encoder, shots, scored, ways, texts=texts, truncate=truncate, progress=progress
     )
-    options = [_priced(t, budget, queries, price) for t in tried]
-    chosen, reason, margin = recommend(options, [t.hits for t in tried], task.chance)
-    order = sorted(options, key=lambda o: (-o.accuracy, o.usd_total))
+    return Tried(task.name, labels, len(scored), task.chance, found, left_out)
+
+
+def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Plan:
+    """What was tried, priced for so many queries, and what to take of it.
+
+    It is the most accurate way that the budget pays for, the cheaper of two equal ones; where these
+    examples do not tell a cheaper one apart from it, the reason says so.
+    """
+    options = [priced(t, budget, queries, price) for t in tried.trials]
+    able = [i for i, o in enumerate(options) if o.affordable]
+    reason, chosen, margin, thrift = _too_little(options), None, None, None
+    if able:
+        best = min(able, key=lambda i: (-options[i].accuracy, options[i].usd_total))
+        hits = np.stack([t.hits for t in tried.trials])
+        options = compared(options, hits, best, able)
+        others = [options[i] for i in able if i != best]
+        chosen, next_best = options[best], min(others, key=order) if others else None
+        alike = [o for o in others if (o.behind_low or 0) <= 0 and o.usd_total < chosen.usd_total]
+        thrift = min([chosen, *alike], key=lambda o: o.usd_total)
+        reason = _reason(tried, chosen, next_best, thrift)
+        if next_best:
+            names = {"difference": "behind", "low": "behind_low", "high": "behind_high"}
+            margin = {"over": next_best.strategy}
+            margin |= {name: getattr(next_best, own) for name, own in names.items()}
     return Plan(
-        task=task.name,
-        labels=labels,
+        task=tried.task,
+        labels=tried.labels,
         budget=budget,
         queries=queries,
-        scored=len(scored),
-        chance=task.chance,
-        recommendation=chosen,
+        scored=tried.scored,
+        chance=tried.chance,
+        recommendation=chosen.strategy if chosen else None,
         reason=reason,
         margin=margin,
-        options=order,
-        left_out=left_out,
+        thriftiest=thrift.strategy if thrift else None,
+        options=sorted(options, key=order),
+        left_out=tried.left_out,
     )
 
 
-def _priced(tried: trials.Trial, budget: float, queries: float, price: Prices) -> Option:
-    accuracy = float(tried.hits.mean())
-    low, high = wilson(int(tried.hits.sum()), len(tried.hits))
-    usd_labels = tried.labels * price.usd_per_label
-    training = price.compute(tried.train_flops)
-    per_query = price.compute(tried.flops_per_query)
-    total = usd_labels + training + queries * per_query
-    return Option(
-        strategy=tried.strategy,
-        model=tried.model,
-        accuracy=accuracy,
-        low=low,
-        high=high,
-        usd_total=total,
-        usd_labels=usd_labels,
-        usd_training=training,
-        usd_serving=queries * per_query,
-        usd_per_query=per_query,
-        train_flops=tried.train_flops,
-        flops_per_query=tried.flops_per_query,
-        labels=tried.labels,
-        seconds=tried.seconds,
-        affordable=total <= budget,
-        note=tried.note,
-    )
+def by_volume(
+    tried: Tried, queries: Sequence[float], *, budget: float, price: Prices
+) -> "pd.DataFrame":
+    """What `decide` says at each number of queries; a row each.
 
-
-def wilson(right: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share, `right` of `of` (Wilson 1927)."""
-    share, z2 = right / of, LEVEL**2
-    centre = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = LEVEL * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def bootstrap(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], *, seed: int = 0
-) -> tuple[float, float, float]:
-    """Accuracy of `first` minus that of `second` on the same examples, and its 95 % interval.
-
-    The percentiles of the mean paired difference over examples drawn again with replacement.
+    Columns: queries; recommendation, accuracy, usd; thriftiest, its_accuracy, its_usd; NaN where
+    the budget pays for nothing.
     """
-    differences = first.astype(float) - second.astype(float)
-    draws = np.random.default_rng(seed).integers(
-        len(differences), size=(RESAMPLES, len(differences))
-    )
-    low, high = np.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
-    return float(differences.mean()), float(low), float(high)
+    import pandas as pd
+
+    rows = []
+    for count in queries:
+        found = decide(tried, budget=budget, queries=count, price=price)
+        row: dict[str, Any] = {"queries": count}
+        by = {o.strategy: o for o in found.options}
+        for role, its in (("recommendation", ""), ("thriftiest", "its_")):
+            option = by.get(getattr(found, role))
+            row[role] = option and option.strategy
+            row[f"{its}accuracy"] = option and option.accuracy
+            row[f"{its}usd"] = option and option.usd_total
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def recommend(
-    options: Sequence[Option], hits: Sequence[NDArray[np.bool_]], chance: float
-) -> tuple[str | None, str, dict[str, Any] | None]:
-    """The strategy to take, why in one sentence, and the margin over the next best.
+def _too_little(options: Sequence[Option]) -> str:
+    least = min(options, key=lambda o: o.usd_total)
+    return f"nothing fits the budget: {least.strategy}, the cheapest, costs {usd(least.usd_total)}"
 
-    It is the most accurate one that the budget pays for; where these examples do not tell a cheaper
-    one apart from it, the sentence says so.
-    """
-    able = [i for i, o in enumerate(options) if o.affordable]
-    if not able:
-        least = min(options, key=lambda o: o.usd_total)
-        costs = f"{least.strategy}, the cheapest, costs ${least.usd_total:.2f}"
-        return None, f"nothing fits the budget: {costs}", None
-    best, *others = sorted(able, key=lambda i: (-options[i].accuracy, options[i].usd_total))
-    mine = options[best]
-    reason = (
+
+def _reason(tried: Tried, mine: Option, next_best: Option | None, thrift: Option) -> str:
+    text = (
         f"{mine.strategy} answers {mine.accuracy:.3f} [{mine.low:.3f}, {mine.high:.3f}] of "
-        f"{len(hits[best])} right for ${mine.usd_total:.2f}; "
+        f"{tried.scored} right for {usd(mine.usd_total)}; "
         "no other way that the budget pays for answers more"
     )
-    # Zero within the interval of the difference: the examples do not tell the two apart.
-    alike = [options[i] for i in others if bootstrap(hits[best], hits[i])[1] <= 0]
-    if cheaper := [o for o in alike if o.usd_total < mine.usd_total]:
-        less = min(cheaper, key=lambda o: o.usd_total)
-        reason += (
-            f"; {less.strategy} ({less.accuracy:.3f}) costs ${less.usd_total:.2f}, "
-            "and these examples do not tell the two apart"
+    if next_best:
+        text += (
+            f". The next, {next_best.strategy}, is {next_best.behind:.3f} behind "
+            f"[{next_best.behind_low:.3f}, {next_best.behind_high:.3f}]; drawn again, these "
+            f"examples put {mine.strategy} first in {mine.best:.0%} of cases"
         )
-    if mine.low <= chance:
-        reason += f"; nothing here is clearly better than guessing ({chance:.3f})"
-    if not others:
-        return mine.strategy, reason, None
-    difference, low, high = bootstrap(hits[best], hits[others[0]])
-    margin = {"over": options[others[0]].strategy, "difference": difference}
-    return mine.strategy, reason, {**margin, "low": low, "high": high}
+    if thrift.strategy != mine.strategy:
+        text += (
+            f"; {thrift.strategy} ({thrift.accuracy:.3f}) costs {usd(thrift.usd_total)}, and these "
+            "examples do not tell the two apart"
+        )
+    if mine.low <= tried.chance:
+        text += f"; nothing here is clearly better than guessing ({tried.chance:.3f})"
+    return text

@@ -2,7 +2,8 @@
 
 A *cell* is one number of labels and one seed. In it a teacher and small students are trained on the
 same labels; the teacher labels texts that nobody has labelled, and other students learn those; an
-LLM labels as many texts as the same dollars pay for. All are scored on the same test texts.
+LLM labels as many texts as the same dollars pay for. All are scored on the same test texts, so
+that two strategies are compared text by text.
 """
 
 import hashlib
@@ -25,12 +26,13 @@ from frugal.budgets.classifier import Classifier, Fit
 from frugal.budgets.distill import Cost, outputs
 from frugal.engine import backbones, presets
 from frugal.engine.backbones import Backbone
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError
 from frugal.fewshot import tasks
 from frugal.fewshot.tasks import Example, Task
 
 Progress = Callable[[str], Any]
 NOTHING = Cost()
+TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
 class Setting(BaseModel):
@@ -38,8 +40,10 @@ class Setting(BaseModel):
 
     labels:     N, the human labels that every strategy begins with
     layers:     of the students; unlabelled: texts for the teacher and the LLM, the same for all N
-    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody)
-    epochs, least_steps: of a training, whichever is longer; teacher, student: the rest of it
+    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
+        llm_texts: of the unlabelled ones, at most
+    teacher_steps: of a teacher, at every N; it is pretrained, and needs few
+    epochs, least_steps: of a student's training, whichever is longer
     usd_per_hour: of this machine; by default the paper's GPU hour
     """
 
@@ -49,11 +53,13 @@ class Setting(BaseModel):
     encoder: str
     llm: str
     llm_shots: int = Field(ge=0)
+    llm_texts: int = Field(ge=1)
     labels: tuple[int, ...] = Field(min_length=1)
     layers: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
     limit: int = Field(ge=1)
+    teacher_steps: int = Field(ge=1)
     epochs: int = Field(ge=1)
     least_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -67,12 +73,16 @@ class Setting(BaseModel):
 
     @property
     def id(self) -> str:
-        """Changes with everything but how many cells there are."""
-        text = self.model_dump_json(exclude={"labels", "seeds"})
+        """Changes with everything but which cells and which sizes of students there are."""
+        text = self.model_dump_json(exclude={"labels", "seeds", "layers"})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def fit(self, examples: int, lr: float, seed: int) -> Fit:
+    def fit(self, examples: int, layers: int, seed: int) -> Fit:
+        """How a model of so many layers is trained; the teacher's are all of the encoder's, 0."""
         steps = max(self.least_steps, math.ceil(self.epochs * examples / self.batch_size))
+        if not layers:
+            steps = self.teacher_steps
+        lr = self.student_lr if layers else self.teacher_lr
         return Fit(steps=steps, batch_size=self.batch_size, lr=lr, seed=seed)
 
 
@@ -123,18 +133,20 @@ class Bench:
         return bought.labelled(pool[:count])
 
     def llm_says(
-        self, train: Sequence[Example], texts: Sequence[Example], seed: int
+        self, train: Sequence[Example], texts: Sequence[Example], seed: int, usd: float
     ) -> tuple[list[Example], float]:
-        """The texts that an LLM labels for the price of the labels in `train`, and USD spent.
+        """The first of `texts`, as far as `usd` go, with an LLM's labels; and USD spent on them.
 
-        The examples it is shown are among those; its token price pays for its computing.
+        The examples it is shown are among `train`; its token price pays for its computing. What it
+        labelled before, for another cell, is not computed again, but paid for in every cell.
         """
-        s = self.setting
-        shots = tuple(train[: s.llm_shots])
-        source = sources.LocalModel(self.llm, s.usd_per_1k_tokens, shots)
-        cap = (len(train) - len(shots)) * s.usd_per_label
-        bought = labels.buy(source, texts, self.folder / f"llm-{seed}", cap_usd=cap)
-        return bought.labelled(texts), bought.spent_usd + len(shots) * s.usd_per_label
+        shots = tuple(train[: self.setting.llm_shots])
+        source = sources.LocalModel(self.llm, self.setting.usd_per_1k_tokens, shots)
+        price = [source.expected_usd(text) for text in texts]
+        spent = list(itertools.takewhile(lambda total: total <= usd, itertools.accumulate(price)))
+        some = texts[: len(spent)]
+        bought = labels.buy(source, some, self.folder / f"llm-{seed}", cap_usd=sum(price) + 1e-9)
+        return bought.labelled(some), spent[-1] if spent else 0.0
 
 
 def run(
@@ -148,31 +160,42 @@ def run(
     when and under which setting it was computed.
 
     folder: checkpoints, teacher outputs and bought labels; a study that was killed goes on
-    out:    a CSV file, written again after every cell; cells it holds already are not computed
+    out:    a CSV file, written again after every cell; what it holds is not computed again, so a
+            study can grow in labels, seeds and sizes of students
 
     Raises FrugalError where `out` holds the runs of another setting.
     """
     found = _read(out, setting) if out and out.exists() else pd.DataFrame()
     bench = Bench(setting, folder)
-    for n, seed in itertools.product(setting.labels, setting.seeds):
-        if len(found) and ((found["labels"] == n) & (found["seed"] == seed)).any():
+    for seed, n in itertools.product(setting.seeds, setting.labels):
+        done = _sizes(found, n, seed)
+        layers = [size for size in setting.layers if size not in done]
+        if not layers:
             continue
-        progress(f"{n} labels, seed {seed}")
-        rows = pd.DataFrame(cell(bench, n, seed))
+        progress(f"{n} labels, seed {seed}, layers {', '.join(map(str, layers))}")
+        rows = pd.DataFrame(cell(bench, n, seed, layers))
         today = datetime.now(timezone.utc).date().isoformat()
         rows = rows.assign(setting=setting.id, machine=presets.machine(), date=today)
-        found = pd.concat([found, rows], ignore_index=True)
+        found = pd.concat([found, rows if not done else rows[rows["layers"] > 0]])
+        found = found.reset_index(drop=True)
         if out:
             _write(out, found)
     return found
 
 
-def cell(bench: Bench, n: int, seed: int) -> list[dict[str, Any]]:
-    """All strategies on `n` human labels: a record a model.
+def _sizes(found: pd.DataFrame, n: int, seed: int) -> set[int]:
+    """Layers of the students that a cell holds."""
+    if found.empty:
+        return set()
+    return set(found.loc[(found["labels"] == n) & (found["seed"] == seed), "layers"])
 
-    strategy:  "teacher"; "annotate", a student on the labels; "annotate more", on as many as the
-               dollars of distillation buy; "distill", on the teacher's logits; "llm", on an LLM's
-               labels for the dollars of the human ones
+
+def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[str, Any]]:
+    """All strategies on `n` human labels, with students of these `layers`: a record a model.
+
+    strategy:  "teacher"; "annotate", a student on the labels; "distill", on the teacher's logits;
+               "annotate more", on labels that the dollars of distillation buy as well, where they
+               are more than a few; "llm", on an LLM's labels, for the dollars of the human ones
     layers:    of the model (0: all of the encoder's); trained_on: examples it learnt from
     accuracy:  on the test texts; hits: which of them, as 0 and 1
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
@@ -187,16 +210,20 @@ def cell(bench: Bench, n: int, seed: int) -> list[dict[str, Any]]:
         layers: int,
         examples: Sequence[Example],
         usd_labels: float,
+        *,
         logits: Tensor | None = None,
         before: Cost = NOTHING,
+        folder: Path = place,
     ) -> tuple[Classifier, Cost]:
         model = classifier.new(bench.encoder, classes, layers=layers or None, seed=seed)
+        # A student's layers are new; its words are the encoder's, and few labels do not move them.
+        model.encoder.embeddings.requires_grad_(not layers)
         fitted = classifier.fit(
             model,
             examples,
             classifier.targets(examples, classes) if logits is None else logits,
-            s.fit(len(examples), s.student_lr if layers else s.teacher_lr, seed),
-            checkpoint=place / f"{strategy}-{layers}".replace(" ", "-"),
+            s.fit(len(examples), layers, seed),
+            checkpoint=folder / f"{strategy}-{layers}".replace(" ", "-"),
         )
         cost, hits = before + fitted.cost, model.hits(bench.test)
         usd = cost.seconds / 3600 * s.usd_per_hour
@@ -221,17 +248,22 @@ def cell(bench: Bench, n: int, seed: int) -> list[dict[str, Any]]:
     paid = n * s.usd_per_label
     teacher, taught = trained("teacher", 0, train, paid)
     table, asked = outputs(teacher, texts, place / "teacher-outputs")
-    for layers in s.layers:
-        trained("annotate", layers, train, paid)
-        trained("distill", layers, texts, paid, table, taught + asked)
+    for size in layers:
+        trained("annotate", size, train, paid)
+        trained("distill", size, texts, paid, logits=table, before=taught + asked)
         dollars = records[-1]["usd_compute"]
-        if s.usd_per_label and (more := math.floor(dollars / s.usd_per_label)):
+        more = math.floor(dollars / s.usd_per_label) if s.usd_per_label else 0
+        if more > n * TOO_FEW:
             longer = bench.people(n + more, seed)
-            trained("annotate more", layers, longer, len(longer) * s.usd_per_label)
-    if s.llm:
-        said, usd = bench.llm_says(train, texts, seed)
-        for layers in s.layers if said else ():
-            trained("llm", layers, said, usd)
+            trained("annotate more", size, longer, len(longer) * s.usd_per_label)
+        if not s.llm:
+            continue
+        shown = min(s.llm_shots, n) * s.usd_per_label
+        said, usd = bench.llm_says(train, texts[: s.llm_texts], seed, paid - shown)
+        if said:
+            # The same labels at another N make the same student: it is trained once.
+            once = bench.folder / f"llm-{seed}" / str(len(said))
+            trained("llm", size, said, usd + shown, folder=once)
     return records
 
 
@@ -252,25 +284,3 @@ def _write(file: Path, table: pd.DataFrame) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(fresh, index=False)
     os.replace(fresh, file)
-
-
-def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean, least and most accuracy over seeds, and mean dollars, of every strategy at every N."""
-    by = runs.groupby(["labels", "strategy", "layers"], sort=False)
-    table = by["accuracy"].agg(["mean", "min", "max", "count"])
-    table["usd"] = by["usd"].mean()
-    return table.reset_index()
-
-
-def differences(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Accuracy of strategy `first` minus that of `second`, at every N, size and seed.
-
-    Columns: labels, layers, seed, difference. Raises FrugalError for a strategy that has no runs.
-    """
-    for name in (first, second):
-        if name not in set(runs["strategy"]):
-            raise unknown("strategy", name, set(runs["strategy"]))
-    wide = runs.pivot_table(
-        index=["labels", "layers", "seed"], columns="strategy", values="accuracy"
-    )
-    return (wide[first] - wide[second]).dropna().rename("difference").reset_index()

@@ -4,9 +4,11 @@ All ways answer the same examples, none of which they have seen with its label.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
 from frugal.fewshot.tasks import Example, Task
+from frugal.spaces import build
 
 ICL_TOKENS = 1500  # of solved examples in a prompt; more take minutes on two cores
-SMALL = ("small-full", "small-distilled")  # ways that need the same answers everywhere
+SMALL = ("small-full", "small-s4", "small-distilled")  # they need the same answers everywhere
 
 
 @dataclass(frozen=True)
@@ -43,44 +46,90 @@ class Trial:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How each way is done.
+
+    recipe: T-Few's; icl_shots: solved examples in a prompt, at most
+    small:  training of all of the small model
+    design, share: training of chapter 4's final design in it, on `share` of its parameters
+    """
+
+    recipe: tfew.Recipe
+    icl_shots: int
+    small: Fit
+    design: Fit
+    share: float
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], labels: int, seed: int) -> "Ways":
+        """As a preset says, for so many labels."""
+        own, of = settings["capstone"], settings["budgets"]
+        small = Fit(
+            steps=of["least_steps"],
+            batch_size=min(of["batch_size"], labels),
+            lr=of["teacher_lr"],
+            seed=seed,
+        )
+        return cls(
+            recipe=tfew.Recipe(**{**settings["recipe"], "steps": own["steps"]}, seed=seed),
+            icl_shots=max(settings["icl_shots"]),
+            small=small,
+            design=small.model_copy(update={"lr": own["design_lr"]}),
+            share=own["design_share"],
+        )
+
+
 def run(
     task: Task,
     lm: Backbone,
     encoder: Backbone,
     shots: list[Example],
     scored: list[Example],
+    ways: Ways,
     *,
-    recipe: tfew.Recipe,
-    small: Fit,
-    icl_shots: int,
+    texts: Sequence[Example] = (),
     truncate: bool = False,
     progress: Callable[[str], Any] = lambda message: None,
 ) -> tuple[list[Trial], list[dict[str, str]]]:
     """Every way with the labelled `shots`, and the ways this task does not allow, with why.
 
-    lm: ranks choices: zero-shot, with `icl_shots` solved examples, and tuned by `recipe` (T-Few)
-    encoder: of the small classifier: trained as `small` says on the labels ("small-full"), or on
-        what T-Few says of more texts ("small-distilled")
+    lm: ranks choices: zero-shot, with solved examples in the prompt ("icl"), and tuned ("t-few")
+    encoder: of the small classifier: all of it trained on the labels ("small-full"), or the
+        design S4 in it ("small-s4"), or all of it on what T-Few says of more texts
+        ("small-distilled")
+    texts: these more texts; nobody looks at their labels
 
     `lm` is then what it was before.
     """
     found: list[Trial] = []
+    left_out: list[dict[str, str]] = []
     try:
-        ways = _language_model(task, lm, shots, scored, icl_shots, recipe, truncate, progress)
-        found += ways
+        found += _language_model(task, lm, shots, scored, ways, truncate, progress)
+        if "icl" not in [t.strategy for t in found]:
+            why = "not one solved example fits into a prompt beside the longest query"
+            left_out.append({"strategy": "icl", "why": why})
         try:
-            of = classifier.classes([*shots, *scored])
+            of = classifier.classes([*shots, *scored, *texts])
         except FrugalError as error:
-            return found, [{"strategy": name, "why": str(error)} for name in SMALL]
+            return found, left_out + [{"strategy": name, "why": str(error)} for name in SMALL]
         progress("small model on the labels")
-        found.append(_on_labels(encoder, of, shots, scored, small))
+        found.append(_on_labels(encoder, of, shots, scored, ways.small))
+        progress("small model on the labels, S4")
+        try:
+            found.append(_designed(encoder, of, shots, scored, ways))
+        except FrugalError as error:  # too few layers, or too few parameters, for the design
+            left_out.append({"strategy": "small-s4", "why": str(error)})
         progress("small model, taught by T-Few")
         teacher = next(t for t in found if t.strategy == "t-few")
-        found.append(_distilled(lm, encoder, of, shots, scored, small, teacher, truncate))
+        more = list(texts)
+        found.append(
+            _distilled(lm, encoder, of, shots, scored, more, ways.small, teacher, truncate)
+        )
     finally:
         if hasattr(lm.model, "_frugal_tuned"):
             lm.model._frugal_tuned.detach()
-    return found, []
+    return found, left_out
 
 
 def _language_model(
@@ -88,8 +137,7 @@ def _language_model(
     lm: Backbone,
     shots: list[Example],
     scored: list[Example],
-    icl_shots: int,
-    recipe: tfew.Recipe,
+    ways: Ways,
     truncate: bool,
     progress: Callable[[str], Any],
 ) -> Iterator[Trial]:
@@ -97,14 +145,14 @@ def _language_model(
     progress("zero-shot")
     result, scores = evaluate.rank(lm, task, scored, truncate=truncate)
     yield _ranked("zero-shot", result, scores.hits, 0)
-    k = _fitting(lm, shots[:icl_shots], scored)
+    k = _fitting(lm, shots[: ways.icl_shots], scored)
     if k:
         progress(f"in-context learning, {k} shots")
         result, scores = evaluate.rank(lm, task, scored, shots[:k], truncate=truncate)
         note = f"{k} shots, computed again at every query"
         yield replace(_ranked("icl", result, scores.hits, k), note=note)
-    progress(f"T-Few, {recipe.steps} steps")
-    trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, recipe, truncate=truncate)
+    progress(f"T-Few, {ways.recipe.steps} steps")
+    trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, ways.recipe, truncate=truncate)
     yield replace(
         _ranked("t-few", trained, scores.hits, len(shots)),
         train_flops=trained.train_flops,
@@ -147,47 +195,86 @@ def _on_labels(
     )
 
 
+def _designed(
+    encoder: Backbone, of: Sequence[str], shots: list[Example], scored: list[Example], ways: Ways
+) -> Trial:
+    """Chapter 4's final design in the small model, and its head, trained on the labels."""
+    model, fit = classifier.new(encoder, of, seed=ways.design.seed), ways.design
+    found = build.sized(model.encoder, "s4", ways.share)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit.seed)
+        tuned = build.attach(model.encoder, found)
+    trained = dict(tuned.named_parameters())
+    trained |= {f"head.{name}": p for name, p in model.head.named_parameters()}
+    fitted = classifier.fit(model, shots, classifier.targets(shots, of), fit, parameters=trained)
+    hits, answered = _hits(model, scored)
+
+    head = 2 * model.head.in_features * model.head.out_features
+
+    @cache
+    def cost(tokens: int, train: bool) -> int:
+        below = build.flops_of(found, model.arch, tokens, train=train)
+        return below + head * (3 if train else 1)
+
+    lengths = [len(row) for row in model.encode(shots)]
+    batches = (
+        classifier.mixed_batch(step, fit.batch_size, lengths, fit.seed) for step in range(fit.steps)
+    )
+    return Trial(
+        strategy="small-s4",
+        model=encoder.name,
+        hits=hits,
+        train_flops=float(sum(cost(lengths[i], True) for batch in batches for i in batch)),
+        flops_per_query=fmean(cost(len(row), False) for row in model.encode(scored)),
+        labels=len(shots),
+        seconds=fitted.cost.seconds + answered.seconds,
+        note=f"{found.params:,} parameters beside the frozen ones: {found.design}",
+    )
+
+
 def _distilled(
     lm: Backbone,
     encoder: Backbone,
     of: Sequence[str],
     shots: list[Example],
     scored: list[Example],
+    texts: list[Example],
     small: Fit,
     teacher: Trial,
     truncate: bool,
 ) -> Trial:
-    """The small model, trained on what the tuned `lm` says of texts it is not scored on.
+    """The small model, trained on what the tuned `lm` says of `texts`.
 
-    Without other texts, each half of the scored ones (their labels unseen) makes the student that
-    answers the other half. The price is that of one such student, and of its teacher.
+    Without such texts, each half of the scored ones (their labels unseen) makes the student that
+    answers the other half. The price is that of one student, and of its teacher.
     """
-    table, asked = RankTeacher(lm, truncate=truncate).logits([*shots, *scored])
-    logits = classifier.by_class(table, [*shots, *scored], of)
-    hits, total = np.zeros(len(scored), dtype=bool), Cost()
-    rows = torch.arange(len(scored))
-    for half in (0, 1):
-        mine, other = rows[rows % 2 == half], rows[rows % 2 != half]
-        texts = [*shots, *(scored[i] for i in other)]
-        goals = torch.cat([logits[: len(shots)], logits[len(shots) + other]])
+    rows = np.arange(len(scored))
+    halves = (rows[rows % 2 == half] for half in (0, 1))
+    pairs = (
+        [(texts, rows)]
+        if texts
+        else [([scored[i] for i in np.setdiff1d(rows, mine)], mine) for mine in halves]
+    )
+    hits, spent = np.zeros(len(scored), dtype=bool), Cost()
+    for more, mine in pairs:
+        read = [*shots, *more]
+        table, asked = RankTeacher(lm, truncate=truncate).logits(read)
         model = classifier.new(encoder, of, seed=small.seed)
         # A step for every batch of texts three times over, but no fewer than on the labels.
-        steps = max(small.steps, math.ceil(3 * len(texts) / small.batch_size))
-        fitted = classifier.fit(model, texts, goals, small.model_copy(update={"steps": steps}))
-        right, answered = _hits(model, [scored[i] for i in mine])
-        hits[mine.numpy()] = right
-        total += fitted.cost + Cost(answered.seconds, 0, 0)
-    share = (len(shots) + len(scored) / 2) / (len(shots) + len(scored))
-    _, answered = model.logits(scored)
+        steps = max(small.steps, math.ceil(3 * len(read) / small.batch_size))
+        fit = small.model_copy(update={"steps": steps})
+        fitted = classifier.fit(model, read, classifier.by_class(table, read, of), fit)
+        hits[mine], answered = _hits(model, [scored[i] for i in mine])
+        spent += asked + fitted.cost + Cost(answered.seconds)
     return Trial(
         strategy="small-distilled",
         model=encoder.name,
         hits=hits,
-        train_flops=teacher.train_flops + share * asked.flops + total.flops / 2,
-        flops_per_query=answered.flops / len(scored),
+        train_flops=teacher.train_flops + spent.flops / len(pairs),
+        flops_per_query=model.logits(scored)[1].flops / len(scored),
         labels=len(shots),
-        seconds=teacher.seconds + asked.seconds + total.seconds,
-        note=f"taught by t-few on {len(shots) + len(scored) // 2} texts",
+        seconds=teacher.seconds + spent.seconds,
+        note=f"taught by t-few on {len(read)} texts",
     )
 
 

@@ -18,6 +18,7 @@ from frugal.cli import (
     notebooks,
     papers,
     pretrain,
+    seminar,
     spaces,
     tfew,
 )
@@ -40,6 +41,7 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
+app.add_typer(seminar.app, name="notebooks")
 app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)

@@ -112,6 +112,7 @@ def study(
     """Human labels, distillation and an LLM's labels at the same dollars, over seeds."""
     from pydantic import ValidationError
 
+    from frugal.budgets import compare
     from frugal.budgets import study as live
     from frugal.engine import presets
 
@@ -135,7 +136,7 @@ def study(
             "setting": setting.id,
             "runs": len(runs),
             "out": str(out) if out else None,
-            "summary": live.summary(runs).to_dict("records"),
+            "summary": compare.summary(runs).to_dict("records"),
         },
         as_json,
     )
@@ -154,7 +155,9 @@ def plan(
         float | None, typer.Option(help="Of that GPU; else its listed price.")
     ] = None,
     mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that is reached.")] = 0.4,
-    limit: Annotated[int | None, typer.Option(min=2, help="Score only so many examples.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Examples to score, at most; else the preset's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
     preset: Preset = "laptop",
     truncate: Annotated[
@@ -164,14 +167,14 @@ def plan(
 ) -> None:
     """Try every way of classifying on your task, price it, and recommend one."""
     from frugal.budgets import recommend
-    from frugal.budgets.classifier import Fit
+    from frugal.budgets.options import Prices
+    from frugal.budgets.trials import Ways
     from frugal.costs import prices
     from frugal.engine import backbones, presets
     from frugal.fewshot import tasks
-    from frugal.fewshot.tfew import Recipe
 
     chosen = presets.settings(preset)
-    own = chosen["budgets"]
+    own = chosen["capstone"]
     source = tasks.load(task)
     if labels is None:
         labels = max(1, min(chosen["labels"], source.drawable // 2))
@@ -179,28 +182,22 @@ def plan(
         raise FrugalError(
             f"--labels: {task} has {source.drawable} lines, and some must be left to score"
         )
-    price = recommend.Prices(usd_per_label, gpu, usd_per_hour, mfu)
+    price = Prices(usd_per_label, gpu, usd_per_hour, mfu)
     if usd_per_hour is None:
         for line in prices.get("gpu", gpu).warnings():
             _say(f"note: {line}")
     found = recommend.plan(
         source,
         backbones.load(chosen["backbone"]),
-        backbones.load(own["encoder"]),
+        backbones.load(chosen["budgets"]["encoder"]),
+        Ways.of(chosen, labels, seed),
         labels=labels,
         budget=budget,
         queries=queries,
         price=price,
-        recipe=Recipe(**chosen["recipe"], seed=seed),
-        small=Fit(
-            steps=own["least_steps"],
-            batch_size=min(own["batch_size"], labels),
-            lr=own["teacher_lr"],
-            seed=seed,
-        ),
-        icl_shots=max(chosen["icl_shots"]),
+        limit=limit or own["limit"],
+        unlabelled=own["unlabelled"],
         seed=seed,
-        limit=limit or (own["limit"] if source.test_size else None),
         truncate=truncate,
         progress=_say,
     )

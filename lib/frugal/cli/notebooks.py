@@ -2,10 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.fewshot import progress_bar
 from frugal.cli.output import Json, emit
 from frugal.errors import FrugalError
 
@@ -14,33 +15,84 @@ def run(
     context: typer.Context,
     notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
     preset: Annotated[str | None, typer.Option(help="smoke, laptop, colab, server.")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V1,V2", help="Run at each value; several: at all combinations."),
+    ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="A grid on Ray: RAY_ADDRESS, or a local one.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the executed notebook.")] = Path("reports"),
     as_json: Json = False,
 ) -> None:
     """Execute a notebook with other parameters; unknown or ill-typed ones stop it at once.
 
-    Parameters are set by `-p NAME VALUE`, as often as needed.
+    Parameters are set by `-p NAME VALUE`, as often as needed. With --grid there is a notebook for
+    each combination, in OUT/NOTEBOOK-grid, and a table of what they measured; killed, it goes on.
     """
     from frugal.engine import notebooks
 
-    given = _parameters(context.args)
+    given, more = _parameters(context.args)
     if preset:
-        given["preset"] = preset
+        _once(given, "preset", preset)
+    varied = _grid([*(grid or ()), *more])
     started = time.perf_counter()
-    target = notebooks.run(notebook, out, given)
+    if varied:
+        found = _run_grid(notebook, out / f"{notebook.stem}-grid", given, varied, ray)
+    elif ray:
+        raise FrugalError("--ray sends the runs of a --grid to Ray; one notebook runs here")
+    else:
+        found = {"output": str(notebooks.run(notebook, out, given))}
     seconds = time.perf_counter() - started
-    emit({"output": str(target), "seconds": seconds, "parameters": given}, as_json)
+    emit({**found, "seconds": seconds, "parameters": given}, as_json)
 
 
-def _parameters(words: list[str]) -> dict[str, str]:
-    """`-p NAME VALUE …`, which the option parser has no type for."""
-    given = {}
-    for at in range(0, len(words), 3):
-        triple = words[at : at + 3]
+def _run_grid(
+    notebook: Path, out: Path, given: dict[str, str], varied: dict[str, list[str]], ray: bool
+) -> dict[str, Any]:
+    from frugal.seminar import grid
+
+    cells = grid.grid(notebook, given, varied)
+    with progress_bar(len(cells.specs), "notebooks") as progress:
+        table = grid.run(cells, out, ray=ray, progress=lambda done, total: progress(done))
+    return {
+        "output": str(out / "table.csv"),
+        "runs": len(table),
+        "grid": varied,
+        "notebooks": [str(out / name) for name in table["notebook"]],
+    }
+
+
+def _parameters(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """`-p NAME VALUE …`, which the option parser has no type for; and words NAME=V1,V2."""
+    given: dict[str, str] = {}
+    more = []
+    while words:
+        if words[0] != "-p" and "=" in words[0] and not words[0].startswith("-"):
+            more.append(words[0])
+            words = words[1:]
+            continue
+        triple, words = words[:3], words[3:]
         if triple[0] != "-p" or len(triple) < 3:
             raise FrugalError(f"{' '.join(triple)}: parameters are set by -p NAME VALUE")
-        given[triple[1]] = triple[2]
-    return given
+        _once(given, triple[1], triple[2])
+    return given, more
+
+
+def _grid(words: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not equals or not name:
+            raise FrugalError(f"--grid {word}: a grid is set by NAME=V1,V2")
+        _once(found, name, [value.strip() for value in values.split(",")])
+    return found
+
+
+def _once(given: dict[str, Any], name: str, value: Any) -> None:
+    if name in given:
+        raise FrugalError(f"{name} is set twice: {given[name]!r} and {value!r}")
+    given[name] = value
 
 
 def claims(

@@ -113,9 +113,8 @@ def search(
     from frugal.engine.runs import Store as Runs
     from frugal.spaces.search import Search, Settings
 
-    chosen = dict(presets.settings(preset)["spaces"])
-    given = {"designs": designs, "last_designs": last_designs}
-    settings = Settings(**{**chosen, **{k: v for k, v in given.items() if v is not None}})
+    chosen = presets.settings(preset)["spaces"]
+    settings = Settings.of(chosen, designs=designs, last_designs=last_designs)
     found = Search(settings, Runs(_store(preset, store)))
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
@@ -166,15 +165,19 @@ def report(
     preset: Preset = "laptop",
     store: Store = None,
     csv: Annotated[Path | None, typer.Option(help="Write the candidates here as well.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Write every run here as well.")] = None,
     as_json: Json = False,
 ) -> None:
     """What a search has found so far: every candidate's mean and interval, and the winners."""
+    from frugal.spaces import record
     from frugal.spaces.search import opened
 
     found = opened(_store(preset, store))
     stages = found.report()
-    if csv:
-        found.table(stages).to_csv(csv, index=False)
+    for file, make in ((csv, lambda: found.table(stages)), (runs, lambda: record.table(found))):
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            make().to_csv(file, index=False)
     _emit_stages(found, stages, as_json)
 
 

@@ -1,5 +1,6 @@
 """Prices, each with a date and a source. A price that is not listed is an error, never $0."""
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -84,3 +85,12 @@ def cost(kind: str, sku: str, count: float) -> float:
     if check.number("count", count) < 0:
         raise FrugalError(f"count must not be negative, but is {count!r}")
     return count * price.usd / (1000 if price.unit == "1000 tokens" else 1)
+
+
+def usd(amount: float) -> str:
+    """An amount in cents; where that says nothing, its first two digits: "$0.00051"."""
+    if 0 < amount < 1e-6:
+        return f"${amount:.1e}"
+    if not 0 < amount < 0.1:
+        return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+    return f"${amount:.{1 - math.floor(math.log10(amount))}f}"

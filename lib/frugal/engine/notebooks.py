@@ -8,6 +8,8 @@ from typing import Any
 from frugal.engine import presets
 from frugal.errors import FrugalError, unknown
 
+VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     """Execute `notebook` with papermill into the folder `out`, as .ipynb and .html.
@@ -17,22 +19,48 @@ def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     Raises FrugalError for a missing notebook, an unknown or ill-typed parameter, an unknown
     preset, and a cell that fails: the executed part is kept in `out`.
     """
-    import papermill
-
     values = parameters(notebook, given)
     out.mkdir(parents=True, exist_ok=True)
     target = out / notebook.name
     try:
+        execute(notebook, target, values, notebook.parent)
+    except FrugalError as error:
+        raise FrugalError(f"{error}; see {target}") from error
+    target.with_suffix(".html").write_text(_html(target), encoding="utf-8")
+    return target
+
+
+def execute(notebook: Path, target: Path, values: Mapping[str, Any], folder: Path) -> None:
+    """Execute `notebook` in `folder` into `target`, its parameters set to `values` unchecked.
+
+    Raises FrugalError for a cell that fails; `target` then holds what was executed.
+    """
+    import nbformat
+    import papermill
+
+    try:
         papermill.execute_notebook(
-            notebook, target, values, cwd=notebook.parent, progress_bar=False, kernel_name="python3"
+            notebook, target, values, cwd=folder, progress_bar=False, kernel_name="python3"
         )
     except papermill.PapermillExecutionError as error:
         raise FrugalError(
-            f"{notebook}: cell {error.exec_count} failed with {error.ename}: {error.evalue}; "
-            f"see {target}"
+            f"{notebook.name}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
         ) from error
-    target.with_suffix(".html").write_text(_html(target), encoding="utf-8")
-    return target
+    executed, _ = still(nbformat.read(target, as_version=4), {})
+    nbformat.write(executed, target)
+
+
+def still(notebook: Any, resources: Any) -> tuple[Any, Any]:
+    """Take away from a notebook (nbformat) what only a running kernel can show: views of widgets.
+
+    What was displayed beside them, a picture or a text, is what a reader then sees. A preprocessor
+    of nbconvert, which is why it takes `resources` and returns them.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(VIEW, None)
+    return notebook, resources
 
 
 def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
@@ -41,7 +69,10 @@ def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
 
     if not notebook.is_file():
         raise FrugalError(f"{notebook}: no such notebook")
+    read([notebook])
     known = papermill.inspect_notebook(notebook)
+    if given and not known:
+        raise FrugalError(f"{notebook}: it has no parameters, so {next(iter(given))} cannot be set")
     values = {}
     for name, text in given.items():
         if name not in known:

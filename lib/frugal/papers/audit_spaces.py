@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
 from frugal.papers import audit_spaces_cells, tables
 from frugal.papers.rules import Item, cut, judge, mean_of_row, mean_slack, number, rounds, show
 from frugal.papers.rules import two_sample_t as t_statistic
 
+RESULTS = ("spaces_table4_t5", "spaces_table5_roberta")
 TABLES = [
     "spaces_table1_grouping",
     "spaces_table2_allocation",
     "spaces_table3_groups",
     *(f"spaces_strategy_g{g}" for g in (1, 2, 3, 4)),
-    "spaces_table4_t5",
-    "spaces_table5_roberta",
+    *RESULTS,
 ]
 RUNS = 20  # captions of tables 4 and 5
 # Two-sided 5 % point of Student's t with 2 × 20 − 2 = 38 degrees of freedom.
@@ -141,71 +144,110 @@ def bold_is_best(name: str) -> Iterator[Item]:
             )
 
 
-def significance() -> Iterator[Item]:
-    """The S4 row against the best other PEFT method: a two-sample t-test with the printed std.
+class Comparison(NamedTuple):
+    """S4 on one dataset against the best other PEFT method there.
 
-    Only the S4 rows print a standard deviation, which is taken for both sides; the paper does not
-    say which test it ran, and if its runs were paired, a paired test could decide otherwise.
+    t: Student's, of two samples of RUNS runs that both have the printed standard deviation
     """
-    claim = tables.claims()["significance"]
-    for name in ("spaces_table4_t5", "spaces_table5_roberta"):
+
+    table: str
+    model: str
+    row: str
+    dataset: str
+    printed: str
+    spread: str
+    mark: str
+    rival: str
+    rival_printed: str
+    t: float
+
+    @property
+    def holds(self) -> bool:
+        return self.t > CRITICAL_T
+
+
+def comparisons() -> Iterator[Comparison]:
+    """Every cell of tables 4 and 5 that prints a standard deviation, tested.
+
+    Only the S4 rows print one, which is taken for both sides; the paper does not say which test
+    it ran, and if its runs were paired, a paired test could decide otherwise.
+    """
+    for name in RESULTS:
         scores = tables.scores(name)
-        for (group, _), cells in scores.items():
-            tested = {c: r for c, r in cells.items() if r["spread"]}
-            survived = []
-            for column, cell in tested.items():
-                rivals = {m: number(scores[group, m][column]["printed"]) for m in PEFT}
-                rival = max(rivals, key=lambda m: rivals[m])
-                own = number(cell["printed"])
-                t = t_statistic(float(own), float(rivals[rival]), float(cell["spread"]), RUNS)
-                holds = t > CRITICAL_T
-                survived += [column] if holds else []
-                yield Item(
-                    id=f"{name}/{group}/{column}/significance",
-                    paper="spaces",
-                    where=f"{tables.place(cell)}: {group}, {column}",
-                    rule="two_sample_t",
-                    printed=f"{own} {cell['mark'] or '(no star)'}",
-                    recomputed=f"t = {t:.2f} against {rival} {rivals[rival]}",
-                    verdict="reproduced" if holds == bool(cell["mark"]) else "failed",
-                    note=""
-                    if holds == bool(cell["mark"])
-                    else f"|t| must exceed {CRITICAL_T} for p < 0.05 with {RUNS} runs each",
-                )
-            if tested:
-                yield Item(
-                    id=f"{name}/{group}/significance",
-                    paper="spaces",
-                    where=f"{claim['where']}: {group}",
-                    rule="two_sample_t",
-                    printed=f"{claim['printed']} of 8 datasets",
-                    recomputed=f"{len(survived)} of 8 datasets",
-                    verdict="reproduced" if len(survived) == 8 else "failed",
-                    note=f"survives a t-test: {', '.join(survived) or 'none'}",
-                )
+        for (model, row), cells in scores.items():
+            for dataset, cell in cells.items():
+                if not cell["spread"]:
+                    continue
+                rivals = {m: scores[model, m][dataset]["printed"] for m in PEFT}
+                rival = max(rivals, key=lambda m: number(rivals[m]))
+                own, other = number(cell["printed"]), number(rivals[rival])
+                t = t_statistic(float(own), float(other), float(cell["spread"]), RUNS)
+                yield Comparison(
+                    name, model, row, dataset, cell["printed"], cell["spread"], cell["mark"],
+                    rival, rivals[rival], t
+                )  # fmt: skip
+
+
+def significance() -> Iterator[Item]:
+    """Whether the stars of S4's rows survive a two-sample t-test."""
+    claim = tables.claims()["significance"]
+    for (name, model, _), found in groupby(comparisons(), attrgetter("table", "model", "row")):
+        survived = []
+        for test in found:
+            survived += [test.dataset] if test.holds else []
+            agrees = test.holds == bool(test.mark)
+            yield Item(
+                id=f"{name}/{model}/{test.dataset}/significance",
+                paper="spaces",
+                where=f"{tables.place(tables.records(name)[0])}: {model}, {test.dataset}",
+                rule="two_sample_t",
+                printed=f"{test.printed} {test.mark or '(no star)'}",
+                recomputed=f"t = {test.t:.2f} against {test.rival} {test.rival_printed}",
+                verdict="reproduced" if agrees else "failed",
+                note=""
+                if agrees
+                else f"|t| must exceed {CRITICAL_T} for p < 0.05 with {RUNS} runs each",
+            )
+        yield Item(
+            id=f"{name}/{model}/significance",
+            paper="spaces",
+            where=f"{claim['where']}: {model}",
+            rule="two_sample_t",
+            printed=f"{claim['printed']} of 8 datasets",
+            recomputed=f"{len(survived)} of 8 datasets",
+            verdict="reproduced" if len(survived) == 8 else "failed",
+            note=f"survives a t-test: {', '.join(survived) or 'none'}",
+        )
+
+
+def gains() -> dict[tuple[str, str], dict[str, Decimal]]:
+    """S4 less full fine-tuning, in points, by table and model, then by column, average included."""
+    found = {}
+    for name in RESULTS:
+        scores = tables.scores(name)
+        for model, own in scores:
+            if own.startswith("S_4"):
+                ours, full = scores[model, own], scores[model, "full"]
+                found[name, model] = {
+                    k: number(c["printed"]) - number(full[k]["printed"]) for k, c in ours.items()
+                }
+    return found
 
 
 def gains_over_full() -> Iterator[Item]:
     """S4's average less that of full fine-tuning, and what CoLA alone adds to it."""
-    for name in ("spaces_table4_t5", "spaces_table5_roberta"):
-        scores = tables.scores(name)
-        for group, own in scores:
-            if not own.startswith("S_4"):
-                continue
-            ours, full = scores[group, own], scores[group, "full"]
-            tasks = [k for k in ours if k != "average"]
-            gains = {k: number(ours[k]["printed"]) - number(full[k]["printed"]) for k in tasks}
-            printed = number(ours["average"]["printed"]) - number(full["average"]["printed"])
-            value = mean_of_row(list(gains.values()))
-            others = mean_of_row([gain for k, gain in gains.items() if k != "CoLA"])
-            yield Item(
-                id=f"{name}/{group}/gain",
-                paper="spaces",
-                where=f"{tables.place(ours['average'])}: {group}, S4 less full fine-tuning",
-                rule="mean of the differences",
-                printed=f"{printed:+}",
-                recomputed=f"{value:+.4f}",
-                verdict=judge(str(printed), value, slack=Decimal("0.1")),
-                note=f"CoLA alone adds {gains['CoLA'] / len(tasks):+.2f}; "
-                f"on the other {len(tasks) - 1} tasks S4 is at {others:+.2f}",
-            )
+    for (name, model), found in gains().items():
+        tasks = {k: gain for k, gain in found.items() if k != "average"}
+        printed, value = found["average"], mean_of_row(list(tasks.values()))
+        others = mean_of_row([gain for k, gain in tasks.items() if k != "CoLA"])
+        yield Item(
+            id=f"{name}/{model}/gain",
+            paper="spaces",
+            where=f"{tables.place(tables.records(name)[0])}: {model}, S4 less full fine-tuning",
+            rule="mean of the differences",
+            printed=f"{printed:+}",
+            recomputed=f"{value:+.4f}",
+            verdict=judge(str(printed), value, slack=Decimal("0.1")),
+            note=f"CoLA alone adds {tasks['CoLA'] / len(tasks):+.2f}; "
+            f"on the other {len(tasks) - 1} tasks S4 is at {others:+.2f}",
+        )

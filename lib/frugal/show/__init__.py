@@ -1,5 +1,19 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
+from frugal.show.budgets import (
+    best_splits,
+    budget_curves,
+    distilled_examples,
+    same_dollars,
+    student_sizes,
+    winner_spans,
+)
+from frugal.show.capstone import (
+    accuracy_against_dollars,
+    choice_by_volume,
+    readable,
+    turns_sentence,
+)
 from frugal.show.closing import claims
 from frugal.show.costs import (
     break_even,
@@ -18,17 +32,34 @@ from frugal.show.figures import (
     training_curve,
 )
 from frugal.show.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal.show.spaces import (
+    certainty,
+    designs,
+    patterns,
+    rivals,
+    search,
+    search_sentence,
+    significance,
+    task_gains,
+)
 from frugal.show.style import picture
 from frugal.show.tables import audit, verdicts
 
 __all__ = [
     "accuracy_against_cost",
+    "accuracy_against_dollars",
     "accuracy_against_params",
     "accuracy_sentence",
     "audit",
+    "best_splits",
     "break_even",
+    "budget_curves",
+    "certainty",
+    "choice_by_volume",
     "claims",
     "cost_against_shots",
+    "designs",
+    "distilled_examples",
     "figure2_sentence",
     "flops_by_use",
     "label_swap",
@@ -36,10 +67,21 @@ __all__ = [
     "latency_sentence",
     "loss_ablation",
     "order_dots",
+    "patterns",
     "picture",
+    "readable",
+    "rivals",
+    "same_dollars",
+    "search",
+    "search_sentence",
+    "significance",
     "sizes",
+    "student_sizes",
+    "task_gains",
     "training_curve",
+    "turns_sentence",
     "vectors",
     "verdicts",
+    "winner_spans",
     "work_name",
 ]

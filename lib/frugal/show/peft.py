@@ -12,7 +12,7 @@ from matplotlib.text import Annotation
 
 from frugal.show.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
 
-_DIVERGING = LinearSegmentedColormap.from_list("below-above", [BLUE, "white", ORANGE])
+DIVERGING = LinearSegmentedColormap.from_list("below-above", [BLUE, "white", ORANGE])
 _MARKS = {"published": (BLUE, "o"), "live": (ORANGE, "D"), "recorded": (GREEN, "s")}
 _SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((8, "left"), (-8, "right"))
 # Where a label may stand beside its mark, in points, best first.
@@ -38,7 +38,7 @@ def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
     for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
         values = np.sort(frame.to_numpy(), axis=1)
         drawn = at.imshow(
-            values, aspect="auto", cmap=_DIVERGING, vmin=-most, vmax=most, interpolation="nearest"
+            values, aspect="auto", cmap=DIVERGING, vmin=-most, vmax=most, interpolation="nearest"
         )
         at.grid(visible=False)
         at.set(xlabel=f"{frame.shape[1]:,} features, sorted", xticks=[])

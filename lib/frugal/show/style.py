@@ -51,13 +51,18 @@ def heading(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", weight="bold")
 
 
-def picture(figure: Figure, sentence: str) -> None:
-    """Show a figure as PNG, and under it the sentence that says what it shows."""
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     # A palette is a third of the size, and all that lines and letters need.
     drawn = Image.open(buffer).convert("RGB").quantize(128)
     buffer = io.BytesIO()
     drawn.save(buffer, format="png", optimize=True)
-    display({"image/png": buffer.getvalue(), "text/plain": sentence}, raw=True)
+    return buffer.getvalue()
+
+
+def picture(figure: Figure, sentence: str) -> None:
+    """Show a figure as PNG, and under it the sentence that says what it shows."""
+    display({"image/png": png(figure), "text/plain": sentence}, raw=True)
     print(sentence)

@@ -27,6 +27,8 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
 
     style = (
         table.style.format(escape="html")
+        .format_index(escape="html")
+        .format_index(escape="html", axis="columns")
         .map(colour)
         .map_index(colour, level=0)
         .hide(axis="index", level=1)

@@ -10,7 +10,7 @@ Source: Chen et al., ICLR 2023: 100 designs a candidate, 3 epochs, averages over
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,7 @@ class Settings(BaseModel):
     labels, limit: training and test texts of each task, or all where they are fewer
     designs, last_designs: of each candidate up to S3, and in S4
     recipe: of a training, see `train.Recipe`
+    until:  the last stage that is searched
     num_gpus: of each run on Ray
     flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
     """
@@ -51,9 +52,20 @@ class Settings(BaseModel):
     last_designs: int = Field(ge=1)
     recipe: dict[str, Any] = {}
     budget: float = sizes.BUDGET
+    until: Literal["S0", "S1", "S2", "S3", "S4-G1", "S4-G2", "S4-G3", "S4-G4"] = "S4-G4"
     num_gpus: float = Field(0, ge=0)
     flops_per_second: float = Field(gt=0)
     gpu: str = ""
+
+    @classmethod
+    def of(cls, preset: Mapping[str, Any], *, live: bool = False, **given: Any) -> "Settings":
+        """Those of a preset's table `spaces`, replaced by those of `given` that are not None.
+
+        live: those of the small search that a notebook runs, its table `live`
+        """
+        own = {name: value for name, value in preset.items() if name not in ("live", "rivals")}
+        short = preset["live"] if live else {}
+        return cls(**own | short | {name: v for name, v in given.items() if v is not None})
 
     def architecture(self) -> Architecture:
         """Sizes of the backbone."""
@@ -182,6 +194,8 @@ class Search:
             winner = known.winner or (choose(known, specs) if choose else None)
             if winner is None:
                 return
+            if name == self.settings.until:
+                return
             space = spaces[winner] or space
 
     def known(self, name: str, specs: Mapping[str, list[RunSpec]]) -> Stage:
@@ -263,15 +277,17 @@ def opened(folder: Path) -> Search:
     return Search(settings, Store(folder))
 
 
+def papers_winner(stage: str) -> str:
+    """The candidate that won this stage in the paper."""
+    if stage.startswith("S4"):
+        return ", ".join(PAPER.methods[int(stage[-1]) - 1] or "")
+    tuned = ", ".join(f"G{n}" for n in PAPER.tuned or ())
+    won = {"S0": "S0", "S1": PAPER.grouping, "S2": PAPER.allocation, "S3": tuned}
+    return won[stage] or ""
+
+
 def _papers(stage: Stage, specs: Mapping[str, list[RunSpec]]) -> str:
     """The candidate that won in the paper, or the first that can where that is not among them."""
-    won = {
-        "S0": "S0",
-        "S1": PAPER.grouping,
-        "S2": PAPER.allocation,
-        "S3": ", ".join(f"G{n}" for n in PAPER.tuned or ()),
-        **{f"S4-G{n}": ", ".join(m or "") for n, m in zip(GROUPS, PAPER.methods, strict=True)},
-    }
     able = [name for name, runs in specs.items() if runs]
-    name = won[stage.name]
+    name = papers_winner(stage.name)
     return name if name in able else able[0]

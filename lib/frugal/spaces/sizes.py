@@ -15,6 +15,7 @@ feed-forward has two input matrices. T5's and Llama's norms have no shift.
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
@@ -112,6 +113,23 @@ def solve(
 
 def _params(part: Mapping[str, Cost], sizes: Mapping[str, int]) -> int:
     return sum(cost.fixed + cost.unit * sizes[m] for m, cost in part.items())
+
+
+def parts(found: Sized, arch: Architecture) -> list[dict[str, Any]]:
+    """A record for each method in each layer: group, layer (both from 1), method, size, params.
+
+    A layer that is not tuned has one, with no method and no parameters.
+    """
+    records: list[dict[str, Any]] = []
+    for number, group in enumerate(found.design.groups, start=1):
+        for layer in group.layers:
+            place, known = {"group": number, "layer": layer}, costs(arch, layer)
+            for method, size in found.sizes.get(layer, {}).items():
+                params = known[method].fixed + known[method].unit * size
+                records.append({**place, "method": method, "size": size, "params": params})
+            if layer not in found.sizes:
+                records.append({**place, "method": "", "size": 0, "params": 0})
+    return records
 
 
 def _fill(part: Mapping[str, Cost], params: float) -> dict[str, int]:

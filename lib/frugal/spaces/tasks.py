@@ -34,6 +34,16 @@ class TextTask:
     test: list[str]
     test_labels: list[float]
 
+    @property
+    def chance(self) -> float:
+        """Score of guessing each class equally often; a correlation's is 0."""
+        if self.metric == "accuracy":
+            return 1 / self.classes
+        if self.metric == "f1":  # precision is the share of class 1, recall a half
+            share = sum(label == 1 for label in self.test_labels) / len(self.test_labels)
+            return share / (0.5 + share)
+        return 0.0
+
 
 def load(name: str, labels: int, limit: int, seed: int) -> TextTask:
     """`labels` training texts, drawn by `seed`, and the first `limit` test texts of task `name`.

@@ -1,0 +1,140 @@
+"""Grids: one notebook at many values of its parameters, each a run of the engine.
+
+    OUT/runs/<id>/                        one run, as every sweep keeps it
+    OUT/<notebook>-shots=4-seed=0.ipynb   the executed notebook
+    OUT/table.csv                         parameters beside what each notebook measured
+
+A run's spec holds the notebook's source, so that workers need no copy of it and an edited notebook
+is a new run; outputs do not count.
+"""
+
+import itertools
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugal import data
+from frugal.engine import notebooks, runs, sweep
+from frugal.errors import FrugalError
+from frugal.show import closing
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs of a notebook that differ in their parameters: `points`, one for each of `specs`."""
+
+    notebook: Path
+    points: list[dict[str, Any]]
+    specs: list[runs.RunSpec]
+
+
+def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Grid:
+    """Every combination of `values`, on top of `given`; all as text, as a shell has them.
+
+    Raises FrugalError for what `engine.notebooks.parameters` refuses, and for a parameter that is
+    both given and varied, or varied over nothing.
+    """
+    for name, texts in values.items():
+        if name in given:
+            raise FrugalError(f"{name}: it is set to {given[name]!r} and in the grid")
+        if not texts or "" in texts:
+            raise FrugalError(f"--grid {name}={','.join(texts)}: a value is empty")
+    points = [
+        notebooks.parameters(notebook, {**given, **dict(zip(values, texts, strict=True))})
+        for texts in itertools.product(*values.values())
+    ]
+    source = _source(notebook)
+    folder = str(notebook.parent.resolve())
+    specs = [
+        runs.RunSpec(
+            job=f"{__name__}:execute",
+            params={
+                "notebook": notebook.name,
+                "source": source,
+                "folder": folder,
+                "parameters": point,
+            },
+            num_gpus=data.toml("presets.toml").get(str(point.get("preset")), {}).get("num_gpus", 0),
+        )
+        for point in points
+    ]
+    return Grid(notebook, points, specs)
+
+
+def run(
+    of: Grid, out: Path, *, ray: bool = False, progress: sweep.Progress = lambda done, total: None
+) -> pd.DataFrame:
+    """Run what has no result in `out` yet; one row a run, also in `out`/table.csv.
+
+    Columns: parameters, a column for each claim with what was measured, seconds, notebook, id.
+    Raises FrugalError if runs failed, after all others are done and their notebooks written.
+    """
+    store = runs.Store(out)
+    try:
+        sweep.run(of.specs, store, ray=ray, progress=progress)
+    finally:
+        table = _collect(of, store)
+    return table
+
+
+def _collect(of: Grid, store: runs.Store) -> pd.DataFrame:
+    """Write the executed notebooks of the runs that are done, and the table of them."""
+    records = []
+    for point, spec in zip(of.points, of.specs, strict=True):
+        if not store.done(spec.id):
+            continue
+        result = store.result(spec.id)
+        file = store.folder / f"{_name(of.notebook.stem, point, spec.id)}.ipynb"
+        runs.write(file, result["executed"])
+        seconds = store.machine(spec.id)["seconds"]
+        records.append(
+            {**point, **result["claims"], "seconds": seconds, "notebook": file.name, "id": spec.id}
+        )
+    table = pd.DataFrame(records)
+    if records:
+        table.to_csv(store.folder / "table.csv", index=False)
+    return table
+
+
+def _name(stem: str, point: Mapping[str, Any], run: str) -> str:
+    """A file name that says the parameters; with the run's id where they do not fit in one."""
+    whole = "-".join([stem, *(f"{name}={value}" for name, value in point.items())])
+    name = re.sub(r"[^\w.=+-]", "_", whole)[:120]
+    return name if name == whole else f"{name}-{run}"
+
+
+def _source(notebook: Path) -> str:
+    """The notebook without what executing it left in it."""
+    import nbformat
+
+    (found,) = notebooks.read([notebook])
+    for cell in found.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return str(nbformat.writes(found))
+
+
+@runs.job()
+def execute(
+    notebook: str, source: str, folder: str, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Execute a notebook: `claims` it measured, how many (`score`), and itself, `executed`.
+
+    folder: where it runs, if this machine has it; elsewhere in a folder of its own
+    """
+    import nbformat
+
+    with tempfile.TemporaryDirectory() as place:
+        blank, target = Path(place) / notebook, Path(place) / f"executed-{notebook}"
+        blank.write_text(source, encoding="utf-8")
+        where = Path(folder) if Path(folder).is_dir() else Path(place)
+        notebooks.execute(blank, target, parameters, where)
+        text = target.read_text(encoding="utf-8")
+    found = closing.collect(nbformat.reads(text, as_version=4))
+    claims = {record["claim"]: record["measured here"] for record in found}
+    return {"score": len(claims), "claims": claims, "executed": text}

@@ -1,0 +1,109 @@
+"""A search as a table of its runs, from which all that it says can be computed again.
+
+`make reproduce CH=4` writes the long search to `data/results/spaces_runs.csv`; whoever shows it
+reads it here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugal import data
+from frugal.engine import presets, sweep
+from frugal.errors import FrugalError
+from frugal.spaces import judge
+from frugal.spaces.search import Search, Stage, papers_winner
+
+FILE = data.ROOT / "results" / "spaces_runs.csv"
+SUMMARY = ["stage", "candidates", "runs", "every", "winner", "mean", "shrunk", "chance", "second"]
+SUMMARY += ["lead", "papers", "papers_mean", "papers_chance"]
+
+
+def table(search: Search) -> pd.DataFrame:
+    """A row for each run that is done, stage by stage, and a candidate's runs by place and task.
+
+    Columns: stage, candidate, won (whether the stage is done and chose it), seed (the place of the
+    design, which seeds its training), task, design, params, score, loss, seconds, and what all
+    runs share: backbone, budget, labels, limit, those of the recipe, date, machine.
+    """
+    parts = []
+    for name, specs in search.walk():
+        winner = search.known(name, specs).winner
+        for candidate, runs in specs.items():
+            found = sweep.collect(search.store, runs)
+            if not found.empty:
+                parts.append(found.assign(stage=name, candidate=candidate, won=candidate == winner))
+    if not parts:
+        raise FrugalError(f"{search.store.folder}: no run of the search is done")
+    every = pd.concat(parts, ignore_index=True)
+    own = ["stage", "candidate", "won", "seed", "task", "design", "params", "score", "loss"]
+    shared = every[["backbone", "budget", "labels", "limit"]].join(
+        pd.json_normalize(every["recipe"].tolist())
+    )
+    flat = every[own].round({"score": 6, "loss": 6}).assign(seconds=every["seconds"].round(2))
+    return flat.join(shared).assign(
+        date=every["started"].str.slice(0, 10), machine=presets.machine()
+    )
+
+
+def read(file: Path = FILE) -> pd.DataFrame:
+    """The table as `table` gave it; FrugalError where there is none."""
+    if not file.exists():
+        raise FrugalError(f"{file}: there is no recorded search; make reproduce CH=4 makes it")
+    return pd.read_csv(file)
+
+
+def designs(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each design that was scored on all tasks: stage, candidate, won, seed, score."""
+    keys = ["stage", "candidate", "won", "seed"]
+    found = runs.groupby(keys, sort=False)["score"].agg(["mean", "size"]).reset_index()
+    whole = found[found["size"] == runs["task"].nunique()]
+    return whole.rename(columns={"mean": "score"}).drop(columns="size").reset_index(drop=True)
+
+
+def stages(runs: pd.DataFrame) -> list[Stage]:
+    """What `Search.report` says, from the runs alone."""
+    found = []
+    for name, mine in designs(runs).groupby("stage", sort=False):
+        scores = mine.groupby("candidate", sort=False)["score"].apply(list).to_dict()
+        won = mine.loc[mine["won"], "candidate"]
+        count = int((runs["stage"] == name).sum())
+        winner = None if won.empty else str(won.iloc[0])
+        found.append(Stage(str(name), judge.judge(scores), count, count, winner))
+    return found
+
+
+def summary(found: list[Stage]) -> pd.DataFrame:
+    """How sure each decision is: a row for each stage that is done and had something to decide.
+
+    Columns: stage, candidates, runs (designs of each), every (mean of all candidates); winner, its
+    mean, shrunk (without the winner's curse), chance (that it is really best); second (the
+    runner-up), lead (over it); papers (the paper's winner, "" where it is no candidate),
+    papers_mean, papers_chance
+    """
+    records: list[dict[str, Any]] = []
+    for stage in found:
+        rows = stage.candidates.set_index("name")
+        if stage.winner is None or len(rows) < 2:
+            continue
+        best = rows.loc[stage.winner]
+        others = rows["mean"].drop(stage.winner)
+        papers = papers_winner(stage.name)
+        known = papers in rows.index
+        records.append(
+            {
+                "stage": stage.name,
+                "candidates": len(rows),
+                "runs": int(best["runs"]),
+                "every": rows["mean"].mean(),
+                "winner": stage.winner,
+                **{name: best[name] for name in ("mean", "shrunk", "chance")},
+                "second": others.idxmax(),
+                "lead": best["mean"] - others.max(),
+                "papers": papers if known else "",
+                "papers_mean": rows.loc[papers, "mean"] if known else float("nan"),
+                "papers_chance": rows.loc[papers, "chance"] if known else float("nan"),
+            }
+        )
+    return pd.DataFrame(records, columns=SUMMARY)

@@ -1,0 +1,90 @@
+"""A found design against single methods, all weights and none, on draws that chose nobody."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from frugal.costs.arch import Architecture
+from frugal.engine import sweep
+from frugal.engine.runs import RunSpec, Store
+from frugal.errors import FrugalError
+from frugal.fewshot.studies import Gap
+from frugal.spaces import sizes
+from frugal.spaces.build import named
+from frugal.spaces.design import METHODS
+from frugal.spaces.search import JOB, Settings
+
+FIRST_SEED = 1000  # a search seeds its runs with 0, 1, 2, …
+NAMES = {**METHODS, "s4": "the paper's S4"}
+
+
+def specs(
+    settings: Settings, designs: Mapping[str, Mapping[str, Any]], seeds: int
+) -> dict[str, list[RunSpec]]:
+    """Runs of each design by what it is called: on each task, with each of `seeds` draws.
+
+    designs: what `train.finetune` takes as a design, and what of the recipe it changes
+
+    A design that misses the budget, as BitFit alone does, trains what its smallest sizes take.
+    """
+    shape = settings.architecture()
+    return {
+        design: [
+            RunSpec(
+                job=JOB,
+                params={
+                    "backbone": settings.backbone,
+                    "task": task,
+                    "design": design,
+                    "budget": _budget(design, shape, settings.budget),
+                    "labels": settings.labels,
+                    "limit": settings.limit,
+                    "seed": FIRST_SEED + seed,
+                    "recipe": {**settings.recipe, **changes},
+                },
+                num_gpus=settings.num_gpus,
+            )
+            for seed in range(seeds)
+            for task in settings.tasks
+        ]
+        for design, changes in designs.items()
+    }
+
+
+def _budget(design: str, shape: Architecture, budget: float) -> float:
+    if design in ("full", "head"):
+        return budget
+    layers = shape.layers + shape.decoder_layers
+    try:
+        sizes.solve(named(design, layers), shape, budget)
+    except FrugalError:
+        tuned = named(design, layers).tuned_layers()
+        least = sum(
+            cost.fixed + cost.unit
+            for layer, (methods, _) in tuned.items()
+            for method, cost in sizes.costs(shape, layer).items()
+            if method in methods
+        )
+        return least / shape.params
+    return budget
+
+
+def table(store: Store, wanted: Mapping[str, list[RunSpec]]) -> pd.DataFrame:
+    """A row a run that is done; columns name, design, task, seed, params, score, seconds.
+
+    params: of the design; the head, which all train, is not counted
+    """
+    parts = [
+        sweep.collect(store, runs).assign(name=NAMES.get(name, name))
+        for name, runs in wanted.items()
+    ]
+    every = pd.concat(parts, ignore_index=True)
+    return every[["name", "design", "task", "seed", "params", "score", "seconds"]]
+
+
+def gap(runs: pd.DataFrame, ours: str, theirs: str) -> Gap:
+    """Mean score of `ours` less that of `theirs`, over runs of the same task and seed."""
+    wide = runs.pivot(index=["task", "seed"], columns="name", values="score")
+    apart = wide[ours] - wide[theirs]
+    return Gap(100 * apart.mean(), 200 * apart.std(ddof=1) / len(apart) ** 0.5)

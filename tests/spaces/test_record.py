@@ -1,0 +1,108 @@
+"""What a search's table of runs keeps: enough to say all that the search said."""
+
+import pandas as pd
+import pytest
+
+from frugal.engine import runs, sweep
+from frugal.engine.runs import Store
+from frugal.errors import FrugalError
+from frugal.fewshot.studies import Gap
+from frugal.spaces import record, rivals, search
+from frugal.spaces.search import Search, Settings
+
+SETTINGS = Settings(
+    backbone="none",
+    arch="minilm-l6",
+    tasks=("one", "two"),
+    labels=10,
+    limit=10,
+    designs=3,
+    last_designs=2,
+    recipe={"epochs": 2, "lr": 1e-3},
+    flops_per_second=1e9,
+)
+
+
+@runs.job()
+def scored(design, seed, task, **_):
+    """More with longer text, and by task and seed."""
+    score = 0.001 * len(design) + 0.01 * seed + 0.1 * (task == "two")
+    return {"score": score, "params": 100, "head_params": 5, "loss": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def _job(monkeypatch):
+    monkeypatch.setattr(search, "JOB", f"{__name__}:scored")
+    monkeypatch.setattr(rivals, "JOB", f"{__name__}:scored")
+
+
+def test_stages_are_those_of_the_store_from_the_table_alone(tmp_path):
+    found = Search(SETTINGS, Store(tmp_path))
+    said = found.run()
+    file = tmp_path / "runs.csv"
+    record.table(found).to_csv(file, index=False)
+    kept = record.read(file)
+    assert len(kept) == sum(stage.done for stage in said)
+    for own, again in zip(said, record.stages(kept), strict=True):
+        assert (own.name, own.winner, own.done) == (again.name, again.winner, again.done)
+        pd.testing.assert_frame_equal(own.candidates, again.candidates, rtol=1e-5, atol=1e-5)
+    assert {"epochs", "lr", "labels", "limit", "budget", "date", "machine"} <= set(kept.columns)
+    assert kept["lr"].unique().tolist() == [1e-3]
+
+
+def test_a_stage_that_is_not_done_has_no_winner_and_half_a_design_no_score(tmp_path):
+    found = Search(SETTINGS, Store(tmp_path))
+    with pytest.raises(FrugalError, match="no run of the search is done"):
+        record.table(found)
+    (_, specs), *_ = found.walk()
+    some = specs["S0"][:3]
+    sweep.run(some, found.store)
+    kept = record.table(found)
+    assert len(kept) == 3
+    assert record.designs(kept)["seed"].tolist() == [0]
+    (stage,) = record.stages(kept)
+    assert stage.winner is None
+    assert record.summary([stage]).empty
+    with pytest.raises(FrugalError, match="there is no recorded search"):
+        record.read(tmp_path / "none.csv")
+
+
+def test_summary_has_a_row_for_each_decision(tmp_path):
+    found = Search(SETTINGS.model_copy(update={"until": "S2"}), Store(tmp_path))
+    stages = found.run()
+    assert [stage.name for stage in stages] == ["S0", "S1", "S2"]
+    table = record.summary(stages).set_index("stage")
+    assert table.index.tolist() == ["S1", "S2"]
+    for stage in stages[1:]:
+        row, means = table.loc[stage.name], stage.candidates.set_index("name")["mean"]
+        assert row["winner"] == stage.winner == means.idxmax()
+        assert row["lead"] == pytest.approx(means.nlargest(2).iloc[0] - means.nlargest(2).iloc[1])
+        assert row["papers_mean"] == means[row["papers"]]
+        assert row["every"] == pytest.approx(means.mean())
+    assert table["papers"].tolist() == ["spindle", "uniform"]
+
+
+def test_the_live_settings_are_a_part_of_a_presets():
+    preset = SETTINGS.model_dump() | {"live": {"designs": 1, "until": "S1"}, "rivals": {}}
+    assert Settings.of(preset) == SETTINGS
+    live = Settings.of(preset, live=True)
+    assert (live.designs, live.until, live.labels) == (1, "S1", 10)
+    assert Settings.of(preset, live=True, designs=7, last_designs=None).designs == 7
+
+
+def test_rivals_share_draws_that_no_search_used(tmp_path):
+    wanted = rivals.specs(SETTINGS, {"s4": {}, "B": {}, "full": {"lr": 1e-4}}, 2)
+    seeds = {spec.params["seed"] for specs in wanted.values() for spec in specs}
+    assert seeds == {1000, 1001}
+    (shape,) = {SETTINGS.architecture()}
+    bitfit = wanted["B"][0].params["budget"]
+    assert bitfit < SETTINGS.budget  # it has no size, so that it trains less
+    assert round(bitfit * shape.params) == 6 * (4 * 384 + 1536 + 384 + 2 * 384)
+    assert wanted["full"][0].params["recipe"] == {"epochs": 2, "lr": 1e-4}
+    store = Store(tmp_path)
+    sweep.run([spec for specs in wanted.values() for spec in specs], store)
+    table = rivals.table(store, wanted)
+    assert len(table) == 3 * 2 * 2
+    assert set(table["name"]) == {"the paper's S4", "bitfit", "full"}
+    assert (table["params"] == 100).all()  # without the head
+    assert rivals.gap(table, "full", "bitfit") == Gap(pytest.approx(0.3), pytest.approx(0))
