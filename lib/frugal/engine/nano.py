@@ -25,7 +25,11 @@ FROZEN_LAYERS = 2  # of the encoder's six
 
 
 def build(seed: int = 0) -> tuple[Any, Any]:
-    """The untrained model, its decoder drawn by `seed`, and MiniLM's tokenizer."""
+    """The untrained model and MiniLM's tokenizer.
+
+    The decoder's layers start as the encoder's last ones, its cross-attention too (Rothe et al.
+    2020 start the rest so); `seed` draws what is left, the map from states to the vocabulary.
+    """
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     folder = artifacts.member(BASE, "model/config.json").parent
@@ -39,6 +43,14 @@ def build(seed: int = 0) -> tuple[Any, Any]:
         model = _empty(encoder.config, tokenizer)
     model.encoder.load_state_dict(encoder.state_dict())
     model.decoder.bert.embeddings.load_state_dict(encoder.embeddings.state_dict())
+    for layer, source in zip(
+        model.decoder.bert.encoder.layer, encoder.encoder.layer[-DECODER_LAYERS:], strict=True
+    ):
+        # Attention within a text is a start for attention to what was read, too.
+        layer.attention.load_state_dict(source.attention.state_dict())
+        layer.crossattention.load_state_dict(source.attention.state_dict())
+        layer.intermediate.load_state_dict(source.intermediate.state_dict())
+        layer.output.load_state_dict(source.output.state_dict())
     return model.eval(), tokenizer
 
 

@@ -20,7 +20,7 @@ from frugal.fewshot.tasks import Example
 # A record's own choices beyond this number are left out at random, the right one never.
 MOST_CHOICES = 6
 # Longer texts are left out: a step costs what its tokens cost.
-TEXT_CHARACTERS = 300
+TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def load() -> Mixture:
 
 
 def _needs_bigbench(entry: dict[str, Any]) -> bool:
-    return entry["kind"] == "bigbench" or entry["of"] == "topic"
+    return entry["kind"] == "bigbench" or entry["of"] in ("topic", "title", "part")
 
 
 def _rated(name: str, labels: None = None) -> list[Record]:
@@ -188,6 +188,42 @@ def _same(generator: random.Random) -> Iterator[Record]:
         yield Record(fields, int(first.label == second.label))
 
 
+def _title(generator: random.Random) -> Iterator[Record]:
+    """Which page of an encyclopaedia a sentence is from: three a page at most, few labels twice."""
+    pages: dict[str, list[str]] = {}
+    for record in _bigbench("vitaminc_fact_verification", ["False", "Neither", "True"]):
+        page, _, rest = record.fields["text"].partition(": ")
+        title = re.sub(r" ?-LRB-.*", "", page)
+        sentence = rest.partition("\nClaim:")[0]
+        sentences = pages.setdefault(title, [])
+        if sentence not in sentences and len(sentences) < 3 and re.search("[a-z]{3}", title):
+            sentences.append(sentence)
+    titles = sorted(pages)
+    for title, sentences in pages.items():
+        for sentence in sentences:
+            wrong = [t for t in generator.sample(titles, 4) if t != title][:3]
+            yield Record({"text": sentence}, 0, (title, *wrong))
+
+
+def _part(generator: random.Random) -> Iterator[Record]:
+    """Which four words in a row a text holds: the decoder learns to repeat what was read."""
+    texts = [r.fields["text"] for name in _RATED for r in _rated(name)]
+    texts += [
+        record.fields["text"]
+        for name in ("hotels", "medicine", "products")
+        for record in _bigbench(f"multiemo/{name}_sentence_en", ["negative", "positive"])[:3000]
+    ]
+    parts = []
+    for text in texts:
+        words = text.split()
+        if len(words) >= 8:
+            at = generator.randrange(len(words) - 4)
+            parts.append((text, " ".join(words[at : at + 4])))
+    for text, part in parts:
+        wrong = [p for _, p in generator.sample(parts, 4) if p != part][:3]
+        yield Record({"text": text}, 0, (part, *wrong))
+
+
 _RATED = ("amazon-reviews", "tweets", "nyt-editorials")
 READERS: dict[str, Callable[..., list[Record]]] = {
     "rated": _rated,
@@ -199,4 +235,6 @@ MADE: dict[str, Callable[[random.Random], Iterator[Record]]] = {
     "topic": _topic,
     "word": _word,
     "same": _same,
+    "title": _title,
+    "part": _part,
 }

@@ -40,7 +40,7 @@ class Recipe(BaseModel):
         "lm",
         "length_normalized",
     )
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1200, ge=1)
     batch_size: int = Field(32, ge=1)
     lr: float = Field(5e-4, gt=0)
     encoder_lr: float = Field(5e-5, gt=0)
