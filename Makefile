@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 spaces study reproduce lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -50,6 +50,7 @@ execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False \
 	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+	$(MAKE) figures
 
 # What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
 prepare: setup
@@ -80,7 +81,11 @@ pretrain: setup
 figure2: setup
 	$(BIN)/frugal figure2 --steps 16 --limit 100 --seed 0 --seed 1 --out data/results/figure2.csv
 
-# Chapter 4's long search, of an hour or more on two cores; it goes on where it was killed. Two
+# The README's figure is one of notebook 03; this takes it out again, with its sentence.
+figures: setup
+	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Figure 3, live' data/results/figure3.png
+
+# Chapter 4's long search, of half an hour on two idle cores; it goes on where it was killed. Two
 # processes with a thread each share the runs: on two cores they are faster than one with two.
 spaces: setup
 	export OMP_NUM_THREADS=1; $(BIN)/frugal spaces search & \

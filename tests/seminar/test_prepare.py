@@ -160,3 +160,23 @@ def test_badges_and_publication(frugal, notebook, tmp_path, monkeypatch):
     status, _, err = frugal("notebooks", "badges", "owner/name", "v1", file, "--readme", readme)
     assert (status, "needs the lines" in err) == (2, True)
     assert "no such notebook" in frugal("notebooks", "prepare", tmp_path / "x.ipynb")[2]
+
+
+def test_front_page_shows_the_notebooks_own_figure(frugal, tmp_path):
+    """`make figures` makes it so."""
+    root = Path(__file__).parents[2]
+    notebook, words = root / "notebooks" / "03_tfew.ipynb", "Figure 3, live"
+    picture, sentence = prepare.front(nbformat.read(notebook, as_version=4), words)
+    assert (root / "data" / "results" / "figure3.png").read_bytes() == picture
+    assert f"*{' '.join(sentence.split())}*" in (root / "README.md").read_text()
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- figure -->\n<!-- /figure -->\n")
+    out = tmp_path / "figure.png"
+    status, _, err = frugal("notebooks", "front", notebook, words, out, "--readme", readme)
+    assert status == 0, err
+    assert out.read_bytes() == picture
+    assert f"![{words}]({out})" in readme.read_text()
+    assert (
+        "no picture under a heading with 'Figure 9'"
+        in frugal("notebooks", "front", notebook, "Figure 9", out, "--readme", readme)[2]
+    )

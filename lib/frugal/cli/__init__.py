@@ -15,7 +15,6 @@ from frugal.cli import (
     costs,
     fewshot,
     figure2,
-    figure3,
     notebooks,
     papers,
     pretrain,
@@ -48,7 +47,6 @@ app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
 app.command("vectors")(tfew.vectors)
 app.command("figure2")(figure2.figure2)
-app.command("figure3")(figure3.figure3)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

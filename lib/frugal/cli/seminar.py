@@ -35,10 +35,33 @@ def badges(
     where = ready.publish(repo, tag)
     ready.prepare(_there(files), where)
     paths = [f"notebooks/{file.name}" for file in files]
-    readme.write_text(
-        ready.readme(readme.read_text(encoding="utf-8"), where, paths), encoding="utf-8"
+    block = "".join(
+        f"{file.stem[:2]} {where.badge(path)}\n" for file, path in zip(files, paths, strict=True)
     )
+    _write(readme, "badges", block)
     emit({"repo": repo, "tag": tag, "badges": len(paths)}, as_json)
+
+
+@app.command()
+def front(
+    notebook: Annotated[Path, typer.Argument(help="An executed notebook.")],
+    heading: Annotated[str, typer.Argument(help="Words of the heading above the picture.")],
+    picture: Annotated[Path, typer.Argument(help="PNG to write.")],
+    readme: Annotated[Path, typer.Option(help="Where the picture and its sentence go.")] = Path(
+        "README.md"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Take a picture out of a notebook, and put it on the front page with its sentence."""
+    from frugal.engine import notebooks
+    from frugal.seminar import prepare as ready
+
+    (found,) = notebooks.read(_there([notebook]))
+    png, sentence = ready.front(found, heading)
+    picture.write_bytes(png)
+    text = " ".join(sentence.split())
+    _write(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
+    emit({"picture": str(picture), "sentence": text}, as_json)
 
 
 @app.command()
@@ -69,3 +92,10 @@ def _there(files: list[Path]) -> list[Path]:
         if not file.is_file():
             raise FrugalError(f"{file}: no such notebook")
     return files
+
+
+def _write(readme: Path, name: str, block: str) -> None:
+    from frugal.seminar import prepare as ready
+
+    text = ready.marked(readme.read_text(encoding="utf-8"), name, block)
+    readme.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ Everything here is put in by rule, so that it can be done again, and to any note
 not: outputs stay, and execution counts go on being those of a run from top to bottom.
 """
 
+import base64
 import json
 import re
 from collections.abc import Iterable
@@ -36,7 +37,6 @@ if importlib.util.find_spec("frugal") is None:
     importlib.invalidate_caches()
 """
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-README = re.compile(r"(?<=<!-- badges -->\n).*?(?=<!-- /badges -->)", re.DOTALL)
 HEADING = re.compile(r"^#{1,3} ", re.MULTILINE)
 LONG = 400  # characters of prose that are said, not shown
 
@@ -129,12 +129,32 @@ def without_badge(source: str) -> str:
     return re.sub(rf"\n\n{re.escape(BADGE)}\(.*\)", "", source)
 
 
-def readme(text: str, where: Publication, paths: Iterable[str]) -> str:
-    """The README with the badges of `paths` between its marks."""
-    lines = [f"{Path(p).stem[:2]} {where.badge(p)}\n" for p in paths] if where else []
-    found, count = README.subn(lambda _: "".join(lines), text)
+def front(notebook: Any, heading: str) -> tuple[bytes, str]:
+    """The first picture of the section of `notebook` whose heading has `heading` in it: PNG, text.
+
+    Raises FrugalError where there is none.
+    """
+    found, within = None, False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and HEADING.search(cell.source):
+            within = heading in cell.source
+        for output in cell.get("outputs", []) if within and found is None else []:
+            if "image/png" in output.get("data", {}):
+                found = output.data
+    if found is None:
+        raise FrugalError(f"no picture under a heading with {heading!r}")
+    return base64.b64decode(found["image/png"]), str(found["text/plain"])
+
+
+def marked(text: str, name: str, block: str) -> str:
+    """`text` with `block` between its lines <!-- name --> and <!-- /name -->.
+
+    Raises FrugalError unless both are there, once.
+    """
+    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+    found, count = place.subn(lambda _: block, text)
     if count != 1:
-        raise FrugalError("the README needs the lines <!-- badges --> and <!-- /badges -->, once")
+        raise FrugalError(f"the README needs the lines <!-- {name} --> and <!-- /{name} -->, once")
     return found
 
 

@@ -52,9 +52,10 @@ def heading(axes: Axes, text: str) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, small: a palette is all that lines and letters need."""
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
+    # A palette is a third of the size, and all that lines and letters need.
     drawn = Image.open(buffer).convert("RGB").quantize(128)
     buffer = io.BytesIO()
     drawn.save(buffer, format="png", optimize=True)
