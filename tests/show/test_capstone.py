@@ -50,6 +50,21 @@ def test_ways_of_one_price_stand_side_by_side_from_the_cheapest_on():
     assert left["● zero-shot, $0.080"] == "left"
 
 
+def test_names_keep_inside_and_apart_where_the_best_are_near_the_top():
+    high = OPTIONS.assign(
+        accuracy=[0.3, 0.3, 0.9, 0.952, 0.952, 0.952],
+        low=[0.14, 0.14, 0.71, 0.77, 0.77, 0.77],
+        high=[0.5, 0.5, 0.97, 0.99, 0.99, 0.99],
+    )
+    (axes,) = show.accuracy_against_dollars(high, "small-full", 1 / 3, 100.0, "a finding").axes
+    bottom, top = axes.get_ylim()
+    places = sorted(t.xy[1] for t in axes.texts if "$4." in t.get_text())
+    assert len(places) == 4
+    assert bottom < places[0]
+    assert places[-1] < top
+    assert np.diff(places).min() > (top - bottom) / 18
+
+
 def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
     queries, budgets = 10.0 ** np.arange(2, 11), 10.0 ** np.arange(-2, 5)
     cheap = OPTIONS.set_index("strategy").loc["zero-shot"]

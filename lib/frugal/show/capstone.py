@@ -102,11 +102,10 @@ def _group(
         at.plot(10**place, row["accuracy"], mark, color=colour, markersize=9)
     edge = 10 ** (min if on_left else max)(group.values())
     bottom, top = at.get_ylim()
-    gap, height = (top - bottom) / 17, -1.0
-    for i in sorted(group, key=lambda i: options["accuracy"].iloc[i]):
+    heights = _apart({i: options["accuracy"].iloc[i] for i in group}, (top - bottom) / 17, top)
+    for i, height in heights.items():
         row = options.iloc[i]
         colour, _, sign, _ = LOOKS[row["strategy"]]
-        height = max(row["accuracy"], height + gap)
         at.annotate(
             f"{sign} {row['strategy']}, {usd(row['usd_total'])}",
             (edge, height),
@@ -118,6 +117,18 @@ def _group(
             fontsize=10,
             weight="bold" if row["strategy"] == recommended else "normal",
         )
+
+
+def _apart(heights: Mapping[int, float], gap: float, top: float) -> dict[int, float]:
+    """The heights, moved up until they are a gap apart, and down again where that is over `top`."""
+    order = sorted(heights, key=heights.__getitem__)
+    found, low, high = dict(heights), -np.inf, top - gap / 2
+    for i in order:
+        found[i] = low = max(found[i], low + gap)
+    for i in reversed(order):
+        found[i] = min(found[i], high)
+        high = found[i] - gap
+    return found
 
 
 def choice_by_volume(
