@@ -251,7 +251,17 @@ def student_sizes(
                 at.plot([place] * len(seeds), seeds["accuracy"], "_", color=colour, markersize=14)
             ends.append((float(means.iloc[-1]), name, colour))
         at.axhline(teacher, color=GREY, linewidth=1, linestyle="--")
-        ends.append((float(teacher), "teacher", GREY))
+        at.annotate(
+            "teacher",
+            (1, teacher),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            color=GREY,
+            ha="right",
+            va="bottom",
+            fontsize=10,
+        )
         at.set_xticks(
             range(len(sizes)),
             [f"{s} layer{'s' * (s > 1)}\n{params[s] / 1e6:.1f} M" for s in sizes],
