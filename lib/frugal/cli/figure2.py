@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from frugal.cli.fewshot import BackboneName, Preset, progress_bar
-from frugal.cli.output import Json, emit
+from frugal.cli.output import DryRun, Json, OnRay, emit
 
 
 def figure2(
@@ -25,10 +25,8 @@ def figure2(
     seed: Annotated[list[int] | None, typer.Option(help="Else the preset's. Repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Test examples.")] = None,
     preset: Preset = "laptop",
-    ray: Annotated[
-        bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")] = False,
+    ray: OnRay = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train and score every method on the same labels. Killed, it goes on with the next run."""

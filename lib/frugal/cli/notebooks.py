@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from frugal.cli.fewshot import progress_bar
-from frugal.cli.output import Json, emit
+from frugal.cli.output import Json, OnRay, emit
 from frugal.errors import FrugalError
 
 
@@ -19,9 +19,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=V1,V2", help="Run at each value; several: at all combinations."),
     ] = None,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="A grid on Ray: RAY_ADDRESS, or a local one.")
-    ] = False,
+    ray: OnRay = False,
     out: Annotated[Path, typer.Option(help="Folder of the executed notebook.")] = Path("reports"),
     as_json: Json = False,
 ) -> None:

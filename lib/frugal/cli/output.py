@@ -1,4 +1,5 @@
-"""What every command prints: one JSON object with --json, a short table without it."""
+"""What every command prints: one JSON object with --json, a short table without it; and the options
+that all sweeps share."""
 
 import json
 import math
@@ -7,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")]
 
 
 def emit(result: dict[str, Any], as_json: bool) -> None:

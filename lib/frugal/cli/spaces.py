@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import Json, emit
+from frugal.cli.output import DryRun, Json, OnRay, emit
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
@@ -101,10 +101,8 @@ def search(
     last_designs: Annotated[
         int | None, typer.Option(min=1, help="Of each candidate in S4; else the preset's.")
     ] = None,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")] = False,
+    ray: OnRay = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """The greedy search, S0 to S4. Killed, it goes on; made larger, it keeps its runs."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from frugal.show.style import BLUE, GREEN, GREY, ORANGE, heading, panels
+from frugal.show.style import BLUE, GREEN, GREY, ORANGE, beside, heading, panels
 
 GIB = 2**30
 LOOKS = ((BLUE, "-"), (GREEN, "--"), (ORANGE, "-."), (GREY, ":"))
@@ -32,24 +32,11 @@ def flops_by_use(parts: pd.DataFrame, title: str) -> Figure:
         shown = pd.concat([rest[rest > 0], shown])
         at.barh(shown.index, 100 * shown, color=BLUE, height=0.6)
         for use, share in shown.items():
-            _beside(at, f"{share:.1%}" if share >= SMALL else f"< {SMALL:.1%}", 100 * share, use)
+            beside(at, f"{share:.1%}" if share >= SMALL else f"< {SMALL:.1%}", 100 * share, use)
         heading(at, f"{query}\n{mine.sum():.3g} FLOPs")
         at.set(xlim=(0, 118 * shown.max()), xlabel="share of the FLOPs, %")
         at.grid(visible=False)
     return figure
-
-
-def _beside(at: Axes, text: str, x: Any, y: Any, colour: str = "black", right: int = 4) -> None:
-    at.annotate(
-        text,
-        (x, y),
-        xytext=(right, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left" if right > 0 else "right",
-        color=colour,
-        fontsize=10,
-    )
 
 
 def _curves(at: Axes, curves: pd.DataFrame, x: str) -> None:
@@ -62,7 +49,7 @@ def _curves(at: Axes, curves: pd.DataFrame, x: str) -> None:
         colour, line = looks[way]
         at.plot(mine[x], mine["flops"], color=colour, linestyle=line, linewidth=2)
         height = max(mine["flops"].iloc[-1], height * gap)
-        _beside(at, str(way), mine[x].iloc[-1], height, colour, right=9)
+        beside(at, str(way), mine[x].iloc[-1], height, colour, right=9)
 
 
 def cost_against_shots(
@@ -121,7 +108,7 @@ def sizes(items: pd.DataFrame, gpus: Mapping[str, float], title: str) -> Figure:
     for y, gib, note in zip(rows, in_gib, items["note"], strict=True):
         size = f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
         right = 8 if gib < 0.7 * in_gib.max() else -8
-        _beside(at, f"{size}{note and f' · {note}'}", gib, y, BLUE, right)
+        beside(at, f"{size}{note and f' · {note}'}", gib, y, BLUE, right=right)
         at.texts[-1].set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
     memory: dict[float, list[str]] = {}
     for name, gib in gpus.items():

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from frugal.show.style import BLUE, GREY, ORANGE, heading, panels
+from frugal.show.style import BLUE, GREY, ORANGE, beside, heading, panels
 
 
 def patterns(
@@ -148,7 +148,7 @@ def _rows(at: Axes, names: Sequence[str], line: tuple[float, str] | None = None)
     at.tick_params(axis="x", labelsize=9)
     if line:
         at.axvline(line[0], color=GREY, linewidth=1, linestyle=":")
-        _beside(at, line[1], line[0], -1.1, GREY, right=3)
+        beside(at, line[1], line[0], -1.1, GREY, right=3, size=9)
 
 
 def certainty(summary: pd.DataFrame, title: str) -> Figure:
@@ -167,7 +167,7 @@ def certainty(summary: pd.DataFrame, title: str) -> Figure:
     left.plot(1 / summary["candidates"], rows, "|", color=GREY, markersize=14)
     left.plot(summary["chance"], rows, "D", color=ORANGE, markersize=8)
     for y, chance in zip(rows, summary["chance"], strict=True):
-        _beside(left, f"{chance:.0%}", chance, y, ORANGE)
+        beside(left, f"{chance:.0%}", chance, y, ORANGE, right=8, size=9)
     names = [f"{s}: {w}" for s, w in zip(summary["stage"], summary["winner"], strict=True)]
     _rows(left, names[::-1], (0.95, "95 %"))
     left.set(xlim=(0, 1.08), xlabel="chance (tick: of a guess)")
@@ -181,19 +181,6 @@ def certainty(summary: pd.DataFrame, title: str) -> Figure:
     right.set_xlabel("score (tick: mean of all candidates)")
     heading(right, "the winner's score: ◆ found, ● shrunk")
     return figure
-
-
-def _beside(at: Axes, text: str, x: float, y: float, colour: str, right: int = 8) -> None:
-    at.annotate(
-        text,
-        (x, y),
-        xytext=(right, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left" if right > 0 else "right",
-        color=colour,
-        fontsize=9,
-    )
 
 
 def task_gains(gains: pd.DataFrame, title: str, *, apart: str = "CoLA") -> Figure:
@@ -237,7 +224,7 @@ def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
             holds = row.t > critical
             colour, marker = (BLUE, "o") if holds else (ORANGE, "D") if row.mark else (GREY, "X")
             at.plot(row.t, y, marker, color=colour, markersize=7)
-            _beside(at, str(row.mark), float(row.t), y, colour)
+            beside(at, str(row.mark), float(row.t), y, colour, right=8, size=9)
         _rows(at, list(mine["dataset"]), (critical, "p < 0.05 →"))
         at.axvline(0, color="black", linewidth=0.8)
         kept = int((mine["t"] > critical).sum())

@@ -66,3 +66,19 @@ def picture(figure: Figure, sentence: str) -> None:
     """Show a figure as PNG, and under it the sentence that says what it shows."""
     display({"image/png": png(figure), "text/plain": sentence}, raw=True)
     print(sentence)
+
+
+def beside(
+    at: Axes, text: str, x: Any, y: Any, colour: str = "black", *, right: int = 4, size: int = 10
+) -> None:
+    """A text `right` points from a mark; a negative number puts it on the left."""
+    at.annotate(
+        text,
+        (x, y),
+        xytext=(right, 0),
+        textcoords="offset points",
+        va="center",
+        ha="left" if right > 0 else "right",
+        color=colour,
+        fontsize=size,
+    )
