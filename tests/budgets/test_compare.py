@@ -15,7 +15,7 @@ def runs_of(hits):
     return pd.DataFrame(
         {
             "labels": n,
-            "layers": 2,
+            "model": "2 layers",
             "seed": seed,
             "strategy": strategy,
             "hits": text,
@@ -37,7 +37,7 @@ def test_summary_is_mean_and_spread_over_seeds():
 def test_gaps_pair_the_answers_text_by_text():
     runs = runs_of({(4, "distill"): ["1110", "1111"], (4, "annotate"): ["1100", "1110"]})
     (row,) = compare.gaps(runs, "distill", "annotate").itertuples()
-    assert (row.labels, row.layers, row.seeds, row.low, row.high) == (4, 2, 2, 25, 25)
+    assert (row.labels, row.model, row.seeds, row.low, row.high) == (4, "2 layers", 2, 25, 25)
     apart = np.array([0, 0, 0.5, 0.5])  # mean over seeds; the seeds agree on their means
     assert row.gap.points == pytest.approx(25)
     assert row.gap.noise == pytest.approx(200 * math.sqrt(apart.var(ddof=1) / 4))
@@ -72,4 +72,8 @@ def test_worth_reads_the_labels_curve_and_says_where_it_ends():
         (300, "distill"): ["1110000000"],  # worse than the labels
         (1000, "distill"): ["1111111100"],  # better than all labels
     }
-    assert compare.worth(runs_of(hits), 2) == {100: pytest.approx(650), 300: 300, 1000: None}
+    assert compare.worth(runs_of(hits), "2 layers") == {
+        100: pytest.approx(650),
+        300: 300,
+        1000: None,
+    }

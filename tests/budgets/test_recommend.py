@@ -208,7 +208,7 @@ def test_a_plan_claims_only_what_is_in_its_table(own, tiny):
 @pytest.fixture
 def learnt(monkeypatch):
     """What every training of a small model read, and what it then answered, as sets of prompts."""
-    found, fit, hits = [], classifier.fit, trials._hits
+    found, fit, hits = [], classifier.fit, trials.right
 
     def fitting(model, examples, goals, recipe, **options):
         found.append([{e.prompt for e in examples}])
@@ -219,7 +219,7 @@ def learnt(monkeypatch):
         return hits(model, examples)
 
     monkeypatch.setattr(classifier, "fit", fitting)
-    monkeypatch.setattr(trials, "_hits", answering)
+    monkeypatch.setattr(trials, "right", answering)
     return found
 
 
@@ -257,7 +257,7 @@ def test_a_preset_says_how_each_way_is_done(preset):
     assert {ways.recipe.seed, ways.small.seed, ways.design.seed} == {7}
     assert (ways.small.lr, ways.design.lr) == (
         chosen["budgets"]["teacher_lr"],
-        chosen["capstone"]["design_lr"],
+        chosen["budgets"]["design_lr"],
     )
 
 

@@ -10,12 +10,15 @@ from frugal.errors import FrugalError
 SETTING = study.Setting(**presets.settings("smoke")["budgets"])
 # An hour costs next to nothing, so that what else its dollars buy does not hang on this machine.
 CHEAP = {"usd_per_hour": 1e-3}
-SMALL = SETTING.model_copy(update={"labels": (4, 8), "seeds": (0,), "layers": (1,), **CHEAP})
+ONE = {"labels": (4, 8), "seeds": (0,), "students": ("1 layer",), **CHEAP}
+SMALL = SETTING.model_copy(update=ONE)
 EXACT = [
     "labels",
     "seed",
     "strategy",
-    "layers",
+    "model",
+    "params",
+    "trained",
     "trained_on",
     "accuracy",
     "hits",
@@ -52,8 +55,8 @@ def test_the_texts_without_labels_are_the_same_for_every_n_and_nobody_trains_on_
     assert many[:4] == few
     assert not texts & {e.prompt for e in many}
     assert not {e.prompt for e in bench.test} & (texts | {e.prompt for e in many})
-    with pytest.raises(FrugalError, match="20 labels and 8 texts without are more than the 23"):
-        bench.people(20, 0)
+    with pytest.raises(FrugalError, match="24 labels and 8 texts without are more than the 23"):
+        bench.people(24, 0)
 
 
 def test_dear_computing_buys_more_labels_instead(tmp_path):
@@ -101,17 +104,17 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
     assert len(pd.read_csv(out)) == 4
     said = []
     resumed = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
-    assert said == ["8 labels, seed 0, layers 1"]
+    assert said == ["8 labels, seed 0, 1 layer"]
     assert resumed[EXACT].equals(whole[EXACT])
     again = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
     assert len(said) == 1
     assert again[EXACT].equals(whole[EXACT])
     more = SMALL.model_copy(update={"seeds": (0, 1)})  # a study can grow
     assert len(study.run(more, tmp_path / "work", out=out)) == 16
-    sizes = SMALL.model_copy(update={"labels": (4,), "layers": (1, 2)})
+    sizes = SMALL.model_copy(update={"labels": (4,), "students": ("1 layer", "2 layers")})
     grown = study.run(sizes, tmp_path / "work", out=out)
     assert list(grown["strategy"][16:]) == ["annotate", "distill", "llm"]
-    assert set(grown["layers"][16:]) == {2}
+    assert set(grown["model"][16:]) == {"2 layers"}
     assert grown[:16][EXACT].equals(study.run(more, tmp_path / "work", out=out)[:16][EXACT])
     with pytest.raises(FrugalError, match="runs of another setting"):
         study.run(SMALL.model_copy(update={"epochs": 2}), tmp_path / "work", out=out)
@@ -130,3 +133,47 @@ def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
     again = study.run(alone, tmp_path / "alone").query("strategy == 'llm'").iloc[0]
     assert again["usd_labels"] == pytest.approx(runs.loc[4, "usd_labels"])
     assert again["hits"] == runs.loc[4, "hits"]
+
+
+def test_a_file_keeps_half_of_its_lines_from_training(tmp_path):
+    counting = study.Bench(SMALL, tmp_path).task
+    lines = counting.draw(counting.drawable, 0)
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(e.model_dump_json() + "\n" for e in lines))
+    own = SMALL.model_copy(update={"task": str(file), "limit": 5, "unlabelled": 8})
+    bench = study.Bench(own, tmp_path)
+    test = {e.prompt for e in bench.test}
+    for seed in (0, 1):
+        texts, people = bench.texts(seed), bench.people(8, seed)
+        assert (len(texts), len(people)) == (8, 8)
+        assert not test & {e.prompt for e in [*texts, *people]}
+        assert not {e.prompt for e in texts} & {e.prompt for e in people}
+    with pytest.raises(FrugalError, match="12 there are to label, and 18 to read"):
+        bench.people(11, 0)
+
+
+def test_students_of_every_kind_learn_in_one_study(tmp_path):
+    every = SETTING.model_copy(update={"labels": (8,), "seeds": (0,), **CHEAP})
+    runs = study.run(every, tmp_path)
+    students = runs[runs["strategy"] == "distill"].set_index("model")
+    assert list(students.index) == ["1 layer", "2 layers", "s4", "tiny-t5"]
+    teacher = runs[runs["strategy"] == "teacher"].iloc[0]
+    assert (teacher["model"], teacher["params"]) == ("tiny-encoder", teacher["trained"])
+    assert students.loc["1 layer", "params"] < students.loc["2 layers", "params"]
+    assert students.loc["s4", "params"] == teacher["params"]
+    assert students.loc["s4", "trained"] < 0.3 * teacher["params"]
+    assert (students["flops"] > teacher["flops"]).all()
+
+
+@pytest.mark.parametrize("teacher", ["tiny-causal", "tiny-t5"])
+def test_a_language_model_teaches_after_its_own_recipe(tmp_path, teacher):
+    setting = {**ONE, "labels": (8,), "teacher": teacher, "students": ("1 layer", "tiny-t5")}
+    ranked = SETTING.model_copy(update={**setting, "llm": ""})
+    runs = study.run(ranked, tmp_path)
+    assert list(runs["model"]) == [teacher, *["1 layer"] * 2, *["tiny-t5"] * 2]
+    first = runs.iloc[0]
+    assert first["trained"] < 0.1 * first["params"]  # (IA)³'s vectors
+    more = ranked.model_copy(update={"students": ("1 layer", "tiny-t5", "2 layers")})
+    assert more.id == ranked.id
+    again = study.run(more, tmp_path).query("model != '2 layers'").reset_index(drop=True)
+    assert again[EXACT].equals(runs[EXACT])

@@ -5,7 +5,7 @@ import torch
 from transformers.optimization import Adafactor
 
 from frugal import data, peft
-from frugal.engine import backbones
+from frugal.engine import backbones, training
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, evaluate, losses, packing, tasks, tfew
 
@@ -39,14 +39,14 @@ def examples():
 def test_gradients_of_micro_batches_add_up_to_the_whole_batchs(tiny, examples, micro):
     """Shares are unequal for 2, 3 and 4 of 5 examples, whose choices differ in number."""
     tuned = peft.attach(tiny.model, "ia3")
-    parameters = list(tuned.parameters())
+    parameters = dict(tuned.named_parameters())
+    (batch,) = zip(*tfew.encode(tiny, examples[:5], RECIPE), strict=True)
     found = []
     for size in (0, micro):
-        recipe = RECIPE.model_copy(update={"micro_batch": size})
-        (batch,) = zip(*tfew.encode(tiny, examples[:5], recipe), strict=True)
-        value, tokens = tfew._gradients(tiny, batch, parameters, recipe)
-        found.append((value, tokens, [p.grad.clone() for p in parameters]))
-        for p in parameters:
+        part = (list(enumerate(batch)), parameters, size, tfew._as_recipe(RECIPE))
+        value, tokens = tfew._gradients(tiny, *part)
+        found.append((value, tokens, [p.grad.clone() for p in parameters.values()]))
+        for p in parameters.values():
             p.grad = None
     (whole, tokens, gradients), (parts, same, others) = found
     assert parts == pytest.approx(whole, abs=1e-6)
@@ -69,7 +69,8 @@ def test_the_lm_loss_reads_the_right_choice_alone(tiny, examples):
     rows = [[i] for i in range(len(trees))]
     everything = losses.lm_loss(choices.forward(tiny, packing.pack(trees, rows)))
     tuned = peft.attach(tiny.model, "ia3")
-    value, tokens = tfew._gradients(tiny, short, list(tuned.parameters()), recipe)
+    part = (list(enumerate(short)), dict(tuned.named_parameters()), 0, tfew._as_recipe(recipe))
+    value, tokens = tfew._gradients(tiny, *part)
     assert value == pytest.approx(everything.item(), abs=1e-6)
     assert tokens < sum(map(len, trees))
 
@@ -78,7 +79,7 @@ def test_a_wording_is_drawn_anew_at_every_sight_of_an_example():
     recipe = tfew.Recipe(steps=500, batch_size=8, seed=3)
     sights = [which for step in range(500) for which in tfew.seen(step, recipe, [4, 1, 4, 4])]
     assert sights == [w for step in range(500) for w in tfew.seen(step, recipe, [4, 1, 4, 4])]
-    assert [i for i, _ in sights[:8]] == tfew.batch_indices(0, 8, 4, 3)
+    assert [i for i, _ in sights[:8]] == training.batch_indices(0, 8, 4, 3)
     assert {w for i, w in sights if i == 1} == {0}
     for i in (0, 2, 3):
         counts = torch.tensor([w for j, w in sights if j == i]).bincount(minlength=4)

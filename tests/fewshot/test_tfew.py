@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from frugal import peft
-from frugal.engine import backbones
+from frugal.engine import backbones, training
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, icl, tasks, tfew
 
@@ -132,7 +132,7 @@ def test_an_exploding_learning_rate_is_named(tiny, examples):
 
 
 def test_schedule_rises_over_the_warm_up_and_falls_to_zero():
-    factors = [tfew.schedule(step, 1000, 0.06) for step in range(1000)]
+    factors = [training.schedule(step, 1000, 0.06) for step in range(1000)]
     assert factors[0] == pytest.approx(1 / 60)
     assert factors[59] == 1.0
     assert factors[999] == pytest.approx(1 / 940)
@@ -140,7 +140,7 @@ def test_schedule_rises_over_the_warm_up_and_falls_to_zero():
 
 
 def test_every_epoch_sees_every_example_once():
-    seen = [i for step in range(6) for i in tfew.batch_indices(step, 4, 8, seed=3)]
+    seen = [i for step in range(6) for i in training.batch_indices(step, 4, 8, seed=3)]
     for epoch in range(3):
         assert sorted(seen[8 * epoch : 8 * epoch + 8]) == list(range(8))
 

@@ -26,21 +26,23 @@ CELLS = pd.DataFrame(
 )
 
 
-def runs(layers=(2,)):
+def runs(students=("2 layers",)):
     hits = {"teacher": "1111110", "annotate": "1110000", "distill": "1111100", "llm": "1111000"}
     return pd.DataFrame(
         {
             "labels": n,
             "seed": seed,
             "strategy": strategy,
-            "layers": size,
+            "model": who,
+            "params": 2e7 if who == "s4" else 13_600_000,
+            "trained": 1e5 if who == "s4" else 1e6,
             "hits": text + str(seed),
             "accuracy": (text + str(seed)).count("1") / 8,
             "usd": 1.0 if strategy == "llm" else n / 10 + (strategy == "distill"),
         }
         for n, seed in itertools.product((100, 1000), (0, 1))
         for strategy, text in hits.items()
-        for size in ((0,) if strategy == "teacher" else layers)
+        for who in (("big",) if strategy == "teacher" else students)
     )
 
 
@@ -114,7 +116,7 @@ def test_the_frontier_draws_both_strategies_to_their_ends():
 def test_every_run_and_every_difference_of_a_seed_is_drawn():
     table = runs()
     gaps = compare.gaps(table, "distill", "annotate")
-    figure = show.same_dollars(table, gaps, 0.5, "a finding", 2)
+    figure = show.same_dollars(table, gaps, 0.5, "a finding", "2 layers")
     left, right = figure.axes
     assert set(table["accuracy"]) <= {y for _, y in drawn(left)}
     assert {t.get_text() for t in left.texts} == {
@@ -131,13 +133,14 @@ def test_every_run_and_every_difference_of_a_seed_is_drawn():
     assert [t.get_text() for t in right.get_xticklabels()] == ["N = 100", "N = 1,000"]
 
 
-def test_sizes_are_drawn_for_every_n_that_has_them():
-    table = runs(layers=(1, 2))
-    one = table[~((table["labels"] == 100) & (table["layers"] == 1))]
-    assert len(show.student_sizes(one, {1: 1, 2: 2}, 0.5, "a finding").axes) == 1
-    figure = show.student_sizes(table, {1: 13_600_000, 2: 2}, 0.5, "a finding")
+def test_students_are_drawn_for_every_n_that_has_them():
+    table = runs(("s4", "1 layer"))
+    one = table[~((table["labels"] == 100) & (table["model"] == "s4"))]
+    assert len(show.student_kinds(one, 0.5, "a finding").axes) == 1
+    figure = show.student_kinds(table, 0.5, "a finding")
     students = table[table["strategy"].isin(["annotate", "distill"])]
     for axes in figure.axes:
         assert set(students["accuracy"]) <= {y for _, y in drawn(axes)}
         assert apart(figure, axes)
-    assert figure.axes[0].get_xticklabels()[0].get_text() == "1 layer\n13.6 M"
+    names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert names == ["1 layer\n13.6 M", "s4\n20.0 M"]  # the smaller first

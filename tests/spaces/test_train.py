@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from frugal.engine import backbones, runs
+from frugal.engine.training import schedule
 from frugal.errors import FrugalError
-from frugal.fewshot.tfew import schedule
 from frugal.spaces import build, metrics, tasks, train
 from frugal.spaces.encoder import Encoder, Split, shuffled
 from frugal.spaces.tasks import TextTask
@@ -176,7 +176,7 @@ def test_training_learns_is_repeatable_and_leaves_the_model_as_it_was(encoder):
 def test_errors(encoder):
     with pytest.raises(FrugalError, match="tiny-causal is no encoder, but causal"):
         fit(backbones.load("tiny-causal", device="cpu"), "head", task(), RECIPE)
-    with pytest.raises(FrugalError, match=r"step \d+: the loss is nan; lower lr"):
+    with pytest.raises(FrugalError, match=r"step \d+: the loss is nan; lower the learning rate"):
         fit(encoder, "full", task(), RECIPE.model_copy(update={"lr": 1e30}))
     assert not hasattr(encoder.model, "_frugal_tuned")
 

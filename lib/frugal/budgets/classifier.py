@@ -1,13 +1,13 @@
 """A small classifier: an encoder, the mean of its states, one linear layer; and its training.
 
-Trained on labels, or on a teacher's logits (`distill`); all of it, or what `peft` attached to it.
+Trained on labels, or on a teacher's logits (`distill`); all of it, or a design of chapter 4 in it.
 """
 
 import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,13 +17,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from frugal import peft
 from frugal.budgets.distill import TEMPERATURE, Cost, kd_loss, weights_digest
 from frugal.costs import arch, flops
+from frugal.engine import training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
 from frugal.fewshot.tasks import Example
-from frugal.fewshot.tfew import batch_indices, schedule
+from frugal.spaces import build
+from frugal.spaces.sizes import Sized
 
 BATCH_TOKENS = 4096  # in a forward pass of `Classifier.logits`
 MIXED = 8  # batches whose examples are sorted by length among each other
@@ -42,6 +45,8 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.config.hidden_size, len(self.classes))
         shape = arch.from_config(encoder.config)
         self.arch = shape.replace(pooler=False)
+        self.design: Sized | None = None
+        self.tuned: peft.Tuned | None = None
 
     @property
     def device(self) -> torch.device:
@@ -71,13 +76,30 @@ class Classifier(nn.Module):
 
     def flops(self, tokens: int, *, train: bool = False) -> int:
         """Exact FLOPs of one text of so many tokens: forward, or all of a training step."""
-        counted = flops.train_step if train else flops.forward
         head = 2 * self.head.in_features * self.head.out_features * (3 if train else 1)
+        if self.design:
+            return build.flops_of(self.design, self.arch, tokens, train=train) + head
+        counted = flops.train_step if train else flops.forward
         return sum(counted(self.arch, prompt_tokens=tokens).values()) + head
+
+    def tune(self, design: str, share: float, seed: int = 0) -> None:
+        """Freeze the encoder and give it a design of chapter 4, which is trained with the head.
+
+        design, share: as `spaces.build.sized` takes them, which also raises
+        """
+        self.design = build.sized(self.encoder, design, share)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.tuned = build.attach(self.encoder, self.design)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What a training changes, by name."""
+        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        return own | (dict(self.tuned.named_parameters()) if self.tuned else {})
 
     @torch.inference_mode()
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        """(examples, classes), -inf where one does not offer a class; and what that took."""
+        """As of a `Teacher`: (examples, most choices), -inf where there are fewer; and the cost."""
         started = time.perf_counter()
         rows = self.encode(examples)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -86,23 +108,17 @@ class Classifier(nn.Module):
             size = max(1, BATCH_TOKENS // len(rows[order[-1]]))
             order, some = order[:-size], order[-size:]
             found[some] = self(*self.batch([rows[i] for i in some])).float().cpu()
-        lengths = [len(r) for r in rows]
         each = cache(self.flops)
-        place = {choice: i for i, choice in enumerate(self.classes)}
-        offered = torch.zeros(found.shape, dtype=torch.bool)
-        for i, example in enumerate(examples):
-            offered[i, [place[c] for c in example.choices]] = True
+        lengths = [len(r) for r in rows]
+        # Column 0 of the classes stands in where there is no choice, until it is masked.
+        offered = [torch.tensor([self.classes.index(c) for c in e.choices]) for e in examples]
+        column = nn.utils.rnn.pad_sequence(offered, batch_first=True, padding_value=-1)
+        table = found.gather(1, column.clamp(min=0)).masked_fill(column < 0, -math.inf)
         seconds = time.perf_counter() - started
-        cost = Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
-        return found.masked_fill(~offered, -math.inf), cost
+        return table, Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
 
     def fingerprint(self) -> str:
-        return weights_digest(self)
-
-    def hits(self, examples: Sequence[Example]) -> Tensor:
-        """(examples,) whether the highest logit is the label's."""
-        found, _ = self.logits(examples)
-        return found.argmax(1) == targets(examples, self.classes)
+        return weights_digest(self, dict(self.tuned.named_parameters()) if self.tuned else {})
 
 
 def classes(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -190,14 +206,12 @@ def fit(
     goals: Tensor,
     recipe: Fit,
     *,
-    parameters: Mapping[str, nn.Parameter] | None = None,
     checkpoint: Path | None = None,
     every: int = 50,
     progress: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> Fitted:
     """Train `model` in place: on classes, goals (examples,) whole, or logits (examples, classes).
 
-    parameters: what is trained; by default every parameter of the model that takes gradients
     checkpoint: a folder where the state is kept every `every` steps, to go on from after a kill
 
     Deterministic on one machine. Raises FrugalError on a loss that is not finite, an empty list,
@@ -206,36 +220,34 @@ def fit(
     if not len(examples) == len(goals) > 0:
         raise FrugalError(f"nothing to train on: {len(examples)} examples, {len(goals)} goals")
     started = time.perf_counter()
-    trained = dict(parameters or {n: p for n, p in model.named_parameters() if p.requires_grad})
-    rows = model.encode(examples)
-    optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
+    trained, rows = model.trained(), model.encode(examples)
     state = None
     if checkpoint:
         of = {"recipe": recipe.model_dump_json(), "data": _digest(rows, goals)}
         of["start"] = weights_digest(model, trained)
         state = Checkpoint(checkpoint / "student.safetensors", of)
-    losses, before = state.restore(trained, optimizer) if state else ([], 0.0)
-    for step in range(len(losses), recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
-        some = mixed_batch(step, recipe.batch_size, [len(r) for r in rows], recipe.seed)
+    lengths = [len(r) for r in rows]
+
+    def backward(step: int) -> float:
+        some = mixed_batch(step, recipe.batch_size, lengths, recipe.seed)
         logits = model(*model.batch([rows[i] for i in some])).float()
         loss = _loss(logits, goals[some].to(logits.device), recipe.temperature)
-        if not math.isfinite(value := loss.item()):
-            raise FrugalError(
-                f"step {step + 1}: the loss is {value}; lower the learning rate ({recipe.lr:g})"
-            )
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained.values(), recipe.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(value)
-        progress(step + 1, value)
-        if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            seconds = before + time.perf_counter() - started
-            state.keep(trained, optimizer, losses, seconds)
-    seconds = before + time.perf_counter() - started
-    return Fitted(losses, _training_cost(model, rows, recipe, seconds))
+        return loss.item()
+
+    preparing = time.perf_counter() - started
+    losses, seconds = training.run(
+        trained,
+        torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
+        backward,
+        steps=recipe.steps,
+        factor=lambda step: training.schedule(step, recipe.steps, recipe.warmup),
+        gradient_clip=recipe.gradient_clip,
+        state=state,
+        every=every,
+        progress=progress,
+    )
+    return Fitted(losses, _training_cost(model, lengths, recipe, preparing + seconds))
 
 
 def _loss(logits: Tensor, goals: Tensor, temperature: float) -> Tensor:
@@ -251,18 +263,15 @@ def mixed_batch(step: int, batch_size: int, lengths: Sequence[int], seed: int) -
     """
     several = max(1, min(MIXED, len(lengths) // batch_size))
     block, place = divmod(step, several)
-    drawn = batch_indices(block, several * batch_size, len(lengths), seed)
+    drawn = training.batch_indices(block, several * batch_size, len(lengths), seed)
     drawn.sort(key=lambda i: lengths[i])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + block)
     turn = int(torch.randperm(several, generator=generator)[place])
     return drawn[turn * batch_size : (turn + 1) * batch_size]
 
 
-def _training_cost(
-    model: Classifier, rows: Sequence[Sequence[int]], recipe: Fit, seconds: float
-) -> Cost:
-    """Tokens and FLOPs of all steps, counted as if every parameter were trained."""
-    lengths = [len(r) for r in rows]
+def _training_cost(model: Classifier, lengths: Sequence[int], recipe: Fit, seconds: float) -> Cost:
+    """Tokens and FLOPs of all steps; of a model without a design, as if all of it were trained."""
     steps = range(recipe.steps)
     seen = [
         lengths[i] for s in steps for i in mixed_batch(s, recipe.batch_size, lengths, recipe.seed)

@@ -11,23 +11,27 @@ from frugal.errors import unknown
 from frugal.fewshot.studies import Gap
 
 
-def recorded() -> pd.DataFrame:
-    """The runs of the study that is committed, `data/results/study.csv`; columns as `study.run`."""
-    return pd.read_csv(data.ROOT / "results" / "study.csv", dtype={"hits": str})
+def recorded(name: str = "study") -> pd.DataFrame:
+    """The runs of a study that is committed in `data/results`; columns as `study.run` gives them.
+
+    name: "study", in which MiniLM teaches movie reviews, "study_fever", likewise, or "study_tfew",
+        in which SmolLM2 teaches them
+    """
+    return pd.read_csv(data.ROOT / "results" / f"{name}.csv", dtype={"hits": str})
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Mean, least and most accuracy over seeds, and mean dollars, of every strategy at every N."""
-    by = runs.groupby(["labels", "strategy", "layers"], sort=False)
+    by = runs.groupby(["labels", "strategy", "model"], sort=False)
     table = by["accuracy"].agg(["mean", "min", "max", "count"])
     table["usd"] = by["usd"].mean()
     return table.reset_index()
 
 
 def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Accuracy of strategy `first` less that of `second`, at every N and size, in points.
+    """Accuracy of strategy `first` less that of `second`, at every N and student, in points.
 
-    Columns: labels, layers, seeds (that have both), low, high (least and most of a seed), gap: the
+    Columns: labels, model, seeds (that have both), low, high (least and most of a seed), gap: the
     mean with its noise, twice the standard error. Both answered the same texts, so its variance is
     that of the differences over texts, plus that over seeds.
 
@@ -36,9 +40,9 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     for name in (first, second):
         if name not in set(runs["strategy"]):
             raise unknown("strategy", name, set(runs["strategy"]))
-    wide = runs.pivot(index=["labels", "layers", "seed"], columns="strategy", values="hits")
+    wide = runs.pivot(index=["labels", "model", "seed"], columns="strategy", values="hits")
     records: list[dict[str, Any]] = []
-    for (n, layers), pairs in wide[[first, second]].dropna().groupby(level=["labels", "layers"]):
+    for (n, model), pairs in wide[[first, second]].dropna().groupby(level=["labels", "model"]):
         ours, theirs = (
             np.array([[int(hit) for hit in hits] for hits in pairs[name]])
             for name in (first, second)
@@ -50,17 +54,17 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
         variance += each.var(ddof=1) / seeds if seeds > 1 else 0.0
         span = {"low": 100 * each.min(), "high": 100 * each.max()}
         found = Gap(100 * float(each.mean()), 200 * math.sqrt(variance))
-        records.append({"labels": n, "layers": layers, "seeds": seeds, **span, "gap": found})
+        records.append({"labels": n, "model": model, "seeds": seeds, **span, "gap": found})
     return pd.DataFrame(records)
 
 
-def worth(runs: pd.DataFrame, layers: int) -> dict[int, float | None]:
+def worth(runs: pd.DataFrame, model: str) -> dict[int, float | None]:
     """By N, how many labels a student on labels alone needs to be as good as the distilled one.
 
     Linear between the measured N, on means over seeds; N itself where labels alone are already as
     good, None where not even the most labels measured are enough.
     """
-    mean = summary(runs).query("layers == @layers").set_index(["strategy", "labels"])["mean"]
+    mean = summary(runs).query("model == @model").set_index(["strategy", "labels"])["mean"]
     curve = mean["annotate"].sort_index()
     found: dict[int, float | None] = {}
     for n, wanted in mean["distill"].items():

@@ -75,10 +75,19 @@ class Teacher(Protocol):
     """What can be asked for logits over the choices of examples."""
 
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        """(examples, most choices) fp32 on the CPU, -inf where an example has fewer choices."""
+        """(examples, most choices) fp32 on the CPU, each example's choices in its own order.
+
+        -inf where an example has fewer choices. And what that took.
+        """
 
     def fingerprint(self) -> str:
         """Changes whenever an output can."""
+
+
+def right(model: Teacher, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
+    """(examples,) whether the highest logit is the label's; and what asking took."""
+    found, cost = model.logits(examples)
+    return found.argmax(1) == torch.tensor([e.label for e in examples]), cost
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,29 @@ class RankTeacher:
     def fingerprint(self) -> str:
         tuned = getattr(self.backbone.model, "_frugal_tuned", None)
         return weights_digest(self.backbone.model, dict(tuned.named_parameters()) if tuned else {})
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """The loss of a language model that learns to rank choices as a teacher does.
+
+    Its β(x, y), which T-Few ranks by, stand in the place of a classifier's logits.
+
+    table: (examples, most choices) the teacher's logits, of the examples to be trained on
+    """
+
+    table: Tensor
+    temperature: float = TEMPERATURE
+
+    def __call__(self, scores: choices.ChoiceScores, which: Sequence[int]) -> Tensor:
+        beta = scores.table(scores.mean_logp)
+        taught = self.table[list(which), : beta.shape[1]].to(beta.device)
+        return kd_loss(beta, taught, temperature=self.temperature)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(
+            self.table.contiguous().numpy().tobytes() + f"{self.temperature!r}".encode()
+        ).hexdigest()
 
 
 def weights_digest(model: nn.Module, more: Mapping[str, Tensor] | None = None) -> str:

@@ -10,6 +10,8 @@ import hashlib
 import itertools
 import math
 import os
+import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,17 +23,17 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from frugal.budgets import classifier, labels, sources
-from frugal.budgets.classifier import Classifier, Fit
-from frugal.budgets.distill import Cost, outputs
+from frugal.budgets import classifier, labels, sources, students
+from frugal.budgets.classifier import Fit
+from frugal.budgets.distill import Cost, outputs, right
+from frugal.budgets.students import Learnt
 from frugal.engine import backbones, presets
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import tasks
+from frugal.fewshot import tasks, tfew
 from frugal.fewshot.tasks import Example, Task
 
 Progress = Callable[[str], Any]
-NOTHING = Cost()
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
@@ -39,11 +41,18 @@ class Setting(BaseModel):
     """What is compared; a preset's `budgets` gives all of it.
 
     labels:     N, the human labels that every strategy begins with
-    layers:     of the students; unlabelled: texts for the teacher and the LLM, the same for all N
+    encoder:    what small students are made of
+    teacher:    a backbone that learns the labels and teaches; by default the encoder, all of it
+    students:   as `students.new` names them
+    unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
         llm_texts: of the unlabelled ones, at most
-    teacher_steps: of a teacher, at every N; it is pretrained, and needs few
+    teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
+    teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
+        trains `design_share` of the encoder's parameters
+    teacher_recipe, student_recipe: of a language model, which learns to rank the choices; the
+        steps of a student are counted as above
     usd_per_hour: of this machine; by default the paper's GPU hour
     """
 
@@ -51,11 +60,12 @@ class Setting(BaseModel):
 
     task: str
     encoder: str
+    teacher: str = ""
+    students: tuple[str, ...] = Field(min_length=1)
     llm: str
     llm_shots: int = Field(ge=0)
     llm_texts: int = Field(ge=1)
     labels: tuple[int, ...] = Field(min_length=1)
-    layers: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
     limit: int = Field(ge=1)
@@ -65,6 +75,10 @@ class Setting(BaseModel):
     batch_size: int = Field(ge=1)
     teacher_lr: float = Field(gt=0)
     student_lr: float = Field(gt=0)
+    design_lr: float = Field(gt=0)
+    design_share: float = Field(gt=0, le=1)
+    teacher_recipe: tfew.Recipe = tfew.Recipe.of()
+    student_recipe: tfew.Recipe = tfew.Recipe.of()
     usd_per_label: float = Field(
         default=0.129, ge=0
     )  # FEVER's, the least a label costs in the paper
@@ -73,17 +87,13 @@ class Setting(BaseModel):
 
     @property
     def id(self) -> str:
-        """Changes with everything but which cells and which sizes of students there are."""
-        text = self.model_dump_json(exclude={"labels", "seeds", "layers"})
+        """Changes with everything but which cells and which students there are."""
+        text = self.model_dump_json(exclude={"labels", "seeds", "students"})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def fit(self, examples: int, layers: int, seed: int) -> Fit:
-        """How a model of so many layers is trained; the teacher's are all of the encoder's, 0."""
-        steps = max(self.least_steps, math.ceil(self.epochs * examples / self.batch_size))
-        if not layers:
-            steps = self.teacher_steps
-        lr = self.student_lr if layers else self.teacher_lr
-        return Fit(steps=steps, batch_size=self.batch_size, lr=lr, seed=seed)
+    def steps(self, examples: int, batch_size: int) -> int:
+        """Of a student on so many examples."""
+        return max(self.least_steps, math.ceil(self.epochs * examples / batch_size))
 
 
 @dataclass
@@ -106,15 +116,33 @@ class Bench:
         return backbones.load(self.setting.llm)
 
     @cached_property
+    def _kept(self) -> list[Example]:
+        """What nobody trains on with its label: the task's test part, or a half it is given."""
+        if self.task.test_size:
+            return self.task.test()
+        return self.task.draw(self.task.drawable, 0)[: self.task.drawable // 2]
+
+    @cached_property
     def test(self) -> list[Example]:
-        return self.task.test(self.setting.limit)
+        return self._kept[: self.setting.limit]
 
     def _pool(self, seed: int) -> list[Example]:
-        return self.task.draw(self.task.drawable, seed)
+        """What people may label, in an order that the seed decides."""
+        pool = self.task.draw(self.task.drawable, seed)
+        if self.task.test_size:
+            return pool
+        kept = {e.model_dump_json() for e in self._kept}
+        return [e for e in pool if e.model_dump_json() not in kept]
 
     def texts(self, seed: int) -> list[Example]:
-        """The texts that nobody labels by hand: the same for every number of labels."""
-        return self._pool(seed)[-self.setting.unlabelled :]
+        """The texts that nobody labels by hand: the same for every number of labels.
+
+        First those of the test part that are not scored, then those last in the pool.
+        """
+        spare = self._kept[self.setting.limit :]
+        few = random.Random(seed).sample(spare, min(self.setting.unlabelled, len(spare)))
+        more = self.setting.unlabelled - len(few)
+        return few + self._pool(seed)[::-1][:more]
 
     def people(self, count: int, seed: int) -> list[Example]:
         """`count` examples with labels bought from people; those that were bought before are free.
@@ -122,15 +150,43 @@ class Bench:
         Raises FrugalError where the task has not so many beside the unlabelled texts.
         """
         pool = self._pool(seed)
-        if count + self.setting.unlabelled > len(pool):
+        there = len(pool) + len(self._kept) - len(self.test)
+        if count > len(pool) or count + self.setting.unlabelled > there:
             raise FrugalError(
                 f"{self.task.name}: {count} labels and {self.setting.unlabelled} texts without "
-                f"are more than the {len(pool)} there are"
+                f"are more than the {len(pool)} there are to label, and {there} to read"
             )
         source = sources.HumanPool(self.setting.usd_per_label)
         cap = len(pool) * source.usd
         bought = labels.buy(source, pool[:count], self.folder / f"people-{seed}", cap_usd=cap)
         return bought.labelled(pool[:count])
+
+    def learn(
+        self,
+        who: str,
+        examples: Sequence[Example],
+        table: Tensor | None,
+        seed: int,
+        folder: Path,
+        *,
+        teaches: bool = False,
+    ) -> Learnt:
+        """The model `who`, trained on labels or on a teacher's logits; its state is kept."""
+        s, state = self.setting, folder / _slug(who)
+        of = classifier.classes([*examples, *self.test])
+        model = students.new(who, self.encoder, of, share=s.design_share, seed=seed)
+        if isinstance(model, Backbone):
+            recipe = s.teacher_recipe if teaches else s.student_recipe
+            if not teaches:
+                steps = s.steps(len(examples), recipe.batch_size)
+                recipe = recipe.model_copy(update={"steps": steps})
+            recipe = recipe.model_copy(update={"seed": seed})
+            return students.rank(model, examples, table, recipe, checkpoint=state)
+        pretrained = s.design_lr if model.design else s.teacher_lr
+        lr = s.student_lr if students.fresh(who) else pretrained
+        steps = s.teacher_steps if teaches else s.steps(len(examples), s.batch_size)
+        fit = Fit(steps=steps, batch_size=s.batch_size, lr=lr, seed=seed)
+        return students.classify(model, examples, table, fit, checkpoint=state)
 
     def llm_says(
         self, train: Sequence[Example], texts: Sequence[Example], seed: int, usd: float
@@ -161,71 +217,57 @@ def run(
 
     folder: checkpoints, teacher outputs and bought labels; a study that was killed goes on
     out:    a CSV file, written again after every cell; what it holds is not computed again, so a
-            study can grow in labels, seeds and sizes of students
+            study can grow in labels, seeds and students
 
     Raises FrugalError where `out` holds the runs of another setting.
     """
     found = _read(out, setting) if out and out.exists() else pd.DataFrame()
     bench = Bench(setting, folder)
     for seed, n in itertools.product(setting.seeds, setting.labels):
-        done = _sizes(found, n, seed)
-        layers = [size for size in setting.layers if size not in done]
-        if not layers:
+        done = _students(found, n, seed)
+        left = [who for who in setting.students if who not in done]
+        if not left:
             continue
-        progress(f"{n} labels, seed {seed}, layers {', '.join(map(str, layers))}")
-        rows = pd.DataFrame(cell(bench, n, seed, layers))
+        progress(f"{n} labels, seed {seed}, {', '.join(left)}")
+        rows = pd.DataFrame(cell(bench, n, seed, left))
         today = datetime.now(timezone.utc).date().isoformat()
         rows = rows.assign(setting=setting.id, machine=presets.machine(), date=today)
-        found = pd.concat([found, rows if not done else rows[rows["layers"] > 0]])
+        found = pd.concat([found, rows if not done else rows[rows["strategy"] != "teacher"]])
         found = found.reset_index(drop=True)
         if out:
             _write(out, found)
     return found
 
 
-def _sizes(found: pd.DataFrame, n: int, seed: int) -> set[int]:
-    """Layers of the students that a cell holds."""
+def _students(found: pd.DataFrame, n: int, seed: int) -> set[str]:
+    """The students that a cell holds."""
     if found.empty:
         return set()
-    return set(found.loc[(found["labels"] == n) & (found["seed"] == seed), "layers"])
+    mine = found.query("labels == @n and seed == @seed and strategy != 'teacher'")
+    return set(mine["model"])
 
 
-def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[str, Any]]:
-    """All strategies on `n` human labels, with students of these `layers`: a record a model.
+def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, Any]]:
+    """All strategies on `n` human labels, for each of the students `who`: a record a model.
 
     strategy:  "teacher"; "annotate", a student on the labels; "distill", on the teacher's logits;
                "annotate more", on labels that the dollars of distillation buy as well, where they
                are more than a few; "llm", on an LLM's labels, for the dollars of the human ones
-    layers:    of the model (0: all of the encoder's); trained_on: examples it learnt from
+    model:     which teacher, or student; params: that it has; trained: that the training changed
+    trained_on: examples it learnt from
     accuracy:  on the test texts; hits: which of them, as 0 and 1
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
     """
     s, place = bench.setting, bench.folder / f"{n}-{seed}"
     train, texts = bench.people(n, seed), bench.texts(seed)
-    classes = classifier.classes([*train, *texts])
+    paid, name = n * s.usd_per_label, s.teacher or s.encoder
     records: list[dict[str, Any]] = []
 
-    def trained(
-        strategy: str,
-        layers: int,
-        examples: Sequence[Example],
-        usd_labels: float,
-        *,
-        logits: Tensor | None = None,
-        before: Cost = NOTHING,
-        folder: Path = place,
-    ) -> tuple[Classifier, Cost]:
-        model = classifier.new(bench.encoder, classes, layers=layers or None, seed=seed)
-        # A student's layers are new; its words are the encoder's, and few labels do not move them.
-        model.encoder.embeddings.requires_grad_(not layers)
-        fitted = classifier.fit(
-            model,
-            examples,
-            classifier.targets(examples, classes) if logits is None else logits,
-            s.fit(len(examples), layers, seed),
-            checkpoint=folder / f"{strategy}-{layers}".replace(" ", "-"),
-        )
-        cost, hits = before + fitted.cost, model.hits(bench.test)
+    def scored(
+        strategy: str, model: str, learnt: Learnt, examples: int, usd_labels: float, cost: Cost
+    ) -> float:
+        """Write the record; the dollars of its computing."""
+        hits, _ = right(learnt.model, bench.test)
         usd = cost.seconds / 3600 * s.usd_per_hour
         records.append(
             {
@@ -233,8 +275,10 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
                 "labels": n,
                 "seed": seed,
                 "strategy": strategy,
-                "layers": layers,
-                "trained_on": len(examples),
+                "model": model,
+                "params": learnt.params,
+                "trained": learnt.trained,
+                "trained_on": examples,
                 "accuracy": float(hits.double().mean()),
                 "hits": "".join(str(int(h)) for h in hits),
                 "usd_labels": usd_labels,
@@ -243,19 +287,27 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
                 **vars(cost),
             }
         )
-        return model, cost
+        return usd
 
-    paid = n * s.usd_per_label
-    teacher, taught = trained("teacher", 0, train, paid)
-    table, asked = outputs(teacher, texts, place / "teacher-outputs")
-    for size in layers:
-        trained("annotate", size, train, paid)
-        trained("distill", size, texts, paid, logits=table, before=taught + asked)
-        dollars = records[-1]["usd_compute"]
+    teacher = bench.learn(name, train, None, seed, place, teaches=True)
+    scored("teacher", name, teacher, n, paid, teacher.cost)
+    table, asked = outputs(teacher.model, texts, place / "teacher-outputs")
+    before = teacher.cost + asked
+
+    def on_labels(
+        strategy: str, student: str, examples: Sequence[Example], usd: float, folder: Path = place
+    ) -> None:
+        learnt = bench.learn(student, examples, None, seed, folder / _slug(strategy))
+        scored(strategy, student, learnt, len(examples), usd, learnt.cost)
+
+    for student in who:
+        on_labels("annotate", student, train, paid)
+        learnt = bench.learn(student, texts, table, seed, place / "distill")
+        dollars = scored("distill", student, learnt, len(texts), paid, before + learnt.cost)
         more = math.floor(dollars / s.usd_per_label) if s.usd_per_label else 0
         if more > n * TOO_FEW:
             longer = bench.people(n + more, seed)
-            trained("annotate more", size, longer, len(longer) * s.usd_per_label)
+            on_labels("annotate more", student, longer, len(longer) * s.usd_per_label)
         if not s.llm:
             continue
         shown = min(s.llm_shots, n) * s.usd_per_label
@@ -263,8 +315,13 @@ def cell(bench: Bench, n: int, seed: int, layers: Sequence[int]) -> list[dict[st
         if said:
             # The same labels at another N make the same student: it is trained once.
             once = bench.folder / f"llm-{seed}" / str(len(said))
-            trained("llm", size, said, usd + shown, folder=once)
+            on_labels("llm", student, said, usd + shown, once)
     return records
+
+
+def _slug(name: str) -> str:
+    """A folder's name for a strategy or a model."""
+    return re.sub(r"[^\w.]+", "-", name)
 
 
 def _read(file: Path, setting: Setting) -> pd.DataFrame:

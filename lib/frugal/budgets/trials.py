@@ -6,23 +6,20 @@ All ways answer the same examples, none of which they have seen with its label.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import accumulate
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from frugal.budgets import classifier
+from frugal.budgets import classifier, students
 from frugal.budgets.classifier import Classifier, Fit
-from frugal.budgets.distill import Cost, RankTeacher
+from frugal.budgets.distill import Cost, RankTeacher, right
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
 from frugal.fewshot.tasks import Example, Task
-from frugal.spaces import build
 
 ICL_TOKENS = 1500  # of solved examples in a prompt; more take minutes on two cores
 SMALL = ("small-full", "small-s4", "small-distilled")  # they need the same answers everywhere
@@ -75,8 +72,8 @@ class Ways:
             recipe=tfew.Recipe(**{**settings["recipe"], "steps": own["steps"]}, seed=seed),
             icl_shots=max(settings["icl_shots"]),
             small=small,
-            design=small.model_copy(update={"lr": own["design_lr"]}),
-            share=own["design_share"],
+            design=small.model_copy(update={"lr": of["design_lr"]}),
+            share=of["design_share"],
         )
 
 
@@ -114,10 +111,13 @@ def run(
         except FrugalError as error:
             return found, left_out + [{"strategy": name, "why": str(error)} for name in SMALL]
         progress("small model on the labels")
-        found.append(_on_labels(encoder, of, shots, scored, ways.small))
+        model = classifier.new(encoder, of, seed=ways.small.seed)
+        found.append(_on_labels("small-full", model, encoder.name, shots, scored, ways.small))
         progress("small model on the labels, S4")
         try:
-            found.append(_designed(encoder, of, shots, scored, ways))
+            model = classifier.new(encoder, of, seed=ways.design.seed)
+            model.tune("s4", ways.share, ways.design.seed)
+            found.append(_on_labels("small-s4", model, encoder.name, shots, scored, ways.design))
         except FrugalError as error:  # too few layers, or too few parameters, for the design
             left_out.append({"strategy": "small-s4", "why": str(error)})
         progress("small model, taught by T-Few")
@@ -178,57 +178,28 @@ def _ranked(strategy: str, result: evaluate.RunResult, hits: torch.Tensor, label
 
 
 def _on_labels(
-    encoder: Backbone,
-    of: Sequence[str],
+    strategy: str,
+    model: Classifier,
+    name: str,
     shots: list[Example],
     scored: list[Example],
-    small: Fit,
+    fit: Fit,
 ) -> Trial:
-    """All of the small model, trained on the labels."""
-    model = classifier.new(encoder, of, seed=small.seed)
-    fitted = classifier.fit(model, shots, classifier.targets(shots, of), small)
-    hits, answered = _hits(model, scored)
-    per_query = answered.flops / len(scored)
-    seconds = fitted.cost.seconds + answered.seconds
+    """A small model, or the design in it, trained on the labels."""
+    learnt = students.classify(model, shots, None, fit)
+    hits, answered = right(model, scored)
+    added, note = model.design, ""
+    if added:
+        note = f"{added.params:,} parameters beside the frozen ones: {added.design}"
     return Trial(
-        "small-full", encoder.name, hits, fitted.cost.flops, per_query, len(shots), seconds
-    )
-
-
-def _designed(
-    encoder: Backbone, of: Sequence[str], shots: list[Example], scored: list[Example], ways: Ways
-) -> Trial:
-    """Chapter 4's final design in the small model, and its head, trained on the labels."""
-    model, fit = classifier.new(encoder, of, seed=ways.design.seed), ways.design
-    found = build.sized(model.encoder, "s4", ways.share)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.seed)
-        tuned = build.attach(model.encoder, found)
-    trained = dict(tuned.named_parameters())
-    trained |= {f"head.{name}": p for name, p in model.head.named_parameters()}
-    fitted = classifier.fit(model, shots, classifier.targets(shots, of), fit, parameters=trained)
-    hits, answered = _hits(model, scored)
-
-    head = 2 * model.head.in_features * model.head.out_features
-
-    @cache
-    def cost(tokens: int, train: bool) -> int:
-        below = build.flops_of(found, model.arch, tokens, train=train)
-        return below + head * (3 if train else 1)
-
-    lengths = [len(row) for row in model.encode(shots)]
-    batches = (
-        classifier.mixed_batch(step, fit.batch_size, lengths, fit.seed) for step in range(fit.steps)
-    )
-    return Trial(
-        strategy="small-s4",
-        model=encoder.name,
-        hits=hits,
-        train_flops=float(sum(cost(lengths[i], True) for batch in batches for i in batch)),
-        flops_per_query=fmean(cost(len(row), False) for row in model.encode(scored)),
+        strategy=strategy,
+        model=name,
+        hits=hits.numpy(),
+        train_flops=learnt.cost.flops,
+        flops_per_query=answered.flops / len(scored),
         labels=len(shots),
-        seconds=fitted.cost.seconds + answered.seconds,
-        note=f"{found.params:,} parameters beside the frozen ones: {found.design}",
+        seconds=learnt.cost.seconds + answered.seconds,
+        note=note,
     )
 
 
@@ -263,9 +234,10 @@ def _distilled(
         # A step for every batch of texts three times over, but no fewer than on the labels.
         steps = max(small.steps, math.ceil(3 * len(read) / small.batch_size))
         fit = small.model_copy(update={"steps": steps})
-        fitted = classifier.fit(model, read, classifier.by_class(table, read, of), fit)
-        hits[mine], answered = _hits(model, [scored[i] for i in mine])
-        spent += asked + fitted.cost + Cost(answered.seconds)
+        learnt = students.classify(model, read, table, fit)
+        answers, answered = right(model, [scored[i] for i in mine])
+        hits[mine] = answers.numpy()
+        spent += asked + learnt.cost + Cost(answered.seconds)
     return Trial(
         strategy="small-distilled",
         model=encoder.name,
@@ -276,9 +248,3 @@ def _distilled(
         seconds=teacher.seconds + spent.seconds,
         note=f"taught by t-few on {len(read)} texts",
     )
-
-
-def _hits(model: Classifier, examples: list[Example]) -> tuple[NDArray[np.bool_], Cost]:
-    found, cost = model.logits(examples)
-    right = found.argmax(1) == classifier.targets(examples, model.classes)
-    return right.numpy().astype(bool), cost

@@ -9,16 +9,16 @@ what the model is for.
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from frugal.engine import nano
+from frugal.engine import nano, training
 from frugal.engine.backbones import Backbone
-from frugal.errors import FrugalError
 from frugal.fewshot import choices, losses, packing, tfew
 from frugal.fewshot.mixture import Mixture
 
@@ -80,7 +80,7 @@ def pretrain(
     rates = {name: _rate(name, recipe) for name in parameters}
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for n, p in parameters.items() if rates[n] == rate], "peak": rate}
+            {"params": [p for n, p in parameters.items() if rates[n] == rate], "lr": rate}
             for rate in dict.fromkeys(rates.values())
         ],
         weight_decay=0.0,
@@ -88,24 +88,28 @@ def pretrain(
     # The optimiser counts its parameters group by group.
     parameters = dict(sorted(parameters.items(), key=lambda item: -rates[item[0]]))
     state = tfew.kept(folder, recipe, tfew.digest(mixture.draw(CHUNK, "digest")))
-    loss_of_step, before = state.restore(parameters, optimizer)
-    done = len(loss_of_step)
-    for step, batch in enumerate(_batches(backbone, mixture, recipe, done), start=done):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(step, recipe)
-        scores = choices.forward(backbone, batch)
+
+    @lru_cache(maxsize=1)
+    def chunk(number: int) -> list[packing.PackedBatch]:
+        return _batches(backbone, mixture, recipe, number)
+
+    def backward(step: int) -> float:
+        scores = choices.forward(backbone, chunk(step // CHUNK)[step % CHUNK])
         loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
-        if not math.isfinite(value := loss.item()):
-            raise FrugalError(f"step {step + 1}: the loss is {value}; lower the learning rates")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss_of_step.append(value)
-        progress(step + 1, value)
-        if (step + 1) % every == 0 or step + 1 == recipe.steps:
-            seconds = before + time.perf_counter() - started
-            state.keep(parameters, optimizer, loss_of_step, seconds)
+        return loss.item()
+
+    loss_of_step, _ = training.run(
+        parameters,
+        optimizer,
+        backward,
+        steps=recipe.steps,
+        factor=lambda step: schedule(step, recipe),
+        gradient_clip=recipe.gradient_clip,
+        state=state,
+        every=every,
+        progress=progress,
+    )
     nano.save(
         model,
         folder,
@@ -136,7 +140,7 @@ def vectors(
 
 def schedule(step: int, recipe: Recipe) -> float:
     """Factor on the peak rates at `step` (from 0)."""
-    slow = tfew.schedule(step, round(recipe.steps * recipe.horizon), recipe.warmup)
+    slow = training.schedule(step, round(recipe.steps * recipe.horizon), recipe.warmup)
     return slow * min(1.0, (recipe.steps - step) / (recipe.steps * recipe.cooldown))
 
 
@@ -145,19 +149,17 @@ def _rate(name: str, recipe: Recipe) -> float:
 
 
 def _batches(
-    backbone: Backbone, mixture: Mixture, recipe: Recipe, done: int
-) -> Iterator[packing.PackedBatch]:
-    """The batches of the steps that are left, each a function of its step."""
+    backbone: Backbone, mixture: Mixture, recipe: Recipe, chunk: int
+) -> list[packing.PackedBatch]:
+    """The `CHUNK` batches that are drawn together as number `chunk`, in their steps' order."""
     size = recipe.batch_size
-    for chunk in range(done // CHUNK, math.ceil(recipe.steps / CHUNK)):
-        examples = mixture.draw(CHUNK * size, f"{recipe.seed}/{chunk}")
-        trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=True)]
-        trees.sort(key=len)
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + chunk)
-        for i, at in enumerate(torch.randperm(CHUNK, generator=generator).tolist()):
-            if done <= chunk * CHUNK + i < recipe.steps:
-                batch = trees[at * size : (at + 1) * size]
-                yield packing.pack(batch, packing.layout(batch), backbone.device)
+    examples = mixture.draw(CHUNK * size, f"{recipe.seed}/{chunk}")
+    trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=True)]
+    trees.sort(key=len)
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + chunk)
+    order = torch.randperm(CHUNK, generator=generator).tolist()
+    batches = (trees[at * size : (at + 1) * size] for at in order)
+    return [packing.pack(b, packing.layout(b), backbone.device) for b in batches]
 
 
 def _parts(values: list[float], size: int) -> list[list[float]]:

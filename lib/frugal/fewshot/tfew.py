@@ -6,20 +6,19 @@ Source: Liu et al., NeurIPS 2022, §3: (IA)³, L_LM + L_UL + L_LN, Adafactor, 1,
 import dataclasses
 import hashlib
 import itertools
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from frugal import peft
-from frugal.engine import processes
+from frugal.engine import processes, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
@@ -28,6 +27,9 @@ from frugal.fewshot.templates import Example, first_problem
 
 # An example, or the same example in several wordings, one of which is drawn at every sight of it.
 Wordings = Example | Sequence[Example]
+# An example in tokens, and its number among all.
+Numbered = tuple[int, packing.EncodedExample]
+Loss = Callable[[choices.ChoiceScores, Sequence[int]], Tensor]
 
 
 class Recipe(BaseModel):
@@ -64,6 +66,16 @@ class Recipe(BaseModel):
             raise FrugalError(f"recipe: {first_problem(error)}") from error
 
 
+class Objective(Protocol):
+    """A loss in place of the recipe's: of a student that learns from a teacher, say."""
+
+    def __call__(self, scores: choices.ChoiceScores, which: Sequence[int]) -> Tensor:
+        """Mean over the examples of `scores`, which are those of these numbers; scalar."""
+
+    def fingerprint(self) -> str:
+        """Changes whenever a loss can."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """The tuned model, the loss of every step, and what the training took."""
@@ -79,6 +91,7 @@ def train(
     examples: Sequence[Wordings],
     recipe: Recipe,
     *,
+    objective: Objective | None = None,
     start: str | Path | None = None,
     checkpoint: Path | None = None,
     every: int = 50,
@@ -87,6 +100,7 @@ def train(
 ) -> Trained:
     """Attach `recipe.method` to the backbone and train it on the examples.
 
+    objective:  a loss of its own, of all choices, in place of those of the recipe
     start:      a folder of saved vectors to begin from (`Tuned.save`), instead of their own start
     checkpoint: a folder where the state is kept every `every` steps; if one is there from the
         same recipe and examples, training goes on from it, to bit-identical vectors
@@ -99,19 +113,44 @@ def train(
     """
     if not examples:
         raise FrugalError("nothing to train on: the list of examples is empty")
+    if objective and recipe.losses == ("lm",):
+        raise FrugalError("recipe: an objective reads all choices, losses = ['lm'] the right one")
     choices.check(backbone)
     started = time.perf_counter()
     encoded = encode(backbone, examples, recipe, truncate=truncate)
+    loss_of = objective or _as_recipe(recipe)
+    wordings, tokens = list(map(len, encoded)), 0
     # Some methods look at the loss of each example before they start.
-    each = (_loss(backbone, [e], recipe)[0] for several in encoded for e in several)
+    numbered = [(i, e) for i, several in enumerate(encoded) for e in several]
+    each = (_loss(backbone, [one], loss_of)[0] for one in numbered)
     tuned = _attached(backbone, recipe, start, each)
+    parameters = dict(tuned.named_parameters())
     preparing = time.perf_counter() - started
+
+    def backward(step: int) -> float:
+        nonlocal tokens
+        batch = [(i, encoded[i][wording]) for i, wording in seen(step, recipe, wordings)]
+        value, computed = _gradients(backbone, batch, parameters, recipe.micro_batch, loss_of)
+        tokens += computed
+        return value
+
     try:
         state = None
         if checkpoint:
             begun = _vectors_digest(tuned) if start else ""
-            state = kept(checkpoint, recipe, digest(examples), begun)
-        loss, tokens, seconds = _steps(backbone, encoded, tuned, recipe, state, every, progress)
+            goal = objective.fingerprint() if objective else ""
+            state = kept(checkpoint, recipe, digest(examples) + goal, begun)
+        loss, seconds = training.run(
+            parameters,
+            _optimizer(recipe, list(parameters.values())),
+            backward,
+            steps=recipe.steps,
+            factor=lambda step: training.schedule(step, recipe.steps, recipe.warmup),
+            gradient_clip=recipe.gradient_clip,
+            state=state,
+            every=every,
+            progress=progress,
+        )
     except BaseException:
         tuned.detach()  # whoever catches it can attach again
         raise
@@ -141,7 +180,7 @@ def seen(step: int, recipe: Recipe, wordings: Sequence[int]) -> list[tuple[int, 
         the released code draws a template. A function of its arguments alone.
     """
     first = step * recipe.batch_size
-    indices = batch_indices(step, recipe.batch_size, len(wordings), recipe.seed)
+    indices = training.batch_indices(step, recipe.batch_size, len(wordings), recipe.seed)
     return [
         (i, random.Random(f"{recipe.seed}/{place}").randrange(wordings[i]))
         for place, i in enumerate(indices, start=first)
@@ -166,59 +205,29 @@ def _attached(
     return tuned
 
 
-def _steps(
-    backbone: Backbone,
-    encoded: Sequence[Sequence[packing.EncodedExample]],
-    tuned: peft.Tuned,
-    recipe: Recipe,
-    state: Checkpoint | None,
-    every: int,
-    progress: Callable[[int, float], Any],
-) -> tuple[list[float], int, float]:
-    """All steps that are left to do: every step's loss, the tokens computed now, all seconds."""
-    parameters = dict(tuned.named_parameters())
-    optimizer = _optimizer(recipe, list(parameters.values()))
-    loss_of_step, before = state.restore(parameters, optimizer) if state else ([], 0.0)
-    started = time.perf_counter() - before
-    wordings, tokens = list(map(len, encoded)), 0
-    for step in range(len(loss_of_step), recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * schedule(step, recipe.steps, recipe.warmup)
-        batch = [encoded[i][wording] for i, wording in seen(step, recipe, wordings)]
-        value, computed = _gradients(backbone, batch, list(parameters.values()), recipe)
-        if not math.isfinite(value):
-            raise FrugalError(
-                f"step {step + 1}: the loss is {value}; lower the learning rate ({recipe.lr:g})"
-            )
-        torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss_of_step.append(value)
-        tokens += computed
-        progress(step + 1, value)
-        if state and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            state.keep(parameters, optimizer, loss_of_step, time.perf_counter() - started)
-    return loss_of_step, tokens, time.perf_counter() - started
+def _as_recipe(recipe: Recipe) -> Loss:
+    """L_LM + L_UL + L_LN, or those of them that the recipe names."""
+    each = [losses.LOSSES[name] for name in recipe.losses]
+    return lambda scores, which: torch.stack([loss(scores) for loss in each]).sum()
 
 
-def _loss(
-    backbone: Backbone, part: Sequence[packing.EncodedExample], recipe: Recipe
-) -> tuple[Tensor, int]:
-    """The recipe's loss on some examples, and the tokens computed for it."""
-    behind = packing.shared_prefix(part, uses=len(part))
-    cache = choices.prefix_cache(backbone, part[0].sequences[0][:behind]) if behind else None
-    trees = [packing.tree(e, behind) for e in part]
+def _loss(backbone: Backbone, part: Sequence[Numbered], loss_of: Loss) -> tuple[Tensor, int]:
+    """The loss on some examples, and the tokens computed for it."""
+    which, encoded = zip(*part, strict=True)
+    behind = packing.shared_prefix(encoded, uses=len(encoded))
+    cache = choices.prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
+    trees = [packing.tree(e, behind) for e in encoded]
     batch = packing.pack(trees, packing.layout(trees), backbone.device)
     scores = choices.forward(backbone, batch, cache)
-    loss = torch.stack([losses.LOSSES[name](scores) for name in recipe.losses]).sum()
-    return loss, behind + scores.tokens_computed
+    return loss_of(scores, which), behind + scores.tokens_computed
 
 
 def _gradients(
     backbone: Backbone,
-    batch: Sequence[packing.EncodedExample],
-    parameters: Sequence[Tensor],
-    recipe: Recipe,
+    batch: Sequence[Numbered],
+    parameters: Mapping[str, Tensor],
+    micro_batch: int,
+    loss_of: Loss,
 ) -> tuple[float, int]:
     """Leave the whole batch's gradients in the parameters; its loss, and the tokens computed.
 
@@ -228,48 +237,24 @@ def _gradients(
     mine = processes.part(batch)
     total = torch.zeros((), device=backbone.device)
     tokens = 0
-    for part in _micro_batches(mine, recipe.micro_batch):
-        loss, computed = _loss(backbone, part, recipe)
+    for part in _micro_batches(mine, micro_batch):
+        loss, computed = _loss(backbone, part, loss_of)
         loss = loss * (len(part) / len(batch))
         loss.backward()
         total += loss.detach()
         tokens += computed
-    for parameter in parameters:
+    for parameter in parameters.values():
         if parameter.grad is None:  # of a process that has no part of this batch
             parameter.grad = torch.zeros_like(parameter)
     spent = torch.tensor(float(tokens), dtype=torch.float64, device=backbone.device)
-    processes.add_up([*(p.grad for p in parameters if p.grad is not None), total, spent])
+    processes.add_up([*(p.grad for p in parameters.values() if p.grad is not None), total, spent])
     return total.item(), int(spent)
 
 
-def _micro_batches(
-    batch: Sequence[packing.EncodedExample], size: int
-) -> Iterator[Sequence[packing.EncodedExample]]:
+def _micro_batches(batch: Sequence[Numbered], size: int) -> Iterator[Sequence[Numbered]]:
     """`batch` in parts of `size` examples; in one where that is 0."""
     size = size or max(1, len(batch))
     return (batch[at : at + size] for at in range(0, len(batch), size))
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Factor on the learning rate at `step` (from 0): linear up over the warm-up, linear to 0."""
-    rising = math.ceil(steps * warmup)
-    if step < rising:
-        return (step + 1) / rising
-    return (steps - step) / max(1, steps - rising)
-
-
-def batch_indices(step: int, batch_size: int, examples: int, seed: int) -> list[int]:
-    """Which examples step `step` sees: an endless row of shuffles, cut into batches.
-
-    A function of its arguments alone, so that a resumed training sees what it would have seen.
-    """
-    places = range(step * batch_size, (step + 1) * batch_size)
-    epochs = {place // examples for place in places}
-    orders = {}
-    for epoch in epochs:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        orders[epoch] = torch.randperm(examples, generator=generator).tolist()
-    return [orders[place // examples][place % examples] for place in places]
 
 
 def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ from frugal.show.budgets import (
     budget_curves,
     distilled_examples,
     same_dollars,
-    student_sizes,
+    student_kinds,
     winner_spans,
 )
 from frugal.show.capstone import (
@@ -76,7 +76,7 @@ __all__ = [
     "search_sentence",
     "significance",
     "sizes",
-    "student_sizes",
+    "student_kinds",
     "task_gains",
     "training_curve",
     "turns_sentence",

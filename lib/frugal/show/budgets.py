@@ -154,22 +154,22 @@ def best_splits(best: pd.DataFrame, title: str) -> Figure:
 
 
 def same_dollars(
-    runs: pd.DataFrame, gaps: pd.DataFrame, level: float, title: str, layers: int
+    runs: pd.DataFrame, gaps: pd.DataFrame, level: float, title: str, student: str
 ) -> Figure:
     """What the same dollars made here: accuracy against dollars, and distillation's lead.
 
-    runs:   columns strategy, layers, labels, seed, usd, accuracy, hits; students of `layers`
-            layers and their teacher are drawn, every run a dash, a line through the means
-    gaps:   columns labels, layers, low, high, gap (points, noise): distilled less labelled
+    runs:   columns strategy, model, labels, seed, usd, accuracy, hits; `student` and its
+            teacher are drawn, every run a dash, a line through the means
+    gaps:   columns labels, model, low, high, gap (points, noise): distilled less labelled
     level:  accuracy of guessing
     """
     figure, (at, apart) = panels(2, title, height=4.6, width_ratios=[3, 2])
     figure.set_figwidth(12)
     ends: list[tuple[float, str, str]] = []
     last = 0.0
+    drawn = runs[(runs["model"] == student) | (runs["strategy"] == "teacher")]
     for strategy in ("annotate", "distill", "llm", "teacher"):
-        size = 0 if strategy == "teacher" else layers
-        mine = runs[(runs["strategy"] == strategy) & (runs["layers"] == size)]
+        mine = drawn[drawn["strategy"] == strategy]
         if mine.empty:
             continue
         colour, mark, name = LOOKS[strategy]
@@ -196,20 +196,19 @@ def same_dollars(
             ends.append((float(means["accuracy"].iloc[-1]), name, colour))
     least = float(runs["usd"].min())
     at.set(xscale="log", xlabel="labels and computing, USD", xlim=(least / 1.6, last * 3.2))
-    values = runs.loc[runs["layers"].isin([0, layers]), "accuracy"]
+    values = drawn["accuracy"]
     at.set_ylim(min(level, values.min()) - 0.03, values.max() + 0.04)
     _ends(at, last, ends)
     chance(at, level)
     heading(at, "a dash a seed, a line the mean")
     at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
-    _gaps(apart, runs, gaps[gaps["layers"] == layers], layers)
+    _gaps(apart, runs[runs["model"] == student], gaps[gaps["model"] == student])
     return figure
 
 
-def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame, layers: int) -> None:
+def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame) -> None:
     """Distilled less labelled, in points: a diamond a seed, a line the mean, a band its noise."""
-    mine = runs[runs["layers"] == layers]
-    wide = mine.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
+    wide = runs.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
     each = 100 * (wide["distill"] - wide["annotate"]).dropna()
     for x, row in enumerate(gaps.itertuples()):
         points, noise = row.gap
@@ -224,16 +223,16 @@ def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame, layers: int) -> None
     heading(at, "grey: the noise of the mean")
 
 
-def student_sizes(
-    runs: pd.DataFrame, params: Mapping[int, int], level: float, title: str
-) -> Figure:
-    """Labels alone and distillation for students of several sizes, a panel per N.
+def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
+    """Labels alone and distillation for several students, a panel per N, the smallest first.
 
-    runs:   columns labels, strategy, layers, seed, accuracy, hits
-    params: parameters of the encoder by its layers
+    runs: columns labels, strategy, model, params, trained, seed, accuracy, hits
     """
-    sizes = sorted(size for size in set(runs["layers"]) if size)
-    several = runs.groupby("labels")["layers"].nunique()
+    mine = runs[runs["strategy"] == "distill"]
+    params = mine.groupby("model")[["params", "trained"]].first().sort_values("trained")
+    params = params.sort_values("params", kind="stable")
+    kinds = list(params.index)
+    several = mine.groupby("labels")["model"].nunique()
     counts = [n for n in sorted(set(runs["labels"])) if several[n] == several.max()]
     figure, axes = panels(len(counts), title, height=4.2, sharey=True)
     names: list[list[tuple[float, str, str]]] = []
@@ -243,11 +242,12 @@ def student_sizes(
         ends = []
         for strategy in ("annotate", "distill"):
             colour, mark, name = LOOKS[strategy]
-            means = mine[mine["strategy"] == strategy].groupby("layers")["accuracy"].mean()
-            places = [sizes.index(size) for size in means.index]
-            at.plot(places, means, mark, linestyle="-", color=colour, markersize=8)
-            for place, size in zip(places, means.index, strict=True):
-                seeds = mine[(mine["strategy"] == strategy) & (mine["layers"] == size)]
+            means = mine[mine["strategy"] == strategy].groupby("model")["accuracy"].mean()
+            means = means.reindex([kind for kind in kinds if kind in means.index])
+            places = [kinds.index(kind) for kind in means.index]
+            at.plot(places, means, mark, linestyle="", color=colour, markersize=8)
+            for place, kind in zip(places, means.index, strict=True):
+                seeds = mine[(mine["strategy"] == strategy) & (mine["model"] == kind)]
                 at.plot([place] * len(seeds), seeds["accuracy"], "_", color=colour, markersize=14)
             ends.append((float(means.iloc[-1]), name, colour))
         at.axhline(teacher, color=GREY, linewidth=1, linestyle="--")
@@ -262,16 +262,14 @@ def student_sizes(
             va="bottom",
             fontsize=10,
         )
-        at.set_xticks(
-            range(len(sizes)),
-            [f"{s} layer{'s' * (s > 1)}\n{params[s] / 1e6:.1f} M" for s in sizes],
-        )
-        at.set_xlim(-0.4, len(sizes) - 1 + max(0.7, 0.35 * len(sizes)))
+        sizes = [f"{kind}\n{params.loc[kind, 'params'] / 1e6:.1f} M" for kind in kinds]
+        at.set_xticks(range(len(kinds)), sizes)
+        at.set_xlim(-0.4, len(kinds) - 1 + max(0.7, 0.35 * len(kinds)))
         names.append(ends)
         chance(at, level)
         heading(at, f"N = {n:,} labels")
     for at, ends in zip(axes, names, strict=True):  # once the shared axis has its limits
-        _ends(at, len(sizes) - 1, ends)
+        _ends(at, len(kinds) - 1, ends)
     axes[0].set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
     return figure
 

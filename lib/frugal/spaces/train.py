@@ -4,6 +4,7 @@ A linear head on the mean of the last layer's states. Texts of similar length sh
 little is padded, and they share it in every epoch; the order of the batches changes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,10 +16,8 @@ from torch.nn import functional as F
 
 from frugal import peft
 from frugal.costs import arch, flops
-from frugal.engine import backbones, runs
+from frugal.engine import backbones, runs, training
 from frugal.engine.backbones import Backbone
-from frugal.errors import FrugalError
-from frugal.fewshot.tfew import schedule
 from frugal.spaces import build, metrics, tasks
 from frugal.spaces.encoder import Batch, Encoder, Split, shuffled
 from frugal.spaces.sizes import Sized
@@ -87,7 +86,8 @@ def fit(
         nn.init.zeros_(head.bias)
     head.to(backbone.device)
     try:
-        trained = [*head.parameters(), *(tuned.parameters() if tuned else ())]
+        trained = dict(head.named_parameters(prefix="head"))
+        trained |= dict(tuned.named_parameters()) if tuned else {}
         split = Split(encoder, _first(design, len(encoder.layers)), CACHE_BYTES if cached else 0)
         ids = encoder.encode(task.train, recipe.max_tokens)
         batches = encoder.batches(ids, recipe.batch_size, recipe.seed)
@@ -124,34 +124,33 @@ def _steps(
     head: nn.Module,
     batches: list[Batch],
     target: Tensor,
-    trained: list[nn.Parameter],
+    trained: Mapping[str, nn.Parameter],
     recipe: Recipe,
 ) -> list[float]:
     """All steps; the loss of each."""
-    optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.0)
     steps = recipe.epochs * len(batches)
-    losses: list[Tensor] = []
-    for epoch in range(recipe.epochs):
-        for number in shuffled(len(batches), recipe.seed, epoch):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * schedule(len(losses), steps, recipe.warmup)
-            batch = batches[number]
-            said, wanted = head(split.mean(batch, keep=number)).float(), target[batch.index]
-            loss = (
-                F.cross_entropy(said, wanted)
-                if said.shape[1] > 1
-                else F.mse_loss(said[:, 0], wanted)
-            )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-    found = torch.stack(losses).cpu()
-    if not found.isfinite().all():
-        step = int((~found.isfinite()).nonzero()[0])
-        raise FrugalError(f"step {step + 1}: the loss is {found[step]}; lower lr ({recipe.lr:g})")
-    return [float(value) for value in found]
+
+    def backward(step: int) -> float:
+        epoch, place = divmod(step, len(batches))
+        number = shuffled(len(batches), recipe.seed, epoch)[place]
+        batch = batches[number]
+        said, wanted = head(split.mean(batch, keep=number)).float(), target[batch.index]
+        if said.shape[1] > 1:
+            loss = F.cross_entropy(said, wanted)
+        else:
+            loss = F.mse_loss(said[:, 0], wanted)
+        loss.backward()
+        return loss.item()
+
+    losses, _ = training.run(
+        trained,
+        torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
+        backward,
+        steps=steps,
+        factor=lambda step: training.schedule(step, steps, recipe.warmup),
+        gradient_clip=recipe.gradient_clip,
+    )
+    return losses
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,115 @@
+"""Who learns: a small classifier or a language model, from labels or from a teacher's logits.
+
+A student is named by what it is: "2 layers" (fresh ones on the embeddings of an encoder), "s4" or
+another design of chapter 4 (in the frozen encoder), or a backbone: of an encoder all is trained,
+anything else ranks the choices and is trained as T-Few does. What has learnt can teach.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from frugal.budgets import classifier
+from frugal.budgets.classifier import Classifier, Fit
+from frugal.budgets.distill import Cost, Imitation, RankTeacher, Teacher
+from frugal.engine import backbones
+from frugal.engine.backbones import Backbone
+from frugal.fewshot import evaluate, packing, tfew
+from frugal.fewshot.tasks import Example
+from frugal.spaces.design import METHODS
+
+_LAYERS = re.compile(r"(\d+) layers?")
+
+
+def fresh(who: str) -> bool:
+    """Whether the student has new layers, which learn at another rate than pretrained ones."""
+    return bool(_LAYERS.fullmatch(who))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A model that has learnt, and can be asked or teach; what that took.
+
+    params:  of the model, without what a method adds to it; trained: that the training changed
+    """
+
+    model: Teacher
+    cost: Cost
+    params: int
+    trained: int
+
+
+def new(
+    who: str, encoder: Backbone, of: Sequence[str], *, share: float, seed: int
+) -> Classifier | Backbone:
+    """The student `who`, before it has learnt anything.
+
+    encoder: what its layers, its words or its frozen states come from; of: the answer choices
+    share:   of the encoder's parameters, for a design
+
+    Raises FrugalError for a name that is neither, and for a design the encoder has no room for.
+    """
+    if found := _LAYERS.fullmatch(who):
+        return classifier.new(encoder, of, layers=int(found[1]), seed=seed)
+    if who == "s4" or who in METHODS or "[" in who:
+        model = classifier.new(encoder, of, seed=seed)
+        model.tune(who, share, seed)
+        return model
+    backbone = encoder if who == encoder.name else backbones.load(who)
+    return classifier.new(backbone, of, seed=seed) if backbone.family == "encoder" else backbone
+
+
+def classify(
+    model: Classifier,
+    examples: Sequence[Example],
+    table: Tensor | None,
+    fit: Fit,
+    *,
+    checkpoint: Path | None = None,
+) -> Learnt:
+    """Train a classifier on the labels of the examples, or on `table`, a teacher's logits.
+
+    table: (examples, most choices), each example's choices in its own order
+    """
+    goals = (
+        classifier.targets(examples, model.classes)
+        if table is None
+        else classifier.by_class(table, examples, model.classes)
+    )
+    fitted = classifier.fit(model, examples, goals, fit, checkpoint=checkpoint)
+    params, trained = (
+        sum(p.numel() for p in some) for some in (model.parameters(), model.trained().values())
+    )
+    return Learnt(model, fitted.cost, params, trained)
+
+
+def rank(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    table: Tensor | None,
+    recipe: tfew.Recipe,
+    *,
+    checkpoint: Path | None = None,
+) -> Learnt:
+    """Train a language model likewise; on a teacher's logits it ranks the choices as the teacher.
+
+    What is trained stays attached to `backbone`.
+    """
+    objective = None
+    if table is not None:
+        objective = Imitation(table)
+        recipe = recipe.model_copy(update={"losses": tfew.Recipe.of().losses})  # of all choices
+    trained = tfew.train(backbone, examples, recipe, objective=objective, checkpoint=checkpoint)
+    encoded = tfew.encode(backbone, examples, recipe)
+    tokens = [[len(packing.tree(e)) for e in several] for several in encoded]
+    seen = (tfew.seen(step, recipe, [len(t) for t in tokens]) for step in range(recipe.steps))
+    cost = Cost(
+        trained.seconds,
+        sum(tokens[i][wording] for step in seen for i, wording in step),
+        evaluate.training_flops(backbone, examples, recipe),
+    )
+    params = sum(p.numel() for p in backbone.model.parameters())
+    return Learnt(RankTeacher(backbone), cost, params, trained.tuned.trainable_params)

@@ -1,0 +1,192 @@
+"""Students and teachers of either family, and designs in small classifiers."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from frugal.budgets import classifier, distill, students
+from frugal.budgets.classifier import Fit
+from frugal.engine import backbones
+from frugal.errors import FrugalError
+from frugal.fewshot import choices, packing, tasks, tfew
+
+OF = (" a", " b b", " c c c")
+SHARE = 0.2
+FIT = Fit(steps=40, batch_size=8, lr=1e-2)
+RECIPE = tfew.Recipe.of({"method": "full", "steps": 40, "batch_size": 8, "lr": 3e-3})
+RECIPE = RECIPE.model_copy(update={"optimizer": "adamw"})
+FAMILIES = ["tiny-causal", "tiny-t5", "tiny-encoder"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return backbones.load("tiny-encoder", device="cpu")
+
+
+@pytest.fixture
+def examples():
+    """Two or three choices each; some offer them the other way round."""
+    found = tasks.load("counting").draw(12, 0)
+    turned = [
+        e.model_copy(update={"choices": e.choices[::-1], "label": len(e.choices) - 1 - e.label})
+        for e in found[::3]
+    ]
+    return [*turned, *(e for i, e in enumerate(found) if i % 3)]
+
+
+def new(who, encoder):
+    return students.new(who, encoder, OF, share=SHARE, seed=1)
+
+
+def learn(model, examples, table, **options):
+    if isinstance(model, classifier.Classifier):
+        # So small a design in frozen random layers is slow to learn.
+        slow = {"lr": 3 * FIT.lr, "steps": 3 * FIT.steps} if model.design else {}
+        return students.classify(model, examples, table, FIT.model_copy(update=slow), **options)
+    return students.rank(model, examples, table, RECIPE, **options)
+
+
+def test_a_name_says_what_learns(encoder):
+    layers = new("1 layer", encoder)
+    assert layers.encoder.config.num_hidden_layers == 1
+    whole = new("tiny-encoder", encoder)
+    assert whole.encoder.config.num_hidden_layers == 6
+    for model in (layers, whole):
+        assert set(model.trained()) == dict(model.named_parameters()).keys()
+    assert new("tiny-t5", encoder).family == "encoder-decoder"
+    assert students.fresh("2 layers")
+    assert not students.fresh("s4")
+    with pytest.raises(FrugalError, match="no-such-model"):
+        new("no-such-model", encoder)
+    with pytest.raises(FrugalError, match="is not a group"):
+        new("G1[x]:A", encoder)
+
+
+@pytest.mark.parametrize("design", ["s4", "L", "G1[1-2]:- | G2[3-6]:A"])
+def test_a_design_is_all_that_is_trained_and_its_flops_are_counted(encoder, examples, design):
+    model = new(design, encoder)
+    trained = sum(p.numel() for p in model.trained().values())
+    assert trained == model.design.params + sum(p.numel() for p in model.head.parameters())
+    before = {n: p.clone() for n, p in model.encoder.named_parameters()}
+    started = [p.clone() for p in model.trained().values()]
+    one = model.fingerprint()
+    learnt = learn(model, examples, None)
+    assert all(torch.equal(before[n], p) for n, p in model.encoder.named_parameters())
+    assert not any(
+        torch.equal(a, b) for a, b in zip(started, model.trained().values(), strict=True)
+    )
+    assert (learnt.params, learnt.trained) == (sum(p.numel() for p in model.parameters()), trained)
+    assert model.fingerprint() != one  # its outputs are of what was trained, too
+    (row,) = model.encode(examples[:1])
+    model.encoder.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter:
+        logits = model(*model.batch([row]))
+    assert counter.get_total_flops() == model.flops(len(row))
+    with FlopCounterMode(display=False) as backward:
+        logits.sum().backward()
+    both = counter.get_total_flops() + backward.get_total_flops()
+    assert both == model.flops(len(row), train=True)
+    lengths = [len(r) for r in model.encode(examples)]
+    batches = [classifier.mixed_batch(s, 8, lengths, FIT.seed) for s in range(3 * FIT.steps)]
+    each = sum(model.flops(lengths[i], train=True) for batch in batches for i in batch)
+    assert learnt.cost.flops == each
+
+
+@pytest.mark.parametrize("teacher", FAMILIES)
+@pytest.mark.parametrize("student", [*FAMILIES, "2 layers", "s4"])
+def test_who_has_learnt_labels_teaches_them_to_any_other(encoder, examples, teacher, student):
+    taught = learn(new(teacher, encoder), examples, None)
+    right, _ = distill.right(taught.model, examples)
+    assert right.float().mean() >= 0.75
+    table, _ = taught.model.logits(examples)
+    # The student never sees a label: they are all turned to the first choice.
+    blind = [e.model_copy(update={"label": 0}) for e in examples]
+    learnt = learn(new(student, encoder), blind, table)
+    said, _ = learnt.model.logits(examples)
+    assert (said.argmax(1) == table.argmax(1)).float().mean() >= 0.75
+    assert learnt.cost.flops > 0
+    assert learnt.cost.tokens > 0
+
+
+@pytest.mark.parametrize("name", ["tiny-causal", "tiny-t5"])
+def test_imitation_equals_a_plain_reference_for_every_example(name, examples):
+    """Loss and gradients; neither the batch nor the other examples' choices have a say."""
+    backbone = backbones.load(name)
+    torch.manual_seed(0)
+    table = torch.full((len(examples), 3), -math.inf)
+    for row, example in zip(table, examples, strict=True):
+        row[: len(example.choices)] = torch.randn(len(example.choices))
+    which = [7, 2, 5, 0]
+    objective = distill.Imitation(table, temperature=3.0)
+    encoded = packing.encode(backbone, [examples[i] for i in which])
+    trees = [packing.tree(e) for e in encoded]
+    scores = choices.forward(backbone, packing.pack(trees, packing.layout(trees)))
+    backbone.model.requires_grad_(True)
+    parameters = list(backbone.model.parameters())
+    gradients = []
+    for loss in (objective(scores, which), plain(backbone, examples, table, which)):
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients.append((loss, found))
+    (ours, a), (theirs, b) = gradients
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+    assert max(float(g.abs().max()) for g in a if g is not None) > 1e-4
+    for x, y in zip(a, b, strict=True):
+        if x is None or y is None:
+            assert x is y
+        else:
+            torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-4)
+
+
+def plain(backbone, examples, table, which):
+    """T² Σ p_t log(p_t / p_s) by hand, an example and a choice at a time."""
+    total = 0.0
+    for i in which:
+        (encoded,) = packing.encode(backbone, [examples[i]])
+        beta = []
+        for sequence in encoded.sequences:
+            alone = packing.tree(encoded.__class__(**{**vars(encoded), "sequences": [sequence],
+                                                      "label": 0}))  # fmt: skip
+            scores = choices.forward(backbone, packing.pack([alone], [[0]]))
+            beta.append(scores.token_logp.mean())
+        there = len(beta)
+        s = torch.log_softmax(torch.stack(beta) / 3.0, 0)
+        t = torch.softmax(table[i, :there] / 3.0, 0)
+        total = total + 9.0 * sum(p * (p.log() - q) for p, q in zip(t, s, strict=True))
+    return total / len(which)
+
+
+def test_a_ranking_student_goes_on_to_the_same_bits_and_refuses_other_lessons(
+    encoder, examples, tmp_path
+):
+    table, _ = learn(new("tiny-encoder", encoder), examples, None).model.logits(examples)
+    whole = learn(new("tiny-t5", encoder), examples, table)
+
+    class Killed(BaseException):
+        pass
+
+    def stop(step, loss):
+        if step == 37:
+            raise Killed
+
+    backbone = new("tiny-t5", encoder)
+    with pytest.raises(Killed):
+        tfew.train(backbone, examples, RECIPE, objective=distill.Imitation(table),
+                   checkpoint=tmp_path, every=10, progress=stop)  # fmt: skip
+    assert not hasattr(backbone.model, "_frugal_tuned")
+    resumed = learn(backbone, examples, table, checkpoint=tmp_path)
+    assert torch.equal(whole.model.logits(examples)[0], resumed.model.logits(examples)[0])
+    assert resumed.cost.tokens == whole.cost.tokens
+    for other in (table + 1e-3 * torch.arange(3), None):
+        with pytest.raises(FrugalError, match="of another training"):
+            learn(new("tiny-t5", encoder), examples, other, checkpoint=tmp_path)
+
+
+def test_a_teacher_needs_all_choices(encoder, examples):
+    table, _ = learn(new("tiny-encoder", encoder), examples, None).model.logits(examples)
+    short = RECIPE.model_copy(update={"losses": ("lm",)})
+    backbone = new("tiny-causal", encoder)
+    with pytest.raises(FrugalError, match="an objective reads all choices"):
+        tfew.train(backbone, examples, short, objective=distill.Imitation(table))
+    assert students.rank(backbone, examples, table, short).cost.flops > 0
