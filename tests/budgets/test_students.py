@@ -190,3 +190,22 @@ def test_a_teacher_needs_all_choices(encoder, examples):
     with pytest.raises(FrugalError, match="an objective reads all choices"):
         tfew.train(backbone, examples, short, objective=distill.Imitation(table))
     assert students.rank(backbone, examples, table, short).cost.flops > 0
+
+
+@pytest.mark.real
+def test_smollm2_draws_nano_t0_towards_what_it_says_of_texts_it_never_read():
+    task = tasks.load("movie-reviews")
+    read, others = task.draw(64, 0), task.test(48)
+    teacher, student = (backbones.load(name) for name in ("smollm2-135m", "nano-t0"))
+    table, _ = distill.RankTeacher(teacher).logits(read)
+    said, _ = distill.RankTeacher(teacher).logits(others)
+
+    def apart():
+        return float(distill.kd_loss(distill.RankTeacher(student).logits(others)[0], said))
+
+    before = apart()
+    recipe = tfew.Recipe.of(
+        {"method": "full", "steps": 12, "batch_size": 16, "optimizer": "adamw", "lr": 1e-4}
+    )
+    students.rank(student, read, table, recipe)
+    assert apart() < 0.7 * before
