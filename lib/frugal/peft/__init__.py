@@ -21,6 +21,7 @@ with mixed.tasks(["a", None, "b"]):                 # the task of each row of th
 """
 
 from frugal.peft.mixed import Mixed, mixed
-from frugal.peft.tuned import METHODS, Part, Tuned, attach, load
+from frugal.peft.parts import METHODS, Part
+from frugal.peft.tuned import Tuned, attach, load
 
 __all__ = ["METHODS", "Mixed", "Part", "Tuned", "attach", "load", "mixed"]

@@ -21,8 +21,8 @@ from frugal.peft import ia3, surgery
 from frugal.peft.ia3 import IA3
 from frugal.peft.lora import LoRA
 from frugal.peft.method import Method
+from frugal.peft.parts import METHODS, Part
 from frugal.peft.surgery import Projection
-from frugal.peft.tuned import METHODS, Part
 
 OWN = ("frugal_adapter.json", "frugal_adapter.safetensors")
 HF = ("adapter_config.json", "adapter_model.safetensors")

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from frugal.errors import FrugalError, unknown
 from frugal.peft import formats
 from frugal.peft.method import Method
-from frugal.peft.tuned import METHODS, Attached, build, take
+from frugal.peft.parts import METHODS, build
+from frugal.peft.tuned import Attached, take
 
 
 class Mixed(Attached):
