@@ -92,7 +92,7 @@ spaces: setup
 	  $(BIN)/frugal spaces search; status=$$?; wait; exit $$status
 	$(BIN)/frugal spaces report --runs data/results/spaces_runs.csv
 
-# Chapter 5's records, about two hours on one idle core; they go on where they were killed. Texts, steps
+# Chapter 5's records, about two hours on one core; they go on where they were killed. Texts, steps
 # and test examples are more than the notebook's own; fever is in BIG-bench (358 MB).
 STUDY := $(BIN)/frugal budgets study --set limit=1000 --set llm_texts=800 --set teacher_steps=50 \
   --set least_steps=125 --set epochs=3
@@ -100,7 +100,7 @@ study: setup
 	$(STUDY) --out data/results/study.csv --set 'students=["1 layer","2 layers"]' \
 	  --set 'labels=[100,300,1000]' --set 'seeds=[0,1,2]' --set unlabelled=7400
 	$(STUDY) --out data/results/study_tfew.csv --set teacher=smollm2-135m --set llm= \
-	  --set 'students=["2 layers","s4","nano-t0"]' --set unlabelled=2000
+	  --set 'students=["2 layers","s4","nano-t0"]' --set 'labels=[100]' --set unlabelled=2000
 	$(BIN)/frugal artifacts fetch bigbench
 	$(STUDY) --out data/results/study_fever.csv --set task=fever --set 'students=["2 layers"]' \
 	  --set unlabelled=4500

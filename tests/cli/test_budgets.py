@@ -52,7 +52,7 @@ def test_plan_takes_a_named_task_and_half_of_a_small_file(frugal, own):
 def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
     out = tmp_path / "results" / "study.csv"
     arguments = ["budgets", "study", "--preset", "smoke", "--out", out, "--json"]
-    few = ["--set", "labels=[4]", "--set", "layers=[1]", "--set", "seeds=[0]"]
+    few = ["--set", "labels=[4]", "--set", 'students=["1 layer"]', "--set", "seeds=[0]"]
     few += ["--set", "usd_per_hour=0.001"]
     status, text, _ = frugal(*arguments, *few)
     assert status == 0

@@ -187,7 +187,7 @@ def same_dollars(
             at.annotate(
                 name,
                 (end["usd"], end["accuracy"]),
-                xytext=(9, 6),
+                xytext=(9, 16 if abs(end["accuracy"] - level) < 0.02 else 6),  # above "chance"
                 textcoords="offset points",
                 color=colour,
                 fontsize=10,
