@@ -43,7 +43,7 @@ class Backbone:
     @property
     def max_tokens(self) -> int | None:
         """Longest input in tokens; None where nothing bounds it (T5)."""
-        return min((n for n in (self.limit, self._positions) if n), default=None)
+        return min((n for n in (self.limit, self._positions) if n and n > 0), default=None)
 
     @property
     def _positions(self) -> int | None:
@@ -59,8 +59,13 @@ class Backbone:
     def decoder_ends(self) -> tuple[int, int]:
         """Ids of the token a decoder starts from and of the one that ends its text."""
         tokenizer, config = self.tokenizer, self.model.config
-        start = getattr(config, "decoder_start_token_id", None)
-        start = config.pad_token_id if start is None else start  # as T5 was trained
+        named = (
+            getattr(config, "decoder_start_token_id", None),
+            getattr(self.model.generation_config, "decoder_start_token_id", None),
+            getattr(getattr(config, "decoder", None), "bos_token_id", None),  # as T5Gemma's
+            getattr(config, "pad_token_id", None),  # as T5's
+        )
+        start = next((token for token in named if token is not None), None)
         end = (
             tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
         )

@@ -94,14 +94,18 @@ def encode(
 ) -> list[EncodedExample]:
     """Examples in tokens, as a model of this family takes them.
 
-    Causal LM: prompt + choice is tokenised as one text, as a reader of it would. A prompt's
-    trailing white space goes to its choices, since tokenizers attach it to the word after it.
+    Causal LM: prompt + choice is tokenised as one text, as a reader of it would. Scored is what
+    comes after the longest beginning that the prompt's own tokens share with the text of every
+    choice: a token that spans the seam ("(A") counts for its choice, and where one does, the last
+    token of the prompt counts for all. A text that begins with the model's begin-of-text, as a
+    chat template writes it, gets no second one.
     Encoder–decoder: the prompt is tokenised as its tokenizer does any input, special tokens and
     all; a choice is its text without white space around it, and the end of text, which is scored
     and counted like its other tokens. Source: T-Few's released code (its `EncoderDecoder.py`).
 
     `truncate` drops tokens from the start of a prompt that is too long for the model; without it
-    such a prompt is a FrugalError, as is a choice that adds no token.
+    such a prompt is a FrugalError, as are two choices that the tokenizer cannot tell apart: they
+    would tie exactly, and the first would win.
     """
     if backbone.family == "encoder-decoder":
         return _encode_apart(backbone, examples, truncate)
@@ -111,20 +115,25 @@ def encode(
 
     def tokens(texts: list[str]) -> list[list[int]]:
         ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [begin + row for row in ids]
+        return [row if row[:1] == begin else begin + row for row in ids]
 
     prompts = tokens([e.prompt.rstrip() for e in examples])
     wholes = iter(tokens([e.prompt + c for e in examples for c in e.choices]))
     encoded = []
     for i, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
         sequences = [next(wholes) for _ in example.choices]
-        if not prompt:  # something must stand before the first scored token
+        _distinct(i, example, sequences)
+        start = min(_common([prompt, s]) for s in sequences)
+        if not start:  # something must stand before the first scored token
             context = first if first is not None else tokenizer.eos_token_id
-            prompt, sequences = [context], [[context, *s] for s in sequences]
-        start = len(prompt)
-        for sequence, choice in zip(sequences, example.choices, strict=True):
-            if len(sequence) <= start:
-                raise FrugalError(f"example {i}: choice {choice!r} adds no token to its prompt")
+            if context is None:
+                raise FrugalError(
+                    f"example {i}: nothing stands before its choices, and {backbone.name} has no "
+                    "token to begin with"
+                )
+            start, sequences = 1, [[context, *s] for s in sequences]
+        if empty := [c for c, s in zip(example.choices, sequences, strict=True) if len(s) <= start]:
+            raise FrugalError(f"example {i}: choice {empty[0]!r} adds no token to its prompt")
         # The last token of a choice is predicted, never fed.
         excess = max(map(len, sequences)) - 1 - (limit or math.inf)
         if excess > 0:
@@ -160,6 +169,7 @@ def _encode_apart(
             if not (found := next(choices)):
                 raise FrugalError(f"example {i}: choice {choice!r} has no token")
             sequences.append([start, *found, end])
+        _distinct(i, example, sequences)
         longest = max(map(len, sequences)) - 1
         if longest > limit:
             raise FrugalError(f"example {i}: a choice takes {longest} tokens, not up to {limit}")
@@ -174,6 +184,17 @@ def _encode_apart(
         read = (*before, *prompt, *after) or (end,)  # something must be read
         encoded.append(EncodedExample(sequences, 1, example.label, read))
     return encoded
+
+
+def _distinct(i: int, example: Example, sequences: Sequence[Sequence[int]]) -> None:
+    """Raise FrugalError where two choices of an example are the same tokens."""
+    first: dict[tuple[int, ...], int] = {}
+    for j, sequence in enumerate(map(tuple, sequences)):
+        if (other := first.setdefault(sequence, j)) != j:
+            raise FrugalError(
+                f"example {i}: the tokenizer cannot tell its choices {example.choices[other]!r} "
+                f"and {example.choices[j]!r} apart: they are the same tokens"
+            )
 
 
 def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:

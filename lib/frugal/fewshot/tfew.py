@@ -4,6 +4,7 @@ Source: Liu et al., NeurIPS 2022, §3: (IA)³, L_LM + L_UL + L_LN, Adafactor, 1,
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import random
@@ -118,23 +119,27 @@ def train(
     choices.check(backbone)
     started = time.perf_counter()
     encoded = encode(backbone, examples, recipe, truncate=truncate)
+    sizes = sorted(len(packing.tree(e)) for several in encoded for e in several)
+    longest = sum(sizes[-recipe.batch_size :])  # of a row: no batch has more tokens
     loss_of = objective or _as_recipe(recipe)
+    loss_on = functools.partial(_loss, backbone, loss_of, choices.check(backbone, longest))
     wordings, tokens = list(map(len, encoded)), 0
     # Some methods look at the loss of each example before they start.
     numbered = [(i, e) for i, several in enumerate(encoded) for e in several]
-    each = (_loss(backbone, [one], loss_of)[0] for one in numbered)
-    tuned = _attached(backbone, recipe, start, each)
+    tuned = _attached(backbone, recipe, start, (loss_on([one])[0] for one in numbered))
     parameters = dict(tuned.named_parameters())
     preparing = time.perf_counter() - started
 
     def backward(step: int) -> float:
         nonlocal tokens
         batch = [(i, encoded[i][wording]) for i, wording in seen(step, recipe, wordings)]
-        value, computed = _gradients(backbone, batch, parameters, recipe.micro_batch, loss_of)
+        value, computed = _gradients(backbone, batch, parameters, recipe.micro_batch, loss_on)
         tokens += computed
         return value
 
     try:
+        # What was attached may change what packing suits.
+        loss_on = functools.partial(_loss, backbone, loss_of, choices.check(backbone, longest))
         state = None
         if checkpoint:
             begun = _vectors_digest(tuned) if start else ""
@@ -211,15 +216,13 @@ def _as_recipe(recipe: Recipe) -> Loss:
     return lambda scores, which: torch.stack([loss(scores) for loss in each]).sum()
 
 
-def _loss(backbone: Backbone, part: Sequence[Numbered], loss_of: Loss) -> tuple[Tensor, int]:
+def _loss(
+    backbone: Backbone, loss_of: Loss, packed: bool, part: Sequence[Numbered]
+) -> tuple[Tensor, int]:
     """The loss on some examples, and the tokens computed for it."""
     which, encoded = zip(*part, strict=True)
-    behind = packing.shared_prefix(encoded, uses=len(encoded))
-    cache = choices.prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
-    trees = [packing.tree(e, behind) for e in encoded]
-    batch = packing.pack(trees, packing.layout(trees), backbone.device)
-    scores = choices.forward(backbone, batch, cache)
-    return loss_of(scores, which), behind + scores.tokens_computed
+    scores = choices.together(backbone, encoded, packed=packed)
+    return loss_of(scores, which), scores.tokens_computed
 
 
 def _gradients(
@@ -227,7 +230,7 @@ def _gradients(
     batch: Sequence[Numbered],
     parameters: Mapping[str, Tensor],
     micro_batch: int,
-    loss_of: Loss,
+    loss_of: Callable[[Sequence[Numbered]], tuple[Tensor, int]],
 ) -> tuple[float, int]:
     """Leave the whole batch's gradients in the parameters; its loss, and the tokens computed.
 
@@ -238,7 +241,7 @@ def _gradients(
     total = torch.zeros((), device=backbone.device)
     tokens = 0
     for part in _micro_batches(mine, micro_batch):
-        loss, computed = _loss(backbone, part, loss_of)
+        loss, computed = loss_of(part)
         loss = loss * (len(part) / len(batch))
         loss.backward()
         total += loss.detach()

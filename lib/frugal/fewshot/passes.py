@@ -1,0 +1,282 @@
+"""Forward passes over choices: packed, a padded row for every choice, and each choice alone.
+
+All three give the same log-probabilities. The packed pass tells the model what a tree is: who sees
+whom (a mask), and where a token stands (its depth). A model takes positions in one of three ways:
+as an argument, in a table that counts places by itself, or as a bias of the distance. The last two
+are made to count depths for the time of a pass. Whether a model does all that is for `probe`.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot.packing import EncodedExample, PackedBatch
+
+# Who sees whom in a layer of each type, beyond being an ancestor: distance, depths, size -> bool.
+_LAYERS: dict[str, Any] = {
+    "full_attention": lambda distance, of, seen, config: None,
+    "sliding_attention": lambda distance, of, seen, config: distance < config.sliding_window,
+    "chunked_attention": lambda distance, of, seen, config: (
+        of // config.attention_chunk_size == seen // config.attention_chunk_size
+    ),
+}
+
+
+class _SharedPrefix(DynamicLayer):
+    """One layer's K and V of the prefix, (1, heads, P, size), in front of every row's own."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values, self.is_initialized = keys, values, True
+
+    def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        rows = len(key)
+        return (
+            torch.cat([self.keys.expand(rows, -1, -1, -1), key], dim=2),
+            torch.cat([self.values.expand(rows, -1, -1, -1), value], dim=2),
+        )
+
+
+def prefix_cache(backbone: Backbone, prefix: Sequence[int]) -> Cache:
+    """K and V of the tokens that all trees of a call share, computed once; differentiable."""
+    ids = torch.tensor([list(prefix)], device=backbone.device)
+    cache = backbone.model.base_model(
+        input_ids=ids, past_key_values=DynamicCache(), use_cache=True
+    ).past_key_values
+    return Cache(layers=[_SharedPrefix(layer.keys, layer.values) for layer in cache.layers])
+
+
+def packed(backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None) -> Tensor:
+    """(choice tokens,) log p of each, of one packed batch; differentiable."""
+    # Only where a choice token is predicted, and there once, is the vocabulary needed.
+    source, row = torch.unique(batch.source, return_inverse=True)
+    model = backbone.model
+    answers = backbone.family == "encoder-decoder"
+    stack = model.get_decoder() if answers else model
+    with _only_at(model, source), _by_depth(stack, batch.position_ids):
+        if answers:
+            logits = model(
+                input_ids=batch.read_ids,
+                attention_mask=batch.read_mask,
+                decoder_input_ids=batch.input_ids,
+                decoder_attention_mask=_masks(stack, batch, 0),
+                use_cache=False,
+                **_positions(model, "decoder_position_ids", batch),
+            ).logits
+        else:
+            logits = model(
+                input_ids=batch.input_ids,
+                attention_mask=_masks(model, batch, prefix.get_seq_length() if prefix else 0),
+                past_key_values=prefix,
+                use_cache=prefix is not None,
+                **_positions(model, "position_ids", batch),
+            ).logits
+    logits = logits.float()
+    return logits[row, batch.target] - logits.logsumexp(dim=-1)[row]
+
+
+def alone(backbone: Backbone, encoded: Sequence[EncodedExample]) -> Tensor:
+    """(choice tokens,) log p of each, every choice in a pass of its own: no mask, no padding.
+
+    What any model computes of a text, and so what every other pass must equal; differentiable.
+    """
+    found = []
+    for e in encoded:
+        for sequence in e.sequences:
+            _forget(backbone.model)
+            ids = torch.tensor([sequence], device=backbone.device)
+            if backbone.family == "encoder-decoder":
+                read = torch.tensor([list(e.read)], device=backbone.device)
+                inputs = {"input_ids": read, "decoder_input_ids": ids[:, :-1]}
+            else:
+                inputs = {"input_ids": ids[:, :-1]}
+            logits = backbone.model(**inputs, use_cache=False).logits[0]
+            if len(logits) != len(sequence) - 1:
+                raise FrugalError(f"{backbone.name}: its logits are not those of the text's tokens")
+            logp = logits[e.start - 1 :].float().log_softmax(-1)
+            found.append(logp.gather(1, ids[0, e.start :, None])[:, 0])
+    return torch.cat(found)
+
+
+def one_row_per_choice(
+    backbone: Backbone, encoded: Sequence[EncodedExample], *, read_once: bool = False
+) -> Tensor:
+    """(choice tokens,) log p of each the usual way: a padded row for every choice.
+
+    What packing is measured against. An encoder–decoder reads an example's prompt once for every
+    choice; with `read_once` it reads it once and the states are repeated for every choice, as
+    T-Few's released code does.
+    """
+    sequences = [(s, e.start) for e in encoded for s in e.sequences]
+    ids, mask = _padded([s for s, _ in sequences], backbone.device)
+    if backbone.family == "encoder-decoder":
+        repeats = torch.tensor([len(e.sequences) for e in encoded], device=backbone.device)
+        read, read_mask = _padded([e.read for e in encoded], backbone.device)
+        inputs: dict[str, Any] = {"input_ids": read.repeat_interleave(repeats, dim=0)}
+        if read_once:
+            states = backbone.model.get_encoder()(read, attention_mask=read_mask)[0]
+            inputs = {"encoder_outputs": (states.repeat_interleave(repeats, dim=0),)}
+        logits = backbone.model(
+            **inputs,
+            attention_mask=read_mask.repeat_interleave(repeats, dim=0),
+            decoder_input_ids=ids[:, :-1],
+            decoder_attention_mask=mask[:, :-1],
+            use_cache=False,
+        ).logits
+    else:
+        logits = backbone.model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    logp = logits.float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    spans = [slice(start - 1, len(s) - 1) for s, start in sequences]
+    return torch.cat([row[span] for row, span in zip(logp, spans, strict=True)])
+
+
+def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids as one tensor, zeros behind the shorter ones, and where they are no padding."""
+    width = max(map(len, sequences))
+    ids = torch.tensor([[*s] + [0] * (width - len(s)) for s in sequences], device=device)
+    lengths = torch.tensor([len(s) for s in sequences], device=device)
+    return ids, (torch.arange(width, device=device) < lengths[:, None]).long()
+
+
+@contextlib.contextmanager
+def _only_at(model: Any, source: Tensor) -> Iterator[None]:
+    """Let the vocabulary projection see the states at these places alone, as (places, d).
+
+    Whatever a model does around it (T5 and Cohere scale, BERT transforms, Gemma 2 caps) it still
+    does by itself.
+    """
+    handle = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, arguments: arguments[0].flatten(0, 1)[source]
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _masks(model: Any, batch: PackedBatch, behind: int) -> Any:
+    """Who sees whom as the model's attention wants it, (R, 1, L, P + L), P tokens in front.
+
+    Where layers differ, one for each of their types; a window counts depths. Raises FrugalError
+    for a type of layer that no mask can stand for.
+    """
+    config = model.config
+    visible = torch.nn.functional.pad(batch.visible, (behind, 0), value=True)
+    seen = torch.cat([torch.arange(behind, device=visible.device).expand(len(visible), -1),
+                      batch.position_ids], dim=1)[:, None]  # fmt: skip
+    of = batch.position_ids[:, :, None]
+
+    def mask(layer: str) -> Tensor:
+        if layer not in _LAYERS:
+            raise FrugalError(f"{layer} layers take no mask")
+        near = _LAYERS[layer](of - seen, of, seen, config)
+        return _as_wanted(model, (visible if near is None else visible & near)[:, None])
+
+    if layers := set(getattr(config, "layer_types", None) or ()):
+        found = {layer: mask(layer) for layer in layers}
+        return found if len(found) > 1 else found.popitem()[1]
+    window = getattr(config, "sliding_window", None)
+    return mask("sliding_attention" if window else "full_attention")
+
+
+def _as_wanted(model: Any, visible: Tensor) -> Tensor:
+    """Boolean, or added to the scores (eager)."""
+    if model.config._attn_implementation != "eager":
+        return visible
+    added = torch.zeros_like(visible, dtype=model.dtype)
+    return added.masked_fill(~visible, torch.finfo(model.dtype).min)
+
+
+def _positions(model: Any, name: str, batch: PackedBatch) -> dict[str, Tensor]:
+    """Depths as an argument, where nothing else counts them; one that vanishes is found out."""
+    return {} if _counters(model) or _biases(model) else {name: batch.position_ids}
+
+
+def _counters(stack: Any) -> list[Any]:
+    """Tables of positions that count places by themselves, where a model takes no positions."""
+    if "position_ids" in inspect.signature(stack.forward).parameters:
+        return []
+    return [m for name, m in stack.named_modules() if name.rpartition(".")[2] == "embed_positions"]
+
+
+def _biases(stack: Any) -> list[Any]:
+    """Attentions with a learned bias of the distance: T5's first one, all of UMT5's."""
+    return [m for m in stack.modules() if getattr(m, "has_relative_attention_bias", False)]
+
+
+@contextlib.contextmanager
+def _by_depth(stack: Any, depth: Tensor) -> Iterator[None]:
+    """What counts places in a row counts depths (R, L) instead, while this lasts."""
+    changed = [(m, "forward", _looked_up(m.forward, depth)) for m in _counters(stack)]
+    changed += [(m, "compute_bias", _bias(m.compute_bias, depth)) for m in _biases(stack)]
+    for module, name, function in changed:
+        setattr(module, name, function)
+    try:
+        yield
+    finally:
+        for module, name, _ in changed:
+            delattr(module, name)
+
+
+def _deeper(depth: Tensor, length: int) -> Tensor:
+    """Depths of a row of `length`: what stands in front of the text (a prompt) moves it up."""
+    front = length - depth.shape[1]
+    before = torch.arange(front, device=depth.device).expand(len(depth), -1)
+    return torch.cat([before, depth + front], dim=1)
+
+
+def _looked_up(own: Any, depth: Tensor) -> Any:
+    """A table of positions, read at the depths: a plain row of tokens shows it."""
+
+    def read(of: Any, *more: Any, **options: Any) -> Tensor:
+        ids = isinstance(of, Tensor)
+        where = _deeper(depth, of.shape[1] if ids else of[1])
+        length = int(where.max()) + 1
+        row = of[:1, :1].expand(1, length, *of.shape[2:]) if ids else torch.Size((1, length))
+        if options.get("position_ids") is not None:
+            options["position_ids"] = torch.arange(length, device=depth.device)
+        return own(row, *more, **options).reshape(length, -1)[where]
+
+    return read
+
+
+def _bias(own: Any, depth: Tensor) -> Any:
+    """(R, heads, L, L) T5's bias b(i - j) of places i and j, as b(depth_i - depth_j).
+
+    A token's distance to its ancestors, all that it sees, is one of depths.
+    """
+
+    def compute(queries: int, keys: int, *_: Any, **__: Any) -> Tensor:
+        where = _deeper(depth, queries)
+        length = int(where.max()) + 1
+        # (heads, length): b by distance, read off the last row of a plain sequence's table
+        by_distance = own(length, length, device=depth.device)[0, :, -1].flip(-1)
+        distance = (where[:, :, None] - where[:, None]).clamp(min=0)
+        return by_distance[:, distance].transpose(0, 1)
+
+    return compute
+
+
+def _forget(model: Any) -> None:
+    """Make a model forget the texts that it has seen: two kinds of layers keep a trace of them.
+
+    A "dynamic" rope stays stretched after a longer text, and BigBird's sparse attention is given
+    up for good after a short one.
+    """
+    kind = getattr(model.config, "attention_type", None)
+    for module in model.modules():
+        for name in [n for n in vars(module) if n.endswith("max_seq_len_cached")]:
+            part = name.removesuffix("max_seq_len_cached")
+            if getattr(module, name) != module.original_max_seq_len:
+                setattr(module, name, module.original_max_seq_len)
+                first = getattr(module, f"{part}original_inv_freq").to(model.device)
+                module.register_buffer(f"{part}inv_freq", first, persistent=False)
+        if hasattr(module, "set_attention_type") and module.attention_type != kind:
+            module.set_attention_type(kind)

@@ -1,0 +1,170 @@
+"""Whether packing gives a model's own log-probabilities: tried on made-up tokens, never assumed.
+
+The probe does what packing does: branches of different length, several trees in a row, a padded
+row, a shared prefix, prompts read beside longer ones; and where the work has rows as long as some
+number in the model's configuration (a window, a rope's switch, a capacity), a row that long. What
+differs from each choice alone, in a pass of its own, is not packed. What cannot be scored alone
+(no logits, an answer that is seen before it is predicted, chance in it) is refused.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot import passes
+from frugal.fewshot.packing import EncodedExample, layout, pack, tree
+
+# Numbers of a configuration that are no length of a text. Any other might be one.
+_NO_LENGTH = re.compile(
+    r"vocab|hidden|embed|dim|d_model|d_kv|d_ff|d_inner|intermediate|ffn|head|layer|expert|rank"
+    r"|_ids?$|token_index|group|theta|type_|bits|kernel|state|version|seed|degree|mup|beams"
+    r"|n_inner|num_labels|channels|image|vision|audio|patch|spatial"
+)
+# Where a row's tokens crowd each other out, how it fares is known from its length alone.
+_CAPACITY = re.compile(r"capacity$")
+_SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for more
+
+# model -> {(what is attached, attention, dtype, tokens): whether packing suits it}
+_KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
+
+
+def packs(backbone: Backbone, longest: int = 0) -> bool:
+    """Whether rows of up to `longest` tokens (prefix included) can be packed for this model.
+
+    Raises FrugalError where the model gives no choice a log-probability of its own. What is found
+    is remembered for a model and what is attached to it.
+    """
+    if backbone.family == "encoder":
+        raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
+    model = backbone.model
+    numbers = [(name, n) for name, n in _numbers(model.config) if _SHORT < n < longest]
+    length = max((n for _, n in numbers), default=0)
+    # Sparse attention is for long texts alone: what a row computes then depends on its length.
+    sparse = getattr(model.config, "attention_type", "") == "block_sparse"
+    attached = getattr(model, "_frugal_tuned", None)
+    key = (attached, model.config._attn_implementation, model.dtype, length)
+    known = _KNOWN.setdefault(model, {})
+    if key not in known:
+        crowded = any(_CAPACITY.search(name) for name, _ in numbers)
+        known[key] = _try(backbone, length) and not crowded and not sparse
+    return known[key]
+
+
+def _numbers(config: Any) -> Iterator[tuple[str, int]]:
+    """Names and values of what might be a length of a text in a configuration."""
+    for name, value in _flat("", config.to_dict()):
+        if name == "num_attention_heads" or _NO_LENGTH.search(name):
+            continue
+        yield name, value
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(str(key), item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _flat(name, item)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield name, value
+
+
+@torch.inference_mode()
+def _try(backbone: Backbone, length: int) -> bool:
+    probes = _probes(backbone, length)
+    own = _alone(backbone, probes)
+    for prefix in (0, _COMMON) if backbone.family == "causal" else (0,):
+        try:
+            difference = (_packed(backbone, probes, prefix) - own).abs()
+        except Exception:  # whatever a model says of a mask or an argument that it does not take
+            return False
+        if not _equal(difference, own, backbone.model.dtype):
+            return False
+    return True
+
+
+def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
+    """Log-probabilities of each choice alone; FrugalError where they are none."""
+    name = backbone.name
+    try:
+        own = passes.alone(backbone, probes)
+        again = passes.alone(backbone, probes[:1])
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        kind = backbone.model.config.model_type
+        raise FrugalError(f"{name}: a model of type {kind} cannot score text ({reason})") from error
+    if not own.isfinite().all():
+        raise FrugalError(f"{name}: its log-probabilities are not finite ({backbone.model.dtype})")
+    if not _equal((again - own[: len(again)]).abs(), again, backbone.model.dtype):
+        raise FrugalError(f"{name}: gives another log-probability each time")
+    # Two choices that begin alike: what is predicted first cannot know how they go on.
+    first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
+    assert first == second
+    if not _equal((own[:1] - own[first : first + 1]).abs(), own[:1], backbone.model.dtype):
+        raise FrugalError(
+            f"{name}: a token's log-probability depends on what comes after it; "
+            f"{backbone.model.config.model_type} is no causal language model"
+        )
+    return own
+
+
+def _equal(difference: Tensor, of: Tensor, dtype: torch.dtype) -> bool:
+    """Whether differences are those of rounding: of the largest, and in low precision the mean.
+
+    Sums in another order differ by some units in the last place of what is summed, so the bound
+    grows with the log-probabilities; NaN is above it.
+    """
+    eps = torch.finfo(dtype).eps
+    if dtype == torch.float32:
+        return bool(difference.max() <= 80 * eps * max(1.0, float(of.abs().max())))
+    return bool(difference.mean() <= eps * max(1.0, float(of.abs().max())))
+
+
+_COMMON = 8  # tokens that all prompts of the probe begin with
+
+
+def _probes(backbone: Backbone, length: int) -> list[EncodedExample]:
+    """Examples of made-up tokens; the first prompt is longer than `length`."""
+    ordinary = random.Random(0)
+    config = backbone.model.config
+    special = {n for name, n in _flat("", config.to_dict()) if name.endswith(("_id", "_index"))}
+    size = min(config.get_text_config().vocab_size, len(backbone.tokenizer))
+    allowed = [i for i in ordinary.sample(range(size), min(size, 200)) if i not in special]
+
+    def some(count: int) -> list[int]:
+        return [ordinary.choice(allowed) for _ in range(count)]
+
+    begin, a, b = some(_COMMON), ordinary.sample(allowed, 4), some(4)
+    texts = [
+        (some(length + 5), [[a[0], a[1], a[3]], [a[0], a[2], a[3]]], 0),  # these begin alike
+        (some(2), [b[:1], b[1:], some(4)], 1),
+        (some(9), [some(1), some(1)], 1),
+        (some(4), [some(5), some(2)], 0),
+    ]
+    if backbone.family == "causal":
+        return [
+            EncodedExample([begin + p + c for c in choices], _COMMON + len(p), label)
+            for p, choices, label in texts
+        ]
+    start, end = backbone.decoder_ends
+    # A row as long as a number in the configuration may be the decoder's as well.
+    texts[0][1][:] = [c + some(1) * (length and length + 2) for c in texts[0][1]]
+    return [
+        EncodedExample([[start, *c, end] for c in choices], 1, label, read=(*begin, *p, end))
+        for p, choices, label in texts
+    ]
+
+
+def _packed(backbone: Backbone, probes: list[EncodedExample], prefix: int) -> Tensor:
+    trees = [tree(e, prefix) for e in probes]
+    # The long one first: the others lie behind it, and the last in a padded row of its own.
+    rows = layout(trees) if backbone.family == "encoder-decoder" else [[0, 1, 2], [3]]
+    cache = passes.prefix_cache(backbone, probes[0].sequences[0][:prefix]) if prefix else None
+    return passes.packed(backbone, pack(trees, rows, backbone.device), cache)
