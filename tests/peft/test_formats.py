@@ -255,6 +255,12 @@ def test_a_bit_of_a_saved_number_that_turns_is_noticed(what, tmp_path):
         file.write_bytes(broken)
         with pytest.raises(FrugalError, match="is damaged or was edited"):
             peft.load(model, tmp_path)
+    for entry in (b"frugal", b"base", b"digest"):  # without which nothing could be compared
+        at = whole.index(b"__metadata__")
+        name = whole.index(entry, at) + 1
+        file.write_bytes(whole[:name] + bytes([whole[name] ^ 1]) + whole[name + 1 :])
+        with pytest.raises(FrugalError, match=r"unknown entry|is damaged or was edited"):
+            peft.load(model, tmp_path)
     file.write_bytes(whole)
     peft.load(model, tmp_path).detach()
 

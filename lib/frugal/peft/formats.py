@@ -180,7 +180,10 @@ def _tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]
         return _unpickled(folder / _OLD_HF), {}
     try:
         with safe_open(file, "pt") as opened:
-            about = json.loads((opened.metadata() or {}).get(_ABOUT, "{}"))
+            header = opened.metadata() or {}
+            if odd := sorted(set(header) - {"format", _ABOUT}):  # ours, if a bit of it turned
+                raise ValueError(f"its header has an unknown entry, {odd[0]!r}")
+            about = json.loads(header.get(_ABOUT, "{}"))
             if not isinstance(about, dict):
                 raise ValueError(f"{_ABOUT} in its header is no JSON object")
             return {key: opened.get_tensor(key) for key in opened.keys()}, about  # noqa: SIM118
