@@ -168,7 +168,9 @@ def attach(
 def load(model: nn.Module, folder: str | Path) -> Tuned:
     """Attach what lies in `folder`: of `Tuned.save`, or of Hugging Face's peft ((IA)³ and LoRA).
 
-    Also takes a file of T-Few's released (IA)³ vectors, `….pt`.
+    Also takes a file of T-Few's released (IA)³ vectors, `….pt`. Raises FrugalError, which names the
+    folder, for what is damaged, incomplete, no plain adapter (see `configs`), or of another model;
+    warns (FrugalWarning) where the model can be told by its name alone, and that is another.
     """
     parts, weights = formats.read(model, Path(folder))
     methods = build(model, parts)
