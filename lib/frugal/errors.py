@@ -8,6 +8,10 @@ class FrugalError(ValueError):
     """Bad input: one line that names the file, line or argument. The CLI shows it and exits 2."""
 
 
+class FrugalWarning(UserWarning):
+    """One line on what is doubtful about the input and does not stop the work."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> FrugalError:
     """The error for a name that does not exist; it names the nearest one that does."""
     names = sorted(known)

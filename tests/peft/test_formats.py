@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import IDS, MODELS, build, randomise, run
 
 import peft as hf
@@ -15,6 +15,7 @@ from frugal.errors import FrugalError
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing.:FutureWarning",  # peft's own
     "ignore:fan_in_fan_out is set to:UserWarning",
+    "ignore:.*does not say which model it belongs to:frugal.errors.FrugalWarning",
 )
 # GPT-2's q, k and v are one matrix, whose LoRA in peft is another than three.
 FIT = [(m, n) for n in MODELS for m in ("ia3", "lora") if (m, n) != ("lora", "gpt2")]
@@ -135,12 +136,60 @@ def test_checkpoint_of_tfew(tmp_path):
         torch.save(wrong, file)
         with pytest.raises(FrugalError, match=r"is no \(IA\)³ vector of T-Few's"):
             peft.load(model, file)
-    torch.save({}, file)
-    with pytest.raises(FrugalError, match="holds no parameters"):
-        peft.load(model, file)
-    torch.save([1], file)
-    with pytest.raises(FrugalError, match="holds no adapter that can be read"):
-        peft.load(model, file)
+    first = next(iter(vectors))
+    for wrong, message in (
+        ({}, "holds no parameters"),
+        ([1], "holds no adapter that can be read"),
+        ({1: torch.ones(1)}, "holds no adapter that can be read"),
+        ({**vectors, first: 1.0}, "holds no adapter that can be read"),
+        ({**vectors, first: vectors[first].T}, rf"{first} has shape \(1, 12\), not \(12, 1\)"),
+        ({**vectors, first: vectors[first][:, 0]}, "has shape"),
+        ({**vectors, first: vectors[first].expand(-1, 2)}, "has shape"),
+        ({**vectors, first: vectors[first] * float("nan")}, "holds a value that is not finite"),
+        ({n: v for n, v in vectors.items() if n != first}, "1 names differ"),
+        ({n: v for n, v in vectors.items() if "decoder" not in n}, "has vectors of 2 of 5 layers"),
+    ):
+        torch.save(wrong, file)
+        with pytest.raises(FrugalError, match=message):
+            peft.load(model, file)
+        assert not hasattr(model, "_frugal_tuned")
+
+
+def test_checkpoint_of_tfew_without_a_gated_feed_forward(tmp_path):
+    """T-Few's pattern wi_1 finds nothing in T5 v1.0; wi's scale would be in front of the ReLU."""
+    model = build("t5-v1.0")
+    generator = torch.Generator().manual_seed(0)
+    plain, vectors = copy.deepcopy(model), {}
+    with torch.no_grad():
+        for name, module in plain.named_modules():
+            if name.endswith((".k", ".v")):
+                scale = torch.randn(module.out_features, 1, generator=generator)
+                vectors[f"{name}.multi_lora_b"] = scale
+                module.weight.mul_(scale)
+    torch.save(vectors, tmp_path / "finish.pt")
+    tuned = peft.load(model, tmp_path / "finish.pt")
+    assert torch.allclose(run(model), run(plain), atol=1e-5)
+    tuned.detach()
+    vectors["encoder.block.0.layer.1.DenseReluDense.wi.multi_lora_b"] = -torch.ones(24, 1)
+    torch.save(vectors, tmp_path / "finish.pt")
+    with pytest.raises(FrugalError, match=r"DenseReluDense.wi.multi_lora_b is no \(IA\)³ vector"):
+        peft.load(model, tmp_path / "finish.pt")
+
+
+def test_a_damaged_checkpoint_of_tfew_is_one_error(tmp_path):
+    """Cut anywhere, or with one bit of one number the other way."""
+    model, file = build("t5-v1.1"), tmp_path / "finish.pt"
+    names = [n for n, _ in model.named_modules() if n.endswith((".k", ".v"))]
+    scale = torch.rand(12, 1)
+    torch.save({f"{name}.multi_lora_b": scale.clone() for name in names}, file)
+    peft.load(model, file).detach()
+    whole = file.read_bytes()
+    at = whole.index(scale.numpy().tobytes()) + 2
+    flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    for broken in [flipped, *(whole[: len(whole) * n // 7] for n in range(7))]:
+        file.write_bytes(broken)
+        with pytest.raises(FrugalError, match=r"finish\.pt: holds no adapter that can be read"):
+            peft.load(model, file)
 
 
 class Bomb:
@@ -158,11 +207,14 @@ def test_pickled_code_never_runs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "PREFIX_TUNING"}, "peft_type is PREFIX_TUNING"),
-        ({"use_dora": True}, "use_dora is set, which is not supported"),
-        ({"bias": "all"}, "bias is set, which is not supported"),
-        ({"r": 7}, "lora_a has shape"),
-        ({"r": "x"}, "rank must be a whole number"),
+        ({"peft_type": "PREFIX_TUNING"}, "peft_type is 'PREFIX_TUNING', not IA3 or LORA"),
+        ({"use_dora": True}, "use_dora = True is not supported"),
+        ({"bias": "all", "use_dora": True}, "bias = 'all', use_dora = True is not supported"),
+        ({"r": "x"}, "r = 'x' is not supported"),
+        ({"r": 7}, "is damaged or was edited"),
+        ({"lora_alpha": 2.0}, "is damaged or was edited"),
+        ({"use_rslora": True}, "is damaged or was edited"),
+        ({"target_modules": ["q_proj"]}, "is damaged or was edited"),
     ],
 )
 def test_peft_folders_that_do_not_fit(changes, message, tmp_path):
@@ -178,12 +230,111 @@ def test_peft_folders_that_do_not_fit(changes, message, tmp_path):
     assert run(model, IDS).requires_grad
 
 
-@pytest.mark.parametrize("method", ["ia3", "lora", "adapter"])
-def test_an_adapter_of_another_model_does_not_fit(method, tmp_path):
-    peft.attach(build("llama"), method).save(tmp_path)
-    for other in ("bert", "gpt2"):
-        with pytest.raises(FrugalError, match="does not fit this model"):
-            peft.load(build(other), tmp_path)
+METHOD_FILES = {
+    "ia3": ("ia3", None),
+    "lora": ("lora", {"alpha": 2.0}),
+    "adapter": ("adapter", {"size": 4}),
+    "prefix": ("prefix", {"tokens": 3}),
+    "said": ("said", {"dimension": 400}),
+}
+
+
+@pytest.mark.parametrize("what", METHOD_FILES)
+def test_a_bit_of_a_saved_number_that_turns_is_noticed(what, tmp_path):
+    """Each is a finite number still; there is nothing else to notice it by."""
+    model = build("llama")
+    tuned = peft.attach(model, *METHOD_FILES[what])
+    randomise(tuned.parameters())
+    tuned.save(tmp_path)
+    tuned.detach()
+    (file,) = tmp_path.glob("*.safetensors")
+    whole = file.read_bytes()
+    for at in range(-4, -200, -45):
+        broken = bytearray(whole)
+        broken[at] ^= 1
+        file.write_bytes(broken)
+        with pytest.raises(FrugalError, match="is damaged or was edited"):
+            peft.load(model, tmp_path)
+    for entry in (b"frugal", b"base", b"digest"):  # without which nothing could be compared
+        at = whole.index(b"__metadata__")
+        name = whole.index(entry, at) + 1
+        file.write_bytes(whole[:name] + bytes([whole[name] ^ 1]) + whole[name + 1 :])
+        with pytest.raises(FrugalError, match=r"unknown entry|is damaged or was edited"):
+            peft.load(model, tmp_path)
+    file.write_bytes(whole)
+    peft.load(model, tmp_path).detach()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"method": "lora", "options": {"rank": 10**9}, "layers": None}, "rank = 1000000000 does"),
+        ({"method": "prefix", "options": {"tokens": 10**9}, "layers": None}, "tokens = 10000000"),
+        ({"method": "adapter", "options": {"size": 4}, "layers": [0, 0]}, "a layer is named twice"),
+        ({"method": "adapter", "options": {"size": 4}, "layers": "01"}, "layers must be whole"),
+        ({"method": "adapter", "options": {"size": 4}, "layers": [True]}, "layers must be whole"),
+        ({"method": "adapter", "options": {"size": 4}, "layers": []}, "no layer is named"),
+        ({"method": "adapter", "options": {"size": 4}, "layers": [7]}, "there is no layer 7"),
+        ({"method": "adapter", "options": {"size": 4}}, "is no part of an adapter"),
+        ({"method": "adapter", "options": {"siez": 4}, "layers": None}, "did you mean 'size'"),
+        ({"method": "adapter", "options": [4], "layers": None}, "options must be a mapping"),
+        ({"method": ["adapter"], "options": {}, "layers": None}, "unknown method"),
+        ({"method": "adaptor", "options": {}, "layers": None}, "did you mean 'adapter'"),
+        ({"method": "fish", "options": {"share": 1e999}, "layers": None}, "do not serve"),
+        ({"method": "lora", "options": {"alpha": 1e999}, "layers": None}, "alpha must be finite"),
+        ({"method": "said", "options": {"seed": 2**70}, "layers": None}, "seed = .* is too large"),
+        ({"method": "said", "options": {"seed": "x"}, "layers": None}, "seed must be a whole"),
+        ("adapter", "is no part of an adapter"),
+    ],
+)
+def test_what_an_adapter_of_ours_cannot_say(part, message, tmp_path):
+    """In a folder without a digest, as this project wrote them at first."""
+    model = build("llama")
+    tuned = peft.attach(model, "adapter", {"size": 4})
+    tuned.save(tmp_path)
+    tuned.detach()
+    without_digest(tmp_path)
+    file = tmp_path / "frugal_adapter.json"
+    config = json.loads(file.read_text())
+    peft.load(model, tmp_path).detach()
+    text = json.dumps(config | {"parts": [part]})
+    file.write_text(text.replace("Infinity", "1e999"))  # which is JSON, and no float
+    with pytest.raises(FrugalError, match=message):
+        peft.load(model, tmp_path)
+    for wrong, message in (
+        ({"parts": config["parts"] * 2}, "is in another part already"),
+        ({"parts": []}, "holds no parameters"),
+        ({"parts": {}}, "holds no parameters"),
+        ({"scale": 2}, "scale is no field of frugal_adapter.json"),
+        ({"model_type": "mistral"}, "belongs to a model of type mistral; this one is llama"),
+    ):
+        file.write_text(json.dumps(config | wrong))
+        with pytest.raises(FrugalError, match=message):
+            peft.load(model, tmp_path)
+    assert not hasattr(model, "_frugal_tuned")
+
+
+@pytest.mark.parametrize("index", [[5, 4], [4, 4], [-1, 3], [0, 10**9]])
+def test_an_index_that_names_no_parameters_is_refused(index, tmp_path):
+    model = build("llama")
+    total = sum(p.numel() for p in model.parameters())
+    tuned = peft.attach(model, "fish", {"share": 2.5 / total}, losses=[run(model).square().mean()])
+    tuned.save(tmp_path)
+    tuned.detach()
+    without_digest(tmp_path)
+    peft.load(model, tmp_path).detach()
+    file = tmp_path / "frugal_adapter.safetensors"
+    tensors = load_file(file)
+    assert tensors["fish.index"].shape == (2,)
+    save_file(tensors | {"fish.index": torch.tensor(index)}, file)
+    with pytest.raises(FrugalError, match=r"fish\.index does not name"):
+        peft.load(model, tmp_path)
+
+
+def without_digest(folder):
+    """Write a folder's tensors as another program would."""
+    (file,) = folder.glob("*.safetensors")
+    save_file(load_file(file), file)
 
 
 def test_broken_files_are_named(tmp_path):
@@ -198,6 +349,10 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / "frugal_adapter.safetensors").write_bytes(b"broken")
     with pytest.raises(FrugalError, match="holds no adapter"):
         peft.load(model, tmp_path)
-    (tmp_path / "frugal_adapter.json").write_text("{")
-    with pytest.raises(FrugalError, match="holds no adapter"):
+    for text in ("{", "[]", "3", "", "\xff", '{"parts": NaN}', "[" * 100_000):
+        (tmp_path / "frugal_adapter.json").write_text(text, encoding="latin-1")
+        with pytest.raises(FrugalError, match="holds no adapter"):
+            peft.load(model, tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(FrugalError, match="holds more than one adapter; both"):
         peft.load(model, tmp_path)

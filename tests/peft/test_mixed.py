@@ -137,7 +137,7 @@ def test_bad_input_has_one_clear_error(tmp_path):
     mixed.detach()
     with pytest.raises(FrugalError, match="at least one task"):
         peft.mixed(model, {})
-    with pytest.raises(FrugalError, match="does not fit this model"):
+    with pytest.raises(FrugalError, match="whose weights are not those of this one"):
         peft.mixed(build("llama"), folders)
     lora = saved(model, "lora", tmp_path, ["lora"])
     with pytest.raises(FrugalError, match="'rte' and 'lora' differ"):

@@ -49,6 +49,7 @@ def test_prefix_is_a_cache_without_position(name, options, attention):
         past_key_values=cache,
     ).logits
     assert torch.allclose(found, expected, atol=1e-5)
+    assert cache.get_seq_length() == options["tokens"] + IDS.shape[1]
 
 
 def test_prefix_starts_as_keys_and_values_of_tokens():
@@ -169,22 +170,98 @@ def test_padding_changes_nothing(name, method, attention):
         assert torch.allclose(found[row, : alone.shape[1]], alone[0], atol=1e-5)
 
 
+DECODERS = pytest.mark.parametrize("name", ["llama", "gpt2", "t5-v1.1", "bert2bert"])
+
+
+def decoder(name):
+    if name != "t5-v1.1":
+        return build(name)
+    torch.manual_seed(0)  # transformers sizes T5's cache by its encoder's layers
+    return t5("gated-gelu", num_decoder_layers=2).eval()
+
+
+def in_cache(tuned):
+    """Positions that the method itself takes in a cache: a prompt is text, a prefix is not."""
+    return tuned.methods[0].tokens if tuned.method == "prompt" else 0
+
+
 @both
-@pytest.mark.parametrize("name", ["llama", "gpt2", "t5-v1.1", "bert2bert"])
+@DECODERS
 def test_generating_with_a_cache_is_generating_without(name, method):
-    torch.manual_seed(0)
-    # transformers sizes T5's cache by its encoder's layers.
-    model = t5("gated-gelu", num_decoder_layers=2).eval() if name == "t5-v1.1" else build(name)
+    model = decoder(name)
     model.generation_config.decoder_start_token_id = 1
-    attach(model, method)
+    tuned = attach(model, method)
     options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    left = MASK.flip(1)
+    options |= {"output_logits": True, "return_dict_in_generate": True}
+    left, lengths = MASK.flip(1), []
+
+    def measure(module, args, output):
+        lengths.append(output.past_key_values.get_seq_length())
+
+    handle = model.register_forward_hook(measure)
     found = model.generate(input_ids=IDS, attention_mask=left, **options)
+    handle.remove()
     plain = model.generate(input_ids=IDS, attention_mask=left, use_cache=False, **options)
-    assert torch.equal(found, plain)
+    assert torch.equal(found.sequences, plain.sequences)
+    assert_steps(found.logits, plain.logits)
+    first = 1 if model.config.is_encoder_decoder else IDS.shape[1]
+    assert lengths == [in_cache(tuned) + first + step for step in range(5)]
     if name in CAUSAL:
         alone = model.generate(input_ids=IDS[2:, 4:], **options)
-        assert torch.equal(found[2, 6:], alone[0, 2:])
+        assert torch.equal(found.sequences[2, 6:], alone.sequences[0, 2:])
+        assert_steps([step[2:] for step in found.logits], alone.logits)
+
+
+def assert_steps(found, expected):
+    """Logits of every step are the same."""
+    assert len(found) == len(expected) == 5
+    for step, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert torch.allclose(a, b, atol=1e-5), f"step {step}"
+
+
+@both
+@attentions
+@DECODERS
+@pytest.mark.parametrize("chunks", [[1] * 6, [2, 1, 3]], ids=str)
+def test_steps_with_a_cache_are_one_pass(name, chunks, attention, method):
+    """Several tokens a step too, as packed choices behind a shared prefix are computed."""
+    model = decoder(name)
+    model.set_attn_implementation(attention)
+    tuned = attach(model, method)
+    if model.config.is_encoder_decoder:
+        read = {"input_ids": IDS, "attention_mask": MASK}
+        ids = IDS.flip(1)
+        expected = model(**read, decoder_input_ids=ids, use_cache=False).logits
+    else:
+        ids, mask = IDS, MASK.flip(1)  # padded on the left
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        whole = {"attention_mask": mask, "position_ids": places}
+        expected = model(input_ids=ids, **whole, use_cache=False).logits
+    cache, start = None, 0
+    for step, size in enumerate(chunks):
+        end = start + size
+        if model.config.is_encoder_decoder:
+            now = read | {"decoder_input_ids": ids[:, start:end]}
+        else:
+            now = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
+            now["position_ids"] = places[:, start:end]
+        output = model(**now, past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        assert cache.get_seq_length() == in_cache(tuned) + end
+        seen = torch.ones_like(ids).bool() if model.config.is_encoder_decoder else mask.bool()
+        seen = seen[:, start:end]  # what stands on padding means nothing
+        assert seen.any()
+        assert torch.allclose(output.logits[seen], expected[:, start:end][seen], atol=1e-5), step
+        start = end
+
+
+def test_a_cache_by_another_name_is_refused(monkeypatch):
+    """Prompt tuning would put its prompt in again at every step."""
+    model = build("llama")
+    attach(model, "prompt")
+    monkeypatch.setattr(model.model, "forward", lambda input_ids=None, cache=None, **more: None)
+    with pytest.raises(FrugalError, match="LlamaModel takes no past_key_values"):
+        model(input_ids=IDS)
 
 
 @attentions
@@ -192,7 +269,7 @@ def test_generating_with_a_cache_is_generating_without(name, method):
 def test_packed_choices_score_as_rows_of_their_own(method, attention):
     backbone = backbones.load("tiny-causal")
     backbone.model.set_attn_implementation(attention)
-    attach(backbone.model, method)
+    tuned = attach(backbone.model, method)
     shared = "All of these say how many letters there are. " * 8
     examples = [
         Example(prompt=f"{shared}{'ab' * n} has", choices=(" two", " four", " twenty"), label=0)
@@ -201,7 +278,10 @@ def test_packed_choices_score_as_rows_of_their_own(method, attention):
     choices.check(backbone)
     found = choices.score(backbone, examples)
     encoded = packing.encode(backbone, examples)
-    assert packing.shared_prefix(encoded, uses=3) > 0  # a cache of it is used
+    behind = packing.shared_prefix(encoded, uses=3)
+    assert behind > 0  # a cache of it is used
+    cache = choices.prefix_cache(backbone, encoded[0].sequences[0][:behind])
+    assert cache.get_seq_length() == in_cache(tuned) + behind
     expected = choices.one_row_per_choice(backbone, encoded)
     assert torch.allclose(found.token_logp, expected.detach(), atol=1e-4)
 

@@ -1,23 +1,27 @@
 """Adapters on disk: our own layout, Hugging Face peft's, and T-Few's released checkpoints.
 
-Everything is safetensors and JSON; a `.pt` file is read with `weights_only=True`.
+Everything is safetensors and JSON; what torch wrote (`.pt`, and the `.bin` of peft before 0.7) is
+read with `weights_only=True`. A folder that was written here also holds, in the header of its
+tensors, a digest of what it says and a sample of the weights of the model that it belongs to.
 """
 
+import hashlib
 import json
 import math
 import os
-import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frugal.errors import FrugalError
-from frugal.peft import ia3, surgery
+from frugal.errors import FrugalError, FrugalWarning
+from frugal.peft import bases, configs, ia3, surgery
 from frugal.peft.ia3 import IA3
 from frugal.peft.lora import LoRA
 from frugal.peft.method import Method
@@ -26,11 +30,12 @@ from frugal.peft.surgery import Projection
 
 OWN = ("frugal_adapter.json", "frugal_adapter.safetensors")
 HF = ("adapter_config.json", "adapter_model.safetensors")
+_OLD_HF = "adapter_model.bin"
 _PREFIX = "base_model.model."  # in front of every name in a peft file
-# What an HF LoRA may have beyond A and B; nothing of it is here.
-_UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
-_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
-_UNREADABLE = (*_DAMAGED, pickle.UnpicklingError, SafetensorError)
+_ABOUT = "frugal"  # our entry in the header of the tensors
+# What a configuration says of the function; names of models may be mended by hand.
+_MEANING = ("peft_type", "r", "lora_alpha", "use_rslora", "target_modules", "feedforward_modules")
+_OWN_FIELDS = {"parts", "model_type", "trainable_params", "base_model_name_or_path"}
 
 Saved = tuple[list[Part], dict[str, Tensor]]
 
@@ -41,24 +46,29 @@ def write(
     parts: Sequence[Part],
     methods: Sequence[Method],
     parameters: Mapping[str, Tensor],
+    base: Tensor | None,
 ) -> Path:
-    """Write `parameters` of the methods into `folder`, the config last; what lay there is gone."""
+    """Write `parameters` of the methods into `folder`, the config last; what lay there is gone.
+
+    base: a sample of the model's weights, of `bases.sample`
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    about: Any = getattr(model, "config", None)
     if (hf := _to_hf(methods, parameters)) is not None:
-        names, other, (config, tensors) = HF, OWN, hf
-        config["base_model_name_or_path"] = getattr(about, "name_or_path", None)
+        names, other, (config, tensors) = HF, (*OWN, _OLD_HF), hf
     else:
-        names, other = OWN, HF
+        names, other = OWN, (*HF, _OLD_HF)
         constants = {name: t for m in methods for name, t in m.constants.items()}
         tensors = {**parameters, **constants}
         config = {"parts": [vars(part) for part in parts]}
-        config["model_type"] = getattr(about, "model_type", None)
+        config["model_type"] = getattr(getattr(model, "config", None), "model_type", None)
         config["trainable_params"] = sum(p.numel() for p in parameters.values())
+    config["base_model_name_or_path"] = bases.name(model) or None
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    sample = None if base is None else bases.encode(base)
+    about = {"base": sample, "digest": _digest(config, tensors, sample)}
     fresh = [folder / f"{name}.new" for name in names]
-    save_file(tensors, fresh[1], metadata={"format": "pt"})
-    fresh[0].write_text(json.dumps(config, indent=2) + "\n")
+    save_file(tensors, fresh[1], metadata={"format": "pt", _ABOUT: json.dumps(about)})
+    fresh[0].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for new, name in zip(reversed(fresh), reversed(names), strict=True):
         os.replace(new, folder / name)
     for name in other:
@@ -67,20 +77,155 @@ def write(
 
 
 def read(model: nn.Module, path: Path) -> Saved:
-    """What lies at `path`, whichever layout it has, as it would be attached to `model`."""
+    """What lies at `path`, whichever layout it has, as it would be attached to `model`.
+
+    Raises FrugalError, which names `path`, for what is damaged or incomplete, is no plain adapter,
+    does not fit the model or was made for another one; a FrugalWarning says where that cannot be
+    told.
+    """
+    if path.is_file():
+        tensors = _unpickled(path)
+        _belongs(model, path, {}, None)
+        return _from_tfew(model, path, tensors)
+    there = [names for names in (OWN, HF) if (path / names[0]).is_file()]
+    if len(there) != 1:
+        first, second = OWN[0], HF[0]
+        reason = f"both {first} and" if there else f"neither {first} nor"
+        what = "more than one adapter" if there else "no adapter"
+        raise FrugalError(f"{path}: holds {what}; {reason} {second} is there")
+    (names,) = there
+    config = _object(path / names[0])
+    tensors, about = _tensors(path, names[1])
+    kind = configs.check(path, config) if names == HF else None
+    sample = about.get("base")
+    if about and about.get("digest") != _digest(config, tensors, sample):
+        raise FrugalError(
+            f"{path}: is damaged or was edited: its tensors or options are not what was saved"
+        )
+    _belongs(model, path, config, sample)
+    if kind is None:
+        return _from_own(path, config, tensors)
+    return _from_hf(model, path, kind, config, tensors)
+
+
+def _belongs(model: Any, path: Path, config: Mapping[str, Any], sample: Any) -> None:
+    """Compare what an adapter says of its model with `model`: by weights, else by name."""
+    theirs, mine = config.get("base_model_name_or_path") or "", bases.name(model)
+    said = f"{theirs!r}" if theirs else "a model that is not named"
+    here = f"{mine!r}" if mine else f"a {type(model).__name__} without a name"
+    if sample is not None:
+        kept, weights = bases.decode(sample), bases.sample(model, surgery.layers(model))
+        if weights is not None and (kept is None or not bases.same(kept, weights)):
+            raise FrugalError(
+                f"{path}: belongs to {said}, whose weights are not those of this one, {here}"
+            )
+        return
+    kinds = config.get("model_type"), getattr(getattr(model, "config", None), "model_type", None)
+    if None not in kinds and kinds[0] != kinds[1]:
+        raise FrugalError(f"{path}: belongs to a model of type {kinds[0]}; this one is {kinds[1]}")
+    revision = config.get("revision") or "main"
+    if not theirs:
+        doubt = "does not say which model it belongs to"
+    elif revision != "main":
+        doubt = f"belongs to revision {revision} of {said}"
+    elif bases.alike(theirs, mine):
+        return
+    else:
+        doubt = f"belongs to {said}"
+    warnings.warn(
+        f"{path}: {doubt}; whether that is this one, {here}, cannot be told",
+        FrugalWarning,
+        stacklevel=4,
+    )
+
+
+def _digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor], sample: Any) -> str:
+    """SHA-256 of what an adapter computes, and of the sample of its model."""
+
+    def plain(value: Any) -> Any:  # peft's sets have no order
+        return sorted(value, key=str) if isinstance(value, list) else value or None
+
+    meaning = {key: plain(config.get(key)) for key in _MEANING} | {"parts": config.get("parts")}
+    found = hashlib.sha256(json.dumps([meaning, sample], sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _unreadable(path: Path, error: BaseException) -> FrugalError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return FrugalError(f"{path}: holds no adapter that can be read ({reason})")
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """A JSON object, of finite numbers."""
+
+    def refuse(text: str) -> float:
+        raise ValueError(f"{text} is no number")
+
     try:
-        if path.is_file():
-            return _from_tfew(model, path, torch.load(path, map_location="cpu", weights_only=True))
-        if (path / OWN[0]).is_file():
-            config = json.loads((path / OWN[0]).read_text())
-            return [Part(**part) for part in config["parts"]], load_file(path / OWN[1])
-        config = json.loads((path / HF[0]).read_text())
-        return _from_hf(model, path, config, load_file(path / HF[1]))
-    except FrugalError:
-        raise
-    except _UNREADABLE as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FrugalError(f"{path}: holds no adapter that can be read ({reason})") from error
+        found = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(file, error) from error
+    if not isinstance(found, dict):
+        raise FrugalError(f"{file}: holds no adapter that can be read (it is no JSON object)")
+    return found
+
+
+def _tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a folder, and our entry in their header, if there is one."""
+    file = folder / name
+    if name == HF[1] and not file.exists() and (folder / _OLD_HF).is_file():
+        return _unpickled(folder / _OLD_HF), {}
+    try:
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata() or {}
+            if odd := sorted(set(header) - {"format", _ABOUT}):  # ours, if a bit of it turned
+                raise ValueError(f"its header has an unknown entry, {odd[0]!r}")
+            about = json.loads(header.get(_ABOUT, "{}"))
+            if not isinstance(about, dict):
+                raise ValueError(f"{_ABOUT} in its header is no JSON object")
+            return {key: opened.get_tensor(key) for key in opened.keys()}, about  # noqa: SIM118
+    except Exception as error:  # whatever a damaged file makes the parser say
+        raise _unreadable(file, error) from error
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """The tensors that torch wrote to a file. No code in it runs."""
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums
+                if (entry := archive.testzip()) is not None:
+                    raise ValueError(f"{entry} is damaged")
+        found = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}, not tensors by name")
+        for key, value in found.items():
+            if not isinstance(key, str) or not isinstance(value, Tensor):
+                raise ValueError(f"{key!r} is no tensor with a name")
+    except Exception as error:  # whatever a damaged file makes the parser say
+        raise _unreadable(file, error) from error
+    return {key: value.detach() for key, value in found.items()}
+
+
+def _from_own(path: Path, config: Mapping[str, Any], tensors: dict[str, Tensor]) -> Saved:
+    """Parts and parameters of our own layout."""
+    if odd := sorted(set(config) - _OWN_FIELDS):
+        raise FrugalError(f"{path}: {odd[0]} is no field of {OWN[0]}")
+    parts = config.get("parts")
+    if not isinstance(parts, list) or not parts or not tensors:
+        raise FrugalError(f"{path}: holds no parameters")
+    largest = sum(t.numel() for t in tensors.values())
+    found = []
+    for part in parts:
+        if not isinstance(part, dict) or set(part) != {"method", "options", "layers"}:
+            raise FrugalError(f"{path}: {part!r} is no part of an adapter")
+        found.append(one := Part(**part))
+        for option, value in one.options.items():  # before anything of that size is made
+            if option != "seed" and isinstance(value, int) and value > largest:
+                raise FrugalError(f"{path}: {option} = {value} does not fit its {largest} values")
+    return found, tensors
 
 
 def _to_hf(
@@ -115,52 +260,83 @@ def _to_hf(
 
 
 def _from_hf(
-    model: nn.Module, path: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    model: nn.Module,
+    path: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
 ) -> Saved:
-    """Parts and parameters of a peft folder with (IA)³ or LoRA."""
-    kind = {"IA3": "ia3", "LORA": "lora"}.get(str(config.get("peft_type")))
-    if kind is None:
-        raise FrugalError(f"{path}: peft_type is {config.get('peft_type')}, not IA3 or LORA")
-    extra = [key for key in _UNSUPPORTED if config.get(key)]
-    if extra or config.get("bias", "none") != "none":
-        raise FrugalError(f"{path}: {', '.join(extra) or 'bias'} is set, which is not supported")
-    options: dict[str, Any] = {}
-    if kind == "lora":
+    """Parts and parameters of a peft folder with (IA)³ or LoRA, whose configuration is plain."""
+    found = _Found(model, path)
+    parts = ("lora_A.weight", "lora_B.weight") if kind == "LORA" else ("ia3_l",)
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        part = next((part for part in parts if key.endswith(f".{part}")), None)
+        if part is None or not key.startswith(_PREFIX):
+            raise FrugalError(f"{path}: {key} is no tensor of a plain {kind}")
+        module = key.removeprefix(_PREFIX).removesuffix(f".{part}")
+        modules.setdefault(module, {})[part] = tensor
+    named = configs.adapted(path, config, (name for name, _ in model.named_modules()))
+    for module in modules:
+        found.named(module)
+        if module not in named:
+            raise FrugalError(f"{path}: has tensors of {module}, which target_modules leaves out")
+    for module in sorted(named):
+        if missing := [part for part in parts if part not in modules.get(module, {})]:
+            raise FrugalError(f"{path}: {module}.{missing[0]} is missing from its tensors")
+    if kind == "LORA":
         rank = config["r"]  # rank-stabilised LoRA scales by α / √r
         alpha = config["lora_alpha"] * (math.sqrt(rank) if config.get("use_rslora") else 1)
-        options = {"rank": rank, "alpha": alpha}
-    found = _Found(model, path)
-    for key, tensor in tensors.items():
-        module, _, part = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
-        for p in found.named(module):
-            if kind == "lora":
-                value = tensor[p.outputs] if part == "lora_B" else tensor
-                found.add(p, f"{p.key}.{part.lower()}", value)
-            elif (p.role in ia3.ON_INPUT) != (tensor.shape[0] == 1):
-                side = "output" if p.role in ia3.ON_INPUT else "input"
-                raise FrugalError(
-                    f"{path}: scales the {side} of {module}; here it is the other end"
-                )
-            elif not p.fused or not bool((tensor[p.outputs] == 1).all()) or p.role != "q":
-                value = tensor.flatten() if p.role in ia3.ON_INPUT else tensor[p.outputs].flatten()
-                found.add(p, ia3.name_of(p), value)
-    return found.saved(kind, options)
+        for module, own in modules.items():
+            p, *_ = projections = found.named(module)
+            a, b = (own[part] for part in parts)
+            found.shape(f"{module}.lora_A", a, (rank, p.in_features))
+            found.shape(f"{module}.lora_B", b, (p.module_features, rank))
+            for p in projections:
+                found.add(p, f"{p.key}.lora_a", a)
+                found.add(p, f"{p.key}.lora_b", b[p.outputs])
+        return found.saved("lora", {"rank": rank, "alpha": alpha})
+    ones = []
+    for module, own in modules.items():
+        p, *_ = projections = found.named(module)
+        in_front, scale = p.role in ia3.ON_INPUT, own["ia3_l"]
+        if configs.in_front(path, config, module) != in_front:
+            side = "output" if in_front else "input"
+            raise FrugalError(f"{path}: scales the {side} of {module}; here it is the other end")
+        shape = (1, p.in_features) if in_front else (p.module_features, 1)
+        found.shape(f"{module}.ia3_l", scale, shape)
+        for p in projections:
+            value = scale.flatten() if in_front else scale[p.outputs].flatten()
+            found.add(p, ia3.name_of(p), value)
+            if p.fused and p.role == "q" and bool((value == 1).all()):
+                ones.append(p)
+    if len(ones) == sum(p.fused and p.role == "q" for p in found.on.values()):
+        found.drop(ones)  # GPT-2's k and v, which are a matrix with q
+    return found.saved("ia3", {})
 
 
 def _from_tfew(model: nn.Module, path: Path, tensors: Mapping[str, Tensor]) -> Saved:
     """(IA)³ from T-Few's code: `<projection>.multi_lora_b`, (out, 1), on k, v and wi_1.
 
-    A scale of wi_1's output is one of wo's input.
+    A scale of wi_1's output is one of wo's input. That code finds no wi_1 in a feed-forward that is
+    not gated, whose wi it would scale in front of the activation: another function.
     """
     found = _Found(model, path)
-    last = {layer.up[-1].name: layer.down for layer in found.layers}
+    last = {layer.up[-1].name: layer.down for layer in found.layers if len(layer.up) > 1}
     for key, tensor in tensors.items():
         module, _, part = key.rpartition(".")
         p = last[module] if module in last else found.named(module)[0]
-        if part != "multi_lora_b" or not (module in last or p.role in ("k", "v")):
+        if part != "multi_lora_b" or p.fused or not (module in last or p.role in ("k", "v")):
             raise FrugalError(f"{path}: {key} is no (IA)³ vector of T-Few's")
+        size = p.in_features if module in last else p.out_features
+        found.shape(key, tensor, (size, 1))
         found.add(p, ia3.name_of(p), tensor.flatten())
-    return found.saved("ia3", {})
+    parts, weights = found.saved("ia3", {})
+    if parts[0].layers is not None:
+        raise FrugalError(
+            f"{path}: has vectors of {len(parts[0].layers)} of {len(found.layers)} layers"
+        )
+    return parts, weights
 
 
 class _Found:
@@ -184,8 +360,19 @@ class _Found:
             )
         return self.projections[module]
 
+    def shape(self, name: str, value: Tensor, expected: tuple[int, ...]) -> None:
+        if tuple(value.shape) != expected:
+            raise FrugalError(
+                f"{self.path}: does not fit this model; {name} has shape {tuple(value.shape)}, "
+                f"not {expected}"
+            )
+
     def add(self, projection: Projection, name: str, value: Tensor) -> None:
         self.weights[name], self.on[projection.key] = value, projection
+
+    def drop(self, projections: Sequence[Projection]) -> None:
+        for p in projections:
+            del self.weights[ia3.name_of(p)], self.on[p.key]
 
     def saved(self, method: str, options: dict[str, Any]) -> Saved:
         """Where not all roles or layers are there, the part says so."""

@@ -6,6 +6,7 @@ of attention and feed-forward. With it the released code trains the norms too, w
 `{"lora": {}, "layernorm": {}}`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frugal.errors import FrugalError
 from frugal.peft import method
 from frugal.peft.method import Handle, Method, Pick, Places, by_row
 from frugal.peft.surgery import ROLES, Projection
@@ -32,6 +34,8 @@ class LoRA(Method):
     neutral = 0.0
 
     def build(self) -> None:
+        if not math.isfinite(self.alpha):
+            raise FrugalError(f"lora: alpha must be finite, not {self.alpha}")
         self.scale = self.alpha / method.whole("rank", self.rank)
         self.places = [p for layer in self.layers for p in layer.projections(self.targets)]
         for p in self.places:

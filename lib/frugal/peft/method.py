@@ -57,6 +57,9 @@ class Method:
     def look(self, losses: Iterable[Tensor] | None) -> None:
         """See the losses of some examples before training, where the method needs to."""
 
+    def check(self, source: str) -> None:
+        """Raise FrugalError, which names `source`, for loaded values that cannot be."""
+
     def hook(self, pick: Pick) -> list[Handle]:
         """Make the layers use what `pick` says, until the handles are removed.
 

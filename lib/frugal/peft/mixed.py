@@ -82,7 +82,9 @@ class Mixed(Attached):
     def save(self, task: str, folder: str | Path) -> Path:
         """Write one task's parameters, as `Tuned.save` does."""
         parameters = dict(self.named_parameters(task))
-        return formats.write(Path(folder), self.model, self.parts, self.methods, parameters)
+        return formats.write(
+            Path(folder), self.model, self.parts, self.methods, parameters, self.base
+        )
 
 
 def mixed(model: nn.Module, tasks: Mapping[str, str | Path]) -> Mixed:

@@ -44,10 +44,18 @@ class Part:
     layers: list[int] | None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise unknown("method", self.method, METHODS)
-        if self.layers == []:
+        if not isinstance(self.method, str) or self.method not in METHODS:
+            raise unknown("method", str(self.method), METHODS)
+        if not isinstance(self.options, dict):
+            raise FrugalError(f"{self.method}: options must be a mapping, not {self.options!r}")
+        if self.layers is None:
+            return
+        if not self.layers:
             raise FrugalError(f"{self.method}: no layer is named")
+        if not isinstance(self.layers, list) or any(type(i) is not int for i in self.layers):
+            raise FrugalError(f"{self.method}: layers must be whole numbers, not {self.layers!r}")
+        if len(set(self.layers)) < len(self.layers):
+            raise FrugalError(f"{self.method}: a layer is named twice in {self.layers}")
 
 
 def parts_of(
@@ -85,6 +93,7 @@ def build(model: nn.Module, parts: Sequence[Part]) -> list[Method]:
     layers = surgery.layers(model)
     found: list[Method] = []
     taken: set[tuple[int, str]] = set()
+    names: set[str] = set()
     for part in parts:
         kind = METHODS[part.method]
         known = [field.name for field in dataclasses.fields(kind)]
@@ -100,7 +109,12 @@ def build(model: nn.Module, parts: Sequence[Part]) -> list[Method]:
         method = kind(**part.options)
         try:
             method.place(model, [layers[i] for i in wanted], part.layers is None, taken)
-        except TypeError as error:
+        except FrugalError:
+            raise
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise FrugalError(f"{part.method}: {part.options} do not serve ({error})") from error
+        if both := sorted(names & method.parameters.keys()):
+            raise FrugalError(f"{part.method}: {both[0]} is in another part already")
+        names |= method.parameters.keys()
         found.append(method)
     return found

@@ -254,6 +254,11 @@ class _Stack:
 
     def before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         names = inspect.signature(module.forward).parameters
+        if self.causal and "past_key_values" not in names:  # a cache that would not be seen
+            raise FrugalError(
+                f"prompt tuning: {type(module).__name__} takes no past_key_values; this version of "
+                "transformers is not supported"
+            )
         given = dict(zip(names, args, strict=False)) | kwargs
         ids = given.pop("input_ids", None)
         states = "inputs_embeds" if self.embeds else "hidden_states"

@@ -45,9 +45,14 @@ class Projection:
         return self.outputs.stop - self.outputs.start
 
     @property
+    def module_features(self) -> int:
+        """Output features of the module."""
+        return int(self.module.weight.shape[1 if self.conv1d else 0])
+
+    @property
     def fused(self) -> bool:
         """Whether the module's other outputs play other roles."""
-        return self.out_features != self.module.weight.shape[1 if self.conv1d else 0]
+        return self.out_features != self.module_features
 
     def weight(self) -> Tensor:
         """(out, in) view of this projection's weight, without gradient."""
@@ -186,6 +191,11 @@ def _layer(index: int, name: str, block: Any, names: _Names) -> Layer:
         for i, role in enumerate(roles):
             at = ".".join(p for p in (below, paths[i // each]) if p)
             module = block.get_submodule(at)
+            if hasattr(module, "base_layer"):
+                raise FrugalError(
+                    f"{name}.{at} has an adapter of Hugging Face's peft on it already; "
+                    "give the model itself"
+                )
             conv1d = type(module).__name__ == "Conv1D"
             size = module.weight.shape[1 if conv1d else 0] // each
             cut = slice(i % each * size, (i % each + 1) * size)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError
-from frugal.peft import formats, surgery
+from frugal.peft import bases, formats, surgery
 from frugal.peft.method import Handle, Method
 from frugal.peft.parts import Methods, Part, build, parts_of
 
@@ -22,19 +22,30 @@ def take(methods: Sequence[Method], weights: Mapping[str, Tensor], source: str) 
             f"{source}: does not fit this model; {len(missing)} names differ, "
             f"the first is {missing[0]}"
         )
+    if not own:
+        raise FrugalError(f"{source}: holds no parameters")
     for name, mine in own.items():
-        if weights[name].shape != mine.shape:
+        value = weights[name]
+        if value.shape != mine.shape:
             raise FrugalError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)}, "
+                f"{source}: {name} has shape {tuple(value.shape)}, "
                 f"this model's has {tuple(mine.shape)}"
             )
-        mine.data.copy_(weights[name])
+        if value.is_floating_point() != mine.is_floating_point():
+            raise FrugalError(f"{source}: {name} holds {value.dtype}, not {mine.dtype}")
+        value = value.to(mine.dtype)
+        if not bool(torch.isfinite(value).all()):
+            raise FrugalError(f"{source}: {name} holds a value that is not finite")
+        mine.data.copy_(value)
+    for method in methods:
+        method.check(source)
 
 
 class Attached:
     """Methods on a model whose own weights are frozen, and the way back.
 
     method: what is attached, such as "lora" or "lora+layernorm"
+    base:   a sample of the model's weights as they were, of `bases.sample`
     """
 
     def __init__(self, model: nn.Module, parts: Sequence[Part], methods: Sequence[Method]) -> None:
@@ -43,6 +54,7 @@ class Attached:
         model._frugal_tuned = self  # type: ignore[assignment]
         self.model, self.parts, self.methods = model, list(parts), list(methods)
         self.method = "+".join(dict.fromkeys(part.method for part in parts))
+        self.base = bases.sample(model, surgery.layers(model))
         self._before = surgery.freeze(model)
         self._handles: list[Handle] = []
         self._hook()
@@ -88,8 +100,9 @@ class Tuned(Attached):
         (IA)³ and LoRA are written in the layout of Hugging Face's peft, which loads them too (but
         not a LoRA of GPT-2, whose q, k and v are one matrix there); all others in our own.
         """
+        parameters = dict(self.named_parameters())
         return formats.write(
-            Path(folder), self.model, self.parts, self.methods, dict(self.named_parameters())
+            Path(folder), self.model, self.parts, self.methods, parameters, self.base
         )
 
     def merge(self) -> None:
@@ -155,7 +168,9 @@ def attach(
 def load(model: nn.Module, folder: str | Path) -> Tuned:
     """Attach what lies in `folder`: of `Tuned.save`, or of Hugging Face's peft ((IA)³ and LoRA).
 
-    Also takes a file of T-Few's released (IA)³ vectors, `….pt`.
+    Also takes a file of T-Few's released (IA)³ vectors, `….pt`. Raises FrugalError, which names the
+    folder, for what is damaged, incomplete, no plain adapter (see `configs`), or of another model;
+    warns (FrugalWarning) where the model can be told by its name alone, and that is another.
     """
     parts, weights = formats.read(model, Path(folder))
     methods = build(model, parts)

@@ -186,6 +186,16 @@ class Fish(_Alone):
         with torch.no_grad():
             self.parameters["fish.values"].copy_(torch.cat([p.flatten() for p in own])[index])
 
+    def check(self, source: str) -> None:
+        index = self.constants["fish.index"]
+        if index.is_meta:
+            return
+        rising = bool((index[1:] > index[:-1]).all())
+        if not rising or not 0 <= int(index[0]) <= int(index[-1]) < self.total:
+            raise FrugalError(
+                f"{source}: fish.index does not name {self.total} parameters in order"
+            )
+
     def hook(self, pick: Pick) -> list[Handle]:
         index = self.constants["fish.index"]
         ends = torch.tensor([*self.start.values(), self.total], device=index.device)
@@ -221,6 +231,8 @@ class Said(_Alone):
         count, like = len(self.places), self.own(next(iter(self.places)))
         if method.whole("dimension", self.dimension) <= count:
             raise FrugalError(f"said: dimension must exceed {count}, one for each parameter tensor")
+        if method.whole("seed", self.seed, least=0) >= 2**63:
+            raise FrugalError(f"said: seed = {self.seed} is too large")
         self.parameters["said.theta"] = method.full((self.dimension - count,), 0.0, like)
         self.parameters["said.lambda"] = method.full((count,), 1.0, like)
         generator = torch.Generator().manual_seed(self.seed)
