@@ -185,7 +185,7 @@ def tfew(
 
 
 def vectors(
-    task: Annotated[list[str], typer.Argument(metavar="TASK…", help="The tasks of the mixture.")],
+    task: Annotated[list[str], typer.Argument(metavar="TASK|FILE…", help="The tasks of the mixture.")],
     save: Annotated[Path, typer.Option(help="Folder for the vectors; `tfew --start` takes it.")],
     backbone: BackboneName = None,
     method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
@@ -213,7 +213,9 @@ def vectors(
         chosen["pretrain"],
         _given(method=method, steps=steps, lr=lr, seed=seed),
     )
-    examples = tasks.mixture([tasks.load(name) for name in task], limit, seed=seed)
+    sources = [tasks.load(name) for name in task]
+    remark(*sources)
+    examples = tasks.mixture(sources, limit, seed=seed)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     with progress_bar(recipe.steps, "steps") as progress:
         trained = tfew.train(

@@ -128,7 +128,7 @@ def _ends(text: str) -> list[str]:
 def _record(line: str) -> dict[str, Any]:
     """The object on a line of JSONL. Raises ValueError."""
     try:
-        found = json.loads(line, object_pairs_hook=_once)
+        found = _DECODER.decode(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON ({error.msg}, column {error.colno})") from error
     except RecursionError as error:
@@ -148,6 +148,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"{_short(max(keys, key=keys.count))} stands twice in one object")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)  # made once: a large file has many lines
 
 
 def _table(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -151,7 +151,8 @@ class Task:
 
         `notes` then says how many rows that takes. Raises FrugalError where none is left.
         """
-        seen = {example.content for example in examples}
+        if not (seen := {example.content for example in examples}):
+            return self
         first = self.drawable if self.test_size else 0
         kept = [i for i, row in enumerate(self.rows) if i < first or self._content(row) not in seen]
         if not (gone := len(self.rows) - len(kept)):
@@ -266,18 +267,16 @@ def from_file(path: Path, *, template: str = "", labels: Sequence[str] = ()) -> 
 def pair(drawn: str | Path, scored: str | Path, *, template: str = "") -> tuple[Task, Task]:
     """A task to draw from and one to score, at least one of them a file, with the same answers.
 
-    template: of the tables among them
+    template: as `load` takes it, for each that is a file
 
     Raises FrugalError where the rows of each share their choices, and these differ.
     """
-    files_of = [template if is_file(name) else "" for name in (drawn, scored)]
-    first = load(drawn, template=files_of[0])
-    known = first.labels if is_file(drawn) else ()
-    second = (
-        from_file(Path(scored), template=template, labels=known)
-        if is_file(scored)
-        else load(scored)
-    )
+    first = load(drawn, template=template if is_file(drawn) else "")
+    if is_file(scored):
+        known = first.labels if is_file(drawn) else ()
+        second = from_file(Path(scored), template=template, labels=known)
+    else:
+        second = load(scored)
     ours, theirs = _shared(first), _shared(second)
     if ours and theirs and ours != theirs:
         one, two = (", ".join(map(repr, sorted(x))) for x in (ours, theirs))
@@ -286,9 +285,9 @@ def pair(drawn: str | Path, scored: str | Path, *, template: str = "") -> tuple[
 
 
 def _shared(task: Task) -> frozenset[str] | None:
-    """The choices, where all rows have the same."""
+    """The choices, where all rows, and more than one, have the same."""
     sets = {content[1] for content in map(task._content, task.rows)}
-    return sets.pop() if len(sets) == 1 else None
+    return sets.pop() if len(sets) == 1 < len(task.rows) else None
 
 
 def mixture(
