@@ -185,7 +185,9 @@ def tfew(
 
 
 def vectors(
-    task: Annotated[list[str], typer.Argument(metavar="TASK|FILE…", help="The tasks of the mixture.")],
+    task: Annotated[
+        list[str], typer.Argument(metavar="TASK|FILE…", help="The tasks of the mixture.")
+    ],
     save: Annotated[Path, typer.Option(help="Folder for the vectors; `tfew --start` takes it.")],
     backbone: BackboneName = None,
     method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
