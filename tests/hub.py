@@ -123,6 +123,7 @@ HUB = {
         ),
     )
 }
+FIRST_ID = 50  # of RAFT: its identifiers are no row numbers
 # What a label column of texts holds.
 TEXT_LABELS = {"Rowan/hellaswag": ["0", "1", "2", "3"], "allenai/winogrande": ["1", "2"]}
 STORY = [
@@ -144,6 +145,8 @@ def value(source, column, kind, i, hidden):
         return "" if hidden else TEXT_LABELS[source.hub][i % len(TEXT_LABELS[source.hub])]
     if isinstance(kind, List):
         return [f"{column} {i}.{j}" for j in range(4)]
+    if column == "ID":
+        return FIRST_ID + i
     return i if kind == INT else f"{column} {i}"
 
 

@@ -62,8 +62,13 @@ def test_rank_writes_one_score_line_per_choice(frugal, own, tmp_path):
 def test_shots_come_from_the_file_and_are_not_scored_or_from_train(frugal, own):
     base = ["rank", own, "--backbone", "tiny-causal", "--shots", 4, "--json"]
     assert json.loads(frugal(*base)[1])["examples"] == 16
-    with_train = json.loads(frugal(*base, "--train", own)[1])
+    other = own.with_name("other.jsonl")
+    other.write_text(own.read_text().replace("Thing", "Item"))
+    with_train = json.loads(frugal(*base, "--train", other)[1])
     assert (with_train["examples"], with_train["shots"]) == (20, 4)
+    _, out, err = frugal(*base, "--train", own)
+    assert json.loads(out)["examples"] == 16
+    assert "own.jsonl: 4 of its examples are also among the 4 drawn" in err
     assert (
         with_train["flops_per_query"]
         > 3
@@ -75,7 +80,9 @@ def test_shots_come_from_the_file_and_are_not_scored_or_from_train(frugal, own):
 
 def test_tfew_saves_an_adapter_that_rank_reads(frugal, own, tmp_path):
     folder = tmp_path / "adapter"
-    arguments = ["tfew", own, "--test", own, "--backbone", "tiny-causal", "--steps", 6]
+    other = own.with_name("other.jsonl")
+    other.write_text(own.read_text().replace("Thing", "Item"))
+    arguments = ["tfew", other, "--test", own, "--backbone", "tiny-causal", "--steps", 6]
     status, out, _ = frugal(*arguments, "--shots", 8, "--save", folder, "--json")
     assert status == 0
     result = json.loads(out)
@@ -159,7 +166,7 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["tfew", "counting", "--method", "ia4"], "unknown method 'ia4'; did you mean 'ia3'"),
         (["tfew", "counting", "--lr", "-1"], "lr: Input should be greater than 0"),
         (["tfew", "counting", "--steps", "0"], "--steps"),
-        (["tfew"], "name a TASK or FILE.jsonl"),
+        (["tfew"], "name a TASK or FILE"),
         (["tfew", "counting", "--losses", "lm,ul"], "recipe: losses.1: Input should be 'lm'"),
         (["tfew", "counting", "--templates", "al"], "unknown use of templates 'al'; did you mean"),
         (["tfew", "counting", "--start", "nowhere"], "nowhere: holds no adapter"),

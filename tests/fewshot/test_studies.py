@@ -123,7 +123,7 @@ def test_the_leaderboards_file_has_the_benchmarks_own_names():
     )
     found = studies.leaderboard(task, scores)
     assert found.to_dict("list") == {
-        "ID": [0, 1, 2],
+        "ID": [50, 51, 52],
         "Label": [hub.BANKING[0], hub.BANKING[5], hub.BANKING[76]],
     }
 

@@ -47,7 +47,7 @@ def test_a_users_file_is_used_as_it_is_and_what_is_drawn_is_not_scored(tmp_path)
 def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({**LINE, "prompt": "a\u2028b"}, ensure_ascii=False) + "\n", "utf-8")
-    assert tasks.from_jsonl(path).test()[0].prompt == "a\u2028b"
+    assert tasks.load(path).test()[0].prompt == "a\u2028b"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """Figures say what the data say: every run is drawn, and the sentence has its numbers."""
 
+import warnings
+
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib import font_manager
+from matplotlib.text import Text
 
 from frugal import show
 from frugal.papers import tables
-from frugal.show import closing
+from frugal.show import closing, style
 
 RUNS = pd.DataFrame(
     [
@@ -120,3 +124,23 @@ def test_claims_survive_the_notebook(monkeypatch):
     assert "CLAIM" in table
     assert "13 %" in table
     assert closing.table([]) == "no claims found"
+
+
+def test_letters_that_the_font_lacks_come_from_another_or_are_boxes_without_a_warning():
+    charmaps = {
+        name: style._letters(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral")
+    }
+    letter = chr(min(charmaps["STIXGeneral"] - charmaps["DejaVu Sans"]))
+    drawn = {}
+    for text in (letter, "문의", "plain"):
+        figure, (at,) = style.panels(1, f"{text}.csv")
+        at.set_yticks([0, 1], [text, "b"])
+        drawn[text] = style.png(figure)  # a warning would be an error
+        if text != "문의":  # of which some machines have letters, and others boxes
+            families = {t.get_text(): t.get_fontfamily() for t in figure.findobj(Text)}
+            assert len(families[text]) == (2 if text == letter else 1)
+    assert len(set(drawn.values())) == 3
+    figure, (at,) = style.panels(1, "x")
+    at.draw = lambda renderer: warnings.warn("something else", stacklevel=1)
+    with pytest.warns(UserWarning, match="something else"):
+        style.png(figure)

@@ -102,10 +102,14 @@ class Bench:
 
     setting: Setting
     folder: Path
+    progress: Progress = lambda message: None
 
     @cached_property
     def task(self) -> Task:
-        return tasks.load(self.setting.task)
+        found = tasks.load(self.setting.task)
+        for note in found.notes:
+            self.progress(f"note: {note}")
+        return found
 
     @cached_property
     def encoder(self) -> Backbone:
@@ -222,7 +226,7 @@ def run(
     Raises FrugalError where `out` holds the runs of another setting.
     """
     found = _read(out, setting) if out and out.exists() else pd.DataFrame()
-    bench = Bench(setting, folder)
+    bench = Bench(setting, folder, progress)
     for seed, n in itertools.product(setting.seeds, setting.labels):
         done = _students(found, n, seed)
         left = [who for who in setting.students if who not in done]

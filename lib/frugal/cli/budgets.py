@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.fewshot import Template, remark
 from frugal.cli.output import Json, emit
 from frugal.errors import FrugalError
 
@@ -42,13 +43,14 @@ def buy(
 
 @app.command()
 def label(
-    task: Annotated[str, typer.Argument(metavar="TASK|FILE.jsonl", help="What to label.")],
+    task: Annotated[str, typer.Argument(metavar="TASK|FILE", help="What to label.")],
     by: Annotated[str, typer.Option(help="people, a backbone, or a server's model.")],
     cap: Annotated[float, typer.Option(help="USD that are never passed, in this folder.")],
     folder: Annotated[Path, typer.Option(help="Keeps every answer; a killed run goes on there.")],
     count: Annotated[int, typer.Option(min=1, help="Examples to label.")] = 100,
     shots: Annotated[int, typer.Option(min=0, help="Solved examples a model is shown.")] = 0,
     seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    template: Template = "",
     base_url: Annotated[
         str | None, typer.Option(help="Of an OpenAI-compatible server; its key: OPENAI_API_KEY.")
     ] = None,
@@ -67,7 +69,9 @@ def label(
     from frugal.engine import backbones
     from frugal.fewshot import tasks
 
-    drawn = tasks.load(task).draw(shots + count, seed)
+    whole = tasks.load(task, template=template)
+    remark(whole)
+    drawn = whole.draw(shots + count, seed)
     shown, wanted = tuple(drawn[:shots]), drawn[shots:]
     source: labels.Source
     if by == "people":
@@ -143,7 +147,7 @@ def study(
 
 
 def plan(
-    task: Annotated[str, typer.Option("--task", help="FILE.jsonl, or a task's name.")],
+    task: Annotated[str, typer.Option("--task", help="FILE (JSONL, CSV, TSV), or a task.")],
     budget: Annotated[float, typer.Option(help="USD for labels, training and serving.")],
     labels: Annotated[
         int | None, typer.Option(min=1, help="Labelled examples; else the preset's.")
@@ -159,6 +163,7 @@ def plan(
         int | None, typer.Option(min=2, help="Examples to score, at most; else the preset's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    template: Template = "",
     preset: Preset = "laptop",
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
@@ -175,7 +180,8 @@ def plan(
 
     chosen = presets.settings(preset)
     own = chosen["capstone"]
-    source = tasks.load(task)
+    source = tasks.load(task, template=template)
+    remark(source)
     if labels is None:
         labels = max(1, min(chosen["labels"], source.drawable // 2))
     if not source.test_size and labels >= source.drawable:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,17 @@ from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
-    from frugal.fewshot.tasks import Example
+    from frugal.fewshot.tasks import Example, Task
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK|FILE.jsonl", help="What to answer.")]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK|FILE", help="What to answer: a task, or a JSONL, CSV or TSV file."
+    ),
+]
+Template = Annotated[
+    str, typer.Option(help=r"Prompt of a table of texts and labels, as '{text}\nLabel:'.")
+]
 BackboneName = Annotated[
     str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
 ]
@@ -31,7 +40,8 @@ Truncate = Annotated[
 
 def rank(
     task: TaskName,
-    train: Annotated[Path | None, typer.Option(help="JSONL to draw the shots from.")] = None,
+    train: Annotated[Path | None, typer.Option(help="FILE to draw the shots from.")] = None,
+    template: Template = "",
     backbone: BackboneName = None,
     shots: Annotated[int, typer.Option(min=0, help="Solved examples in the prompt.")] = 0,
     seed: Seed = 0,
@@ -48,11 +58,17 @@ def rank(
     from frugal.fewshot import evaluate, tasks
 
     chosen = presets.settings(preset, backbone=backbone)
-    source = tasks.load(task)
-    pool = tasks.from_jsonl(train) if train else source
+    if train:
+        pool, source = tasks.pair(train, task, template=template)
+    else:
+        pool = source = tasks.load(task, template=template)
     examples = pool.draw(shots, seed)
+    if train:
+        source = source.without(examples)
+    remark(pool, source)
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
+    overlap(source, examples, queries)
     writable(scores)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     tuned = peft.load(model.model, adapter) if adapter else None
@@ -77,6 +93,19 @@ def note(text: str) -> None:
 
     if processes.number() == 0:
         print(f"frugal: note: {text}", file=sys.stderr)
+
+
+def remark(*sources: "Task") -> None:
+    """What there is to know of the files that were read, each sentence once."""
+    for text in dict.fromkeys(text for source in sources for text in source.notes):
+        note(text)
+
+
+def overlap(source: "Task", drawn: "Sequence[Example]", queries: "Sequence[Example]") -> None:
+    """Say how much of a benchmark's own test part stands in what was drawn of its training part."""
+    seen = {example.content for example in drawn}
+    if count := sum(query.content in seen for query in queries):
+        note(f"{source.name}: {count} of its test examples are also among the {len(drawn)} drawn")
 
 
 def look(example: "Example") -> None:

@@ -12,10 +12,13 @@ from frugal.cli.fewshot import (
     Preset,
     Scores,
     Seed,
+    Template,
     Truncate,
     look,
     note,
+    overlap,
     progress_bar,
+    remark,
     writable,
     write_scores,
 )
@@ -39,11 +42,12 @@ Save = Annotated[
 def tfew(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK|FILE.jsonl]", help="May lack only under --dry-run."),
+        typer.Argument(metavar="[TASK|FILE]", help="May lack only under --dry-run."),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(help="JSONL to score; else what is not drawn.")
+        Path | None, typer.Option(help="FILE to score; else what is not drawn.")
     ] = None,
+    template: Template = "",
     backbone: BackboneName = None,
     method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
     shots: Annotated[
@@ -112,21 +116,27 @@ def tfew(
         emit(cost, as_json)
         return
     if task is None:
-        raise FrugalError("name a TASK or FILE.jsonl; only --dry-run goes without, over all runs")
+        raise FrugalError("name a TASK or FILE; only --dry-run goes without, over all runs")
     if predictions and test:
         raise FrugalError("--predictions answers the benchmark's own examples; --test has others")
-    source = tasks.load(task)
+    if test:
+        source, scored = tasks.pair(task, test, template=template)
+    else:
+        source = scored = tasks.load(task, template=template)
     recipe = _recipe(chosen, source, {**given, "seed": seed})
     wanted = shots or source.shots or chosen["labels"]
     shots = shots or _spared(source, wanted, keep_half=not (test or predictions))
     examples = source.wordings(shots, seed, chosen["templates"])
-    scored = tasks.from_jsonl(test) if test else source
-    drawn = 0 if test else shots
+    first, drawn = [wordings[0] for wordings in examples], 0 if test else shots
+    if test:
+        scored = scored.without(first)
+    remark(source, scored)
     if predictions:
         queries = source.questions(limit)
     else:
         queries = scored.test(limit, shots=drawn, seed=seed)
         look(queries[0])
+        overlap(scored, first, queries)
     writable(scores, predictions)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     if dry_run:
@@ -175,7 +185,9 @@ def tfew(
 
 
 def vectors(
-    task: Annotated[list[str], typer.Argument(metavar="TASK…", help="The tasks of the mixture.")],
+    task: Annotated[
+        list[str], typer.Argument(metavar="TASK|FILE…", help="The tasks of the mixture.")
+    ],
     save: Annotated[Path, typer.Option(help="Folder for the vectors; `tfew --start` takes it.")],
     backbone: BackboneName = None,
     method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
@@ -203,7 +215,9 @@ def vectors(
         chosen["pretrain"],
         _given(method=method, steps=steps, lr=lr, seed=seed),
     )
-    examples = tasks.mixture([tasks.load(name) for name in task], limit, seed=seed)
+    sources = [tasks.load(name) for name in task]
+    remark(*sources)
+    examples = tasks.mixture(sources, limit, seed=seed)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     with progress_bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
@@ -246,7 +260,7 @@ def _at_hand(task: str, backbone: str) -> bool:
     from frugal.engine import backbones
     from frugal.fewshot import tasks
 
-    if task.endswith(".jsonl"):
+    if tasks.is_file(task):
         return True
     return backbones.at_hand(backbone) and not tasks.defined(task).source.split
 

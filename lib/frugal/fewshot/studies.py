@@ -193,13 +193,10 @@ def over_templates(
 
 
 def leaderboard(task: Task, scores: ChoiceScores) -> pd.DataFrame:
-    """The answers to `task.questions()` as RAFT takes them: columns ID and Label."""
+    """The answers to `task.questions()` as RAFT takes them: columns ID, the source's, and Label."""
+    if task.unlabelled is None:
+        raise FrugalError(f"{task.name}: has no unlabelled examples to answer")
     chosen = scores.predictions.tolist()
-    rows = task.unlabelled.select(range(len(chosen))) if task.unlabelled else {}
     names = task.labels or task.questions(1)[0].choices
-    return pd.DataFrame(
-        {
-            "ID": list(rows["ID"]) if "ID" in rows else range(len(chosen)),
-            "Label": [names[choice] for choice in chosen],
-        }
-    )
+    ids = task.unlabelled.select(range(len(chosen)))["ID"]
+    return pd.DataFrame({"ID": list(ids), "Label": [names[choice] for choice in chosen]})

@@ -2,13 +2,15 @@
 
 A named task is an entry of `data/tasks/*.toml`: where its rows come from, which column holds the
 label, and *templates*, each of which makes a row an example. A table of such a file is a task, or a
-family whose `tasks` share what it sets.
+family whose `tasks` share what it sets. A user's file is a task too (`files`).
 """
 
 import functools
+import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data
 from frugal.errors import FrugalError, unknown
-from frugal.fewshot import sources
-from frugal.fewshot.templates import AS_IS, Example, Template, first_problem
+from frugal.fewshot import files, sources
+from frugal.fewshot.templates import AS_IS, Content, Example, Template, first_problem
 
 SEEDS = (0, 1, 32, 42, 1024)  # of T-Few's few-shot draws
 Use = Literal["first", "all"]  # of a task's templates
@@ -48,6 +50,7 @@ class Task:
     shots:      how many labelled examples its benchmark trains on
     recipe:     what training on it changes in a recipe
     unlabelled: rows whose labels the benchmark keeps to itself
+    notes:      what a user should know of the file it was read from, a sentence each
     order:      (rows that can be drawn, seed) -> the order in which a draw takes them
     """
 
@@ -59,6 +62,7 @@ class Task:
     shots: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: Dataset | None = None
+    notes: tuple[str, ...] = ()
     order: Callable[[int, int], Sequence[int]] = _by_digest
 
     @property
@@ -103,18 +107,24 @@ class Task:
     ) -> list[Example]:
         """The test examples (the first `limit`), none of them among `draw(shots, seed)`.
 
-        A row of which a template makes no sound example is left out, with a warning.
+        A row is left out, with a warning, of which a template makes no sound example, or which asks
+        what one of those drawn asks. A benchmark's own test part is scored as it is, whatever it
+        shares with its training part.
         """
+        seen: set[Content] = set()
         if self.test_size:
             numbers: Iterable[int] = range(len(self.rows) - self.test_size, len(self.rows))
         else:
             drawn = set(self._drawn_numbers(shots, seed))
             numbers = (i for i in range(len(self.rows)) if i not in drawn)
-        if not (chosen := list(numbers)[:limit]):
+            seen = {self._content(row) for row in self._drawn(shots, seed)}
+        if not (chosen := list(itertools.islice(numbers, limit))):
             raise FrugalError(f"{self.name}: no example is left to score")
         found = []
         for number, row in zip(chosen, self.rows.select(chosen), strict=True):
             try:
+                if self._content(row) in seen:
+                    raise FrugalError(f"{self.name}: repeats a drawn example")
                 found.append(self._example(row, template))
             except FrugalError as error:
                 warnings.warn(f"{error} (row {number}); left out", stacklevel=2)
@@ -135,6 +145,34 @@ class Task:
                 f"{self.name}: shots must be between 0 and {self.drawable}, not {shots}"
             )
         return self.order(self.drawable, seed)[:shots]
+
+    def without(self, examples: Sequence[Example]) -> "Task":
+        """The same task, with nothing to score that has the content of one of `examples`.
+
+        `notes` then says how many rows that takes. Raises FrugalError where none is left.
+        """
+        if not (seen := {example.content for example in examples}):
+            return self
+        first = self.drawable if self.test_size else 0
+        kept = [i for i, row in enumerate(self.rows) if i < first or self._content(row) not in seen]
+        if not (gone := len(self.rows) - len(kept)):
+            return self
+        if len(kept) == first:
+            raise FrugalError(f"{self.name}: no example is left to score: all are also drawn")
+        return replace(
+            self,
+            rows=self.rows.select(kept),
+            test_size=self.test_size and self.test_size - gone,
+            notes=(
+                *self.notes,
+                f"{self.name}: {gone} of its examples are also among the {len(examples)} drawn, "
+                "and are not scored",
+            ),
+        )
+
+    def _content(self, row: Mapping[str, Any]) -> Content:
+        """The same for rows that ask the same, in the first template."""
+        return self.templates[0].content({"labels": self._readable, **row})
 
     def _drawn(self, shots: int, seed: int) -> Dataset:
         return self.rows.select(self._drawn_numbers(shots, seed))
@@ -185,46 +223,71 @@ def definitions() -> dict[str, Definition]:
 def defined(name: str) -> Definition:
     """What `data/tasks` says of the task `name`; FrugalError with the nearest name if unknown."""
     if name not in definitions():
-        raise unknown("task", name, [*definitions(), "FILE.jsonl"])
+        raise unknown("task", name, [*definitions(), "FILE.jsonl", "FILE.csv"])
     return definitions()[name]
 
 
-def load(name: str | Path) -> Task:
-    """The task called `name`, or the JSONL file of that path.
+def is_file(name: str | Path) -> bool:
+    """Whether `name` means a file, not a task: it is no task's, and a path or something there."""
+    text = str(name)
+    if text in definitions():
+        return False
+    return files.named(text) or os.path.basename(text) != text or os.path.exists(text)
+
+
+def load(name: str | Path, *, template: str = "") -> Task:
+    """The task called `name`, or the file of that path, whose prompts `template` makes if need be.
 
     Raises FrugalError for an unknown name, for a source that cannot be reached, and for a file
     with bad lines: it names them.
     """
-    if str(name).endswith(".jsonl"):
-        return from_jsonl(Path(name))
+    if is_file(name):
+        return from_file(Path(name), template=template)
+    if template:
+        raise FrugalError(f"--template: the task {name} has templates of its own")
     definition = defined(str(name))
     if definition.source.split:
         return _from_splits(str(name), definition)
     return _from_rows(str(name), definition)
 
 
-def from_jsonl(path: Path) -> Task:
-    """A file of {"prompt": str, "choices": [str, …], "label": int}, one a line, used as it is."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise FrugalError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FrugalError(f"{path}: not UTF-8 at byte {error.start}") from error
-    examples, problems = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            examples.append(Example.model_validate_json(line))
-        except ValidationError as error:
-            problems.append(f"line {number}: {first_problem(error)}")
-    if problems:
-        more = f"; and {len(problems) - 3} more lines" if len(problems) > 3 else ""
-        raise FrugalError(f"{path}, {'; '.join(problems[:3])}{more}")
-    if not examples:
-        raise FrugalError(f"{path}: no example in this file")
-    return Task(str(path), Dataset.from_list([e.model_dump() for e in examples]))
+def from_file(path: Path, *, template: str = "", labels: Sequence[str] = ()) -> Task:
+    """A JSONL, CSV or TSV file, as `files.read` takes it; raises as that does."""
+    found = files.read(path, template, labels)
+    columns = {name: [row[name] for row in found.rows] for name in found.rows[0]}
+    return Task(
+        str(path),
+        Dataset.from_dict(columns),
+        templates=(found.template,),
+        labels=found.labels,
+        notes=found.notes,
+    )
+
+
+def pair(drawn: str | Path, scored: str | Path, *, template: str = "") -> tuple[Task, Task]:
+    """A task to draw from and one to score, at least one of them a file, with the same answers.
+
+    template: as `load` takes it, for each that is a file
+
+    Raises FrugalError where the rows of each share their choices, and these differ.
+    """
+    first = load(drawn, template=template if is_file(drawn) else "")
+    if is_file(scored):
+        known = first.labels if is_file(drawn) else ()
+        second = from_file(Path(scored), template=template, labels=known)
+    else:
+        second = load(scored)
+    ours, theirs = _shared(first), _shared(second)
+    if ours and theirs and ours != theirs:
+        one, two = (", ".join(map(repr, sorted(x))) for x in (ours, theirs))
+        raise FrugalError(f"{first.name} has the answers {one}, but {second.name} has {two}")
+    return first, second
+
+
+def _shared(task: Task) -> frozenset[str] | None:
+    """The choices, where all rows, and more than one, have the same."""
+    sets = {content[1] for content in map(task._content, task.rows)}
+    return sets.pop() if len(sets) == 1 < len(task.rows) else None
 
 
 def mixture(
@@ -258,8 +321,9 @@ def _from_splits(name: str, definition: Definition) -> Task:
     where = f"{name} ({definition.source.hub or definition.source.folder})"
     labels = definition.labels or sources.class_names(where, found["train"], definition.label)
     needed = {column for template in definition.templates for column in template.columns}
-    for part in found.values():
-        if missing := needed - {*part.column_names, "labels"}:
+    for use, part in found.items():
+        own = {"ID"} if use == "unlabelled" else set()  # answers are handed in under it
+        if missing := (needed | own) - {*part.column_names, "labels"}:
             raise FrugalError(
                 f"{where}: no column {min(missing)!r}; there are {', '.join(part.column_names)}"
             )

@@ -1,10 +1,22 @@
 """Examples, and the templates that make them of the rows of a dataset."""
 
 import string
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+
+Content = tuple[str, frozenset[str]]
+
+
+def content(prompt: str, choices: Sequence[str]) -> Content:
+    """What makes two examples the same question, whatever their labels.
+
+    The prompt composed (NFC), since systems differ in that unseen, and with any white space as one
+    space, since exports do; and the choices, in whichever order.
+    """
+    return unicodedata.normalize("NFC", " ".join(prompt.split())), frozenset(choices)
 
 
 class Example(BaseModel):
@@ -18,15 +30,23 @@ class Example(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self) -> "Example":
+        try:
+            "".join([self.prompt, *self.choices]).encode()
+        except UnicodeEncodeError as error:  # half of a character, which JSON can escape
+            raise ValueError("a lone surrogate is no text") from error
         if not all(choice.strip() for choice in self.choices):
             raise ValueError("choices: one is empty")
         if len(set(self.choices)) < len(self.choices):
             raise ValueError("choices: two are the same")
         if not 0 <= self.label < len(self.choices):
-            raise ValueError(
-                f"label: {self.label} is not the index of one of {len(self.choices)} choices"
-            )
+            label, count = f"{self.label!s:.20}", len(self.choices)
+            raise ValueError(f"label: {label} is not the index of one of {count} choices")
         return self
+
+    @property
+    def content(self) -> Content:
+        """Which question this is."""
+        return content(self.prompt, self.choices)
 
 
 class Template(BaseModel):
@@ -34,6 +54,8 @@ class Template(BaseModel):
 
     choices: the choices themselves; or one text, to be filled in with each item of the list that
         it names, such as " {endings}"
+
+    What a row holds is text, whatever braces are in it.
 
     {labels} is the list of the task's classes. In a prompt, a list is written with commas between
     its items, and a comma for a full stop in one, as T-Few's released code does for Banking-77.
@@ -46,6 +68,11 @@ class Template(BaseModel):
 
     @model_validator(mode="after")
     def _list(self) -> "Template":
+        for text in (
+            self.prompt,
+            *([self.choices] if isinstance(self.choices, str) else self.choices),
+        ):
+            _plain(text)
         if isinstance(self.choices, str) and len(_named(self.choices)) != 1:
             raise ValueError("choices: one text must name exactly one list")
         return self
@@ -68,22 +95,42 @@ class Template(BaseModel):
             return tuple(self.choices.format_map({listed: item}) for item in row[listed])
         return tuple(choice.format_map(row) for choice in self.choices)
 
-    def example(self, row: Mapping[str, Any], label: int) -> Example:
-        """The example that a row makes under this template."""
+    def prompt_of(self, row: Mapping[str, Any]) -> str:
+        """The prompt of one row."""
         written = {
             name: ", ".join(item.strip().replace(".", ",") for item in row[name])
             if isinstance(row[name], list | tuple)
             else row[name]
             for name in _named(self.prompt)
         }
-        return Example(
-            prompt=self.prompt.format_map(written), choices=self.choices_of(row), label=label
-        )
+        return self.prompt.format_map(written)
+
+    def content(self, row: Mapping[str, Any]) -> Content:
+        """Which question a row is under this template."""
+        return content(self.prompt_of(row), self.choices_of(row))
+
+    def example(self, row: Mapping[str, Any], label: int) -> Example:
+        """The example that a row makes under this template."""
+        return Example(prompt=self.prompt_of(row), choices=self.choices_of(row), label=label)
 
 
 def _named(text: str) -> list[str]:
     """The columns that stand in {braces} in `text`."""
     return [name for _, name, _, _ in string.Formatter().parse(text) if name]
+
+
+def _plain(text: str) -> None:
+    """Refuse what is more than a column's name in braces: `format` would look inside of texts."""
+    try:
+        fields = [field for field in string.Formatter().parse(text) if field[1] is not None]
+    except ValueError as error:
+        raise ValueError(f"{error}; write {{{{ or }}}} for a brace itself") from error
+    for _, name, spec, conversion in fields:
+        if not name or name.isdigit() or spec or conversion or set(".[") & set(name):
+            shown = f"{name}{'!' + conversion if conversion else ''}{':' + spec if spec else ''}"
+            raise ValueError(
+                f"{{{shown[:40]}}} does not name a column; write {{{{ for a brace itself"
+            )
 
 
 AS_IS = Template(prompt="{prompt}", choices="{choices}")

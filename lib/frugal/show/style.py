@@ -1,12 +1,17 @@
 """How every figure of the companion looks: two colours that also differ in shape, no boxes."""
 
+import functools
 import io
+import re
+import warnings
 from typing import Any
 
 import matplotlib as mpl
 from IPython.display import display
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 # Okabe & Ito's palette, safe for colour-blind readers; marker and line differ with the colour.
@@ -52,14 +57,45 @@ def heading(axes: Axes, text: str) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+    """The figure as a PNG file.
+
+    Letters that its font lacks, such as Korean ones in a file's name, come from another font of
+    this machine; where none has them they are boxes, and the sentence under the figure has them.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(buffer, format="png")
+    lacking = [re.match(r"Glyph (\d+) ", str(warning.message)) for warning in caught]
+    for warning, glyph in zip(caught, lacking, strict=True):
+        if not glyph:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if family := _having(frozenset(int(glyph[1]) for glyph in lacking if glyph)):
+        for text in figure.findobj(Text):
+            text.set_fontfamily([*text.get_fontfamily(), family])
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
     # A palette is a third of the size, and all that lines and letters need.
     drawn = Image.open(buffer).convert("RGB").quantize(128)
     buffer = io.BytesIO()
     drawn.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+@functools.cache
+def _having(letters: frozenset[int]) -> str | None:
+    """An installed font that has these letters; matplotlib's own last resort has boxes for all."""
+    for font in font_manager.fontManager.ttflist if letters else ():
+        if "Last Resort" not in font.name and letters <= _letters(font.fname):
+            return font.name
+    return None
+
+
+@functools.cache
+def _letters(file: str) -> frozenset[int]:
+    return frozenset(font_manager.get_font(file).get_charmap())
 
 
 def picture(figure: Figure, sentence: str) -> None:
