@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugal.budgets.trials import Trial
-from frugal.costs import memory, prices, scenario
+from frugal.costs import check, memory, prices, scenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,12 @@ class Prices:
     gpu: str = "a100-40gb"
     usd_per_hour: float | None = None  # by default the listed price of `gpu`
     mfu: float = 0.4
+
+    def __post_init__(self) -> None:
+        check.amount("usd_per_label", self.usd_per_label)
+        if self.usd_per_hour is not None:
+            check.amount("usd_per_hour", self.usd_per_hour)
+        check.number("mfu", self.mfu, above=0, most=1)
 
     def compute(self, flops: float) -> float:
         """USD for so many FLOPs."""
@@ -90,7 +96,10 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)
     per_query = price.compute(tried.flops_per_query)
-    total = usd_labels + training + queries * per_query
+    # A sum that is no number would be above no budget, or below every one.
+    total = check.amount(
+        f"the price of {tried.strategy}", usd_labels + training + queries * per_query
+    )
     return Option(
         strategy=tried.strategy,
         model=tried.model,

@@ -214,7 +214,7 @@ class Endpoint:
                 f"base_url: no user, password or query may be in it; the key is read from {KEY}"
             )
         if not sound:
-            raise FrugalError(f"base_url: {url!r} is no http(s) address")
+            raise FrugalError(f"base_url: {redacted(url)!r} is no http(s) address")
         return url
 
     def identity(self) -> Mapping[str, Any]:
@@ -433,6 +433,8 @@ async def _ended() -> None:
     others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
     await asyncio.gather(*others, return_exceptions=True)
     await loop.shutdown_asyncgens()
+    for transport in list(getattr(loop, "_transports", {}).values()):
+        transport.abort()  # of a connection that was given up before httpx had it
     for _ in range(3):
         await asyncio.sleep(0)  # a transport closes in the loop's next turn
 

@@ -56,7 +56,7 @@ class Setting(BaseModel):
     usd_per_hour: of this machine; by default the paper's GPU hour
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: str
     encoder: str
