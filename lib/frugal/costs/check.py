@@ -25,7 +25,7 @@ def whole(name: str, value: float, least: int = 0) -> int:
 def number(name: str, value: float, *, above: float = -math.inf, most: float = math.inf) -> float:
     """`value` as a float; FrugalError unless it is finite and above < value <= most."""
     if not _finite(value) or not above < value <= most:
-        kind = "a finite number" if above == -math.inf else f"a number above {above:g}"
+        kind = "a number that is finite" if above == -math.inf else f"a number above {above:g}"
         limit = f" and at most {most:g}" if most < math.inf else ""
         raise FrugalError(f"{name} must be {kind}{limit}, not {_short(value)}")
     return float(value)
@@ -35,7 +35,7 @@ def amount(name: str, value: float) -> float:
     """`value` as a float; FrugalError that names the argument unless it is finite and >= 0."""
     if not _finite(value) or value < 0:
         negative = _finite(value) and value < 0
-        wanted = "must not be negative, but is" if negative else "must be a finite number, not"
+        wanted = "must not be negative, but is" if negative else "must be a number that is finite, not"
         raise FrugalError(f"{name} {wanted} {_short(value)}")
     return float(value)
 
