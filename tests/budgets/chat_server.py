@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KEY = "sk-test-0123456789"
+PRICE = {"usd_per_1k_in": 0.5, "usd_per_1k_out": 1.5}
 NEWER = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
 COLD = "Unsupported value: 'temperature' does not support 0 with this model."
 NO_SYSTEM = "System role not supported"
@@ -29,9 +30,9 @@ class Meter:
         self.answer, self.lies = lies.pop("answer", answer_to), lies
         self.refuses = lies.pop("refuses", ())
 
-    def usd(self, read, written):
-        """Of all that it billed, at so many USD for 1,000 tokens."""
-        return (self.tokens[0] * read + self.tokens[1] * written) / 1000
+    def usd(self, usd_per_1k_in, usd_per_1k_out):
+        """Of all that it billed."""
+        return (self.tokens[0] * usd_per_1k_in + self.tokens[1] * usd_per_1k_out) / 1000
 
 
 def answer_to(prompt):

@@ -31,30 +31,7 @@ from frugal.fewshot import choices, icl, tasks
 from frugal.fewshot.tasks import Example
 
 SHARED = [HealthCheck.function_scoped_fixture]  # the examples never change
-PRICE = {"usd_per_1k_in": 0.5, "usd_per_1k_out": 1.5}
-
-
-@pytest.fixture
-def examples():
-    return tasks.load("counting").draw(20, 0)
-
-
-@pytest.fixture
-def endpoint(monkeypatch):
-    """Start a server with faults; the source that asks it, and its meter."""
-    monkeypatch.setenv(sources.KEY, chat_server.KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    open_servers = []
-
-    def start(faults=(), lies=(), **options):
-        context = chat_server.serving(faults, **dict(lies))
-        url, meter = context.__enter__()
-        open_servers.append(context)
-        return sources.Endpoint("tiny", base_url=url, **{**PRICE, **options}), meter
-
-    yield start
-    for context in open_servers:
-        context.__exit__(None, None, None)
+PRICE = chat_server.PRICE
 
 
 def lines(folder):
@@ -66,9 +43,7 @@ def answered(folder):
 
 
 def billed_usd(meter):
-    return (
-        meter.tokens[0] * PRICE["usd_per_1k_in"] + meter.tokens[1] * PRICE["usd_per_1k_out"]
-    ) / 1e3
+    return meter.usd(**PRICE)
 
 
 def test_people_give_the_tasks_labels_and_a_second_purchase_is_free(tmp_path, examples):
@@ -333,7 +308,7 @@ def test_a_process_that_is_really_stopped_goes_on(tmp_path, examples, endpoint, 
     check_endpoint(bought, meter, examples, tmp_path, 50)
     assert bought.lost_usd == pytest.approx(sum(source.most_usd(e) for e in examples[6:9]))
     assert bought.unasked == bought.given_up == 0
-    assert {n for n in meter.billed.values()} == {1, 2}
+    assert set(meter.billed.values()) == {1, 2}
     assert {p for p, n in meter.billed.items() if n == 2} == {e.prompt for e in examples[6:9]}
 
 

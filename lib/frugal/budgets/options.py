@@ -32,16 +32,16 @@ class Prices:
     usd_per_hour: float | None = None  # by default the listed price of `gpu`
     mfu: float = 0.4
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise FrugalError for a price that is none, and would change what is recommended."""
         check.amount("usd_per_label", self.usd_per_label)
-        if self.usd_per_hour is not None:
-            check.amount("usd_per_hour", self.usd_per_hour)
-        check.number("mfu", self.mfu, above=0, most=1)
+        self.compute(1.0)
 
     def compute(self, flops: float) -> float:
         """USD for so many FLOPs."""
         rate = self.usd_per_hour
         rate = prices.get("gpu", self.gpu).usd if rate is None else rate
+        check.amount("usd_per_hour", rate)
         peak = memory.gpu(self.gpu).peak_flops
         return scenario.hours(flops, peak_flops=peak, mfu=self.mfu) * rate
 
@@ -92,6 +92,7 @@ def order(option: Option) -> tuple[float, float]:
 
 def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
     """What was tried, for so many queries; nothing is compared yet."""
+    price.check()
     low, high = wilson(int(tried.hits.sum()), len(tried.hits))
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)

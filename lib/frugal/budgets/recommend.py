@@ -91,8 +91,7 @@ def plan(
 
     Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
-    _sound(budget, queries)
-    price.compute(1.0)  # a wrong GPU or price is said now, not after minutes
+    _sound(budget, queries, price)  # what is wrong is said now, not after minutes
     _, scored, _ = examples(task, labels, **_drawing(more))
     zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
     serving, bought = queries * price.compute(zero), labels * price.usd_per_label
@@ -105,7 +104,8 @@ def plan(
     return decide(tried, budget=budget, queries=queries, price=price)
 
 
-def _sound(budget: float, queries: float) -> None:
+def _sound(budget: float, queries: float, price: Prices) -> None:
+    price.check()
     check.amount("budget", budget)
     if check.number("queries", queries) < 1:
         raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
@@ -168,7 +168,7 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
     It is the most accurate way that the budget pays for, the cheaper of two equal ones; where these
     examples do not tell a cheaper one apart from it, the reason says so.
     """
-    _sound(budget, queries)
+    _sound(budget, queries, price)
     options = [priced(t, budget, queries, price) for t in tried.trials]
     able = [i for i, o in enumerate(options) if o.affordable]
     reason, chosen, margin, thrift = _too_little(options), None, None, None
