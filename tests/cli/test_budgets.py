@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 LABEL = ["budgets", "label", "own.jsonl", "--by", "people", "--folder", "labels"]
+AT_A_SERVER = ["--by", "m", "--base-url", "http://a:secret@b/v1"]
 OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query", "behind", "best"}
 
 
@@ -136,7 +137,7 @@ def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatc
         ([*LABEL, "--cap", "1", "--out", "."], ".: no file can be written here"),
         ([*LABEL, "--cap", "1", "--out", "own.jsonl/x"], "own.jsonl"),
         ([*LABEL, "--cap", "1", "--answer-tokens", "0"], "--answer-tokens"),
-        ([*LABEL, "--cap", "1", "--base-url", "http://a:secret@b/v1"], "no user, password"),
+        ([*LABEL, "--cap", "1", "--count", "4", *AT_A_SERVER], "no user, password"),
         (["budgets", "buy", "--task", "WLP", "--budget", "1e308"], "budget must be"),
         (["budgets", "study", "--set", "usd_per_label=Infinity"], "--set usd_per_label"),
         (

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_QUERIES = 1e18
+
+
 @dataclass(frozen=True)
 class Tried:
     """What was measured of a task, before anything is priced.
@@ -95,6 +98,8 @@ def plan(
     _, scored, _ = examples(task, labels, **_drawing(more))
     zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
     serving, bought = queries * price.compute(zero), labels * price.usd_per_label
+    check.amount(f"the price of {labels} labels", bought)
+    check.amount(f"the price of {queries:g} queries", serving)
     if budget < min(serving, bought):
         raise FrugalError(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
@@ -107,7 +112,7 @@ def plan(
 def _sound(budget: float, queries: float, price: Prices) -> None:
     price.check()
     check.amount("budget", budget)
-    if check.number("queries", queries) < 1:
+    if check.number("queries", queries, most=MOST_QUERIES) < 1:
         raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
 
 
