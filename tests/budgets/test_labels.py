@@ -236,7 +236,7 @@ def buy_until_done(monkeypatch, kills, source, examples, folder, cap):
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=5))
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_killed_at_any_write_people_are_paid_once_for_every_label(
     tmp_path_factory, monkeypatch, examples, kills
@@ -248,7 +248,7 @@ def test_killed_at_any_write_people_are_paid_once_for_every_label(
     assert (bought.spent_usd, bought.lost_usd) == (2.0, 0)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_killed_at_any_write_an_endpoint_is_never_paid_beyond_the_cap(
     tmp_path, examples, endpoint, monkeypatch, seed
 ):
@@ -461,7 +461,7 @@ class Full:
         return self.real(fd, some)
 
 
-@pytest.mark.parametrize("left", [0, 100, 330, 500, 700, 1200, 2500])
+@pytest.mark.parametrize("left", [0, 100, 330, 700])
 def test_a_full_disk_loses_no_answer_that_was_paid_for(
     tmp_path, examples, endpoint, monkeypatch, left
 ):
@@ -470,10 +470,10 @@ def test_a_full_disk_loses_no_answer_that_was_paid_for(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", Full(left, tmp_path / "answers.room").write)
         with contextlib.suppress(FrugalError):
-            labels.buy(source, examples, tmp_path, cap_usd=50)
+            labels.buy(source, examples[:8], tmp_path, cap_usd=50)
     kept = {r["key"] for r in answered(tmp_path)}
     assert len(kept) == sum(meter.billed.values())
-    bought = labels.buy(source, examples, tmp_path, cap_usd=50)
+    bought = labels.buy(source, examples[:8], tmp_path, cap_usd=50)
     assert None not in bought.labels
     assert set(meter.billed.values()) == {1}
     assert bought.spent_usd == pytest.approx(billed_usd(meter))
@@ -497,7 +497,7 @@ def test_what_goes_on_no_disk_goes_to_the_terminal(
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
         with pytest.raises(FrugalError, match="No space left"):
-            labels.buy(source, examples, tmp_path, cap_usd=50)
+            labels.buy(source, examples[:4], tmp_path, cap_usd=50)
     assert len(meter.requests) == 2  # nothing was asked after that
     line = capsys.readouterr().err.strip()
     assert line.startswith("frugal: paid for, but not in ")
@@ -505,7 +505,7 @@ def test_what_goes_on_no_disk_goes_to_the_terminal(
     assert record["key"] == labels.key(examples[1])
     with (tmp_path / "answers.jsonl").open("a") as out:  # as a person may
         out.write(json.dumps(record) + "\n")
-    bought = labels.buy(source, examples, tmp_path, cap_usd=50)
+    bought = labels.buy(source, examples[:4], tmp_path, cap_usd=50)
     assert (None in bought.labels, bought.lost_usd) == (False, 0)
     assert set(meter.billed.values()) == {1}
 

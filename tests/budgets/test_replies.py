@@ -127,7 +127,7 @@ ASKED = Example(prompt="Good.", choices=MOOD, label=1)
 @example({"choices": [{"message": {"content": None, "refusal": "no"}}], "usage": []})
 @example({"choices": [{"message": {"content": None, "tool_calls": [{}]}}]})
 @example({"error": {"message": "overloaded"}})
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_a_server_answers_is_an_answer_with_a_sound_bill(body):
     most = ENDPOINT.most_usd(ASKED)
     answer = ENDPOINT._read(ASKED, json.dumps(body).encode())
