@@ -35,7 +35,9 @@ def amount(name: str, value: float) -> float:
     """`value` as a float; FrugalError that names the argument unless it is finite and >= 0."""
     if not _finite(value) or value < 0:
         negative = _finite(value) and value < 0
-        wanted = "must not be negative, but is" if negative else "must be a number that is finite, not"
+        wanted = (
+            "must not be negative, but is" if negative else "must be a number that is finite, not"
+        )
         raise FrugalError(f"{name} {wanted} {_short(value)}")
     return float(value)
 
