@@ -192,6 +192,9 @@ def test_no_budget_fits_counts_that_disagree():
         (("WLP", "distill", 100, 1), "prints N from 1,000 to 5,000, not 100"),
         (("WLP", "distill", 1000, -1), "budget must not be negative"),
         (("WLP", "distill", 1000, math.nan), "budget must be a number"),
+        (("WLP", "distill", 1000, -math.inf), "budget must be a number"),
+        (("WLP", "annotate", 1000, 1e308), "budget must be a number .* at most 1e.12"),
+        (("WLP", "annotate", 10**400, 1), "labels must be a whole number"),
         (("WLP", "distill", 1000.5, 1), "labels must be a whole number"),
     ],
 )

@@ -334,12 +334,42 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
         ({"labels": 0}, "labels must be at least 1"),
         ({"price": options.Prices(0.1, gpu="a100-40g")}, "did you mean 'a100-40gb'"),
         ({"price": options.Prices(-0.1)}, "usd_per_label must not be negative"),
+        ({"price": options.Prices(math.nan)}, "usd_per_label must be a number"),
+        ({"price": options.Prices(0.1, usd_per_hour=-1)}, "usd_per_hour must not be negative"),
+        ({"price": options.Prices(0.1, usd_per_hour=-math.inf)}, "usd_per_hour must be a number"),
+        ({"price": options.Prices(0.1, usd_per_hour=math.nan)}, "usd_per_hour must be a number"),
+        ({"price": options.Prices(0.1, mfu=math.nan)}, "mfu must be a number"),
+        ({"price": options.Prices(1e308), "labels": 28}, "the price of 28 labels must be"),
+        ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
+        ({"budget": math.inf}, "budget must be a number"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
     monkeypatch.setattr(trials, "run", lambda *_, **__: pytest.fail("work was done"))
     with pytest.raises(FrugalError, match=message):
         plan(own, tiny, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"usd_per_label": -5.0}, "usd_per_label must not be negative"),
+        ({"usd_per_label": 1e308}, "the price of"),
+        ({"usd_per_hour": -math.inf}, "usd_per_hour must be a number"),
+        ({"usd_per_hour": 1e308}, "the price of"),
+        ({"mfu": 0}, "mfu must be a number"),
+    ],
+)
+def test_no_odd_price_changes_what_is_recommended(changes, message):
+    hits = np.array([True, False, True])
+    tried = [
+        trials.Trial(name, "m", hits, flops, 1e12, labels, 1.0)
+        for name, labels, flops in (("a", 1000, 0.0), ("b", 0, 1e30))
+    ]
+    all_of_it = recommend.Tried("t", 1000, 3, 0.5, tried, [])
+    price = dataclasses.replace(options.Prices(0.1), **changes)
+    with pytest.raises(FrugalError, match=message):
+        recommend.decide(all_of_it, budget=1e300, queries=1e18, price=price)
 
 
 def test_one_class_is_refused(tmp_path, tiny):

@@ -123,6 +123,26 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
         study.run(SMALL, tmp_path / "work", out=out)
 
 
+def test_lost_rows_are_computed_again_and_doubled_ones_count_once(tmp_path):
+    one = SMALL.model_copy(update={"labels": (8,)})
+    whole = study.run(one, tmp_path / "work", out=tmp_path / "whole.csv")
+    header, *lines = (tmp_path / "whole.csv").read_text().splitlines(True)
+    out = tmp_path / "runs.csv"
+    for lost in range(3):  # the teacher's row, and two of its student
+        out.write_text("".join([header, *lines[:lost], *lines[lost + 1 :], lines[-1]]))
+        found = study.run(one, tmp_path / "work", out=out)
+        by = found.sort_values("strategy", ignore_index=True)[EXACT]
+        assert by.equals(whole.sort_values("strategy", ignore_index=True)[EXACT])
+    out.write_text("".join([header, *lines, lines[2]]))
+    assert study.run(one, tmp_path / "work", out=out)[EXACT].equals(whole[EXACT])
+    for value in ("nan", "inf", "-1.0"):
+        fields = lines[1].split(",")
+        fields[header.split(",").index("usd")] = value
+        out.write_text("".join([header, lines[0], ",".join(fields)]))
+        with pytest.raises(FrugalError, match=r"runs\.csv, line 3: holds a number that cannot be"):
+            study.run(one, tmp_path / "work", out=out)
+
+
 def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
     few = SMALL.model_copy(update={"usd_per_1k_tokens": 2.0, "labels": (8, 4)})
     runs = study.run(few, tmp_path).query("strategy == 'llm'").set_index("labels")

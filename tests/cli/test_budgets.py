@@ -1,9 +1,12 @@
 """`frugal plan` and `frugal budgets`: JSON as scripts rely on it, one line for bad input."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+LABEL = ["budgets", "label", "own.jsonl", "--by", "people", "--folder", "labels"]
+AT_A_SERVER = ["--by", "m", "--base-url", "http://a:secret@b/v1"]
 OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query", "behind", "best"}
 
 
@@ -124,6 +127,23 @@ def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatc
         (["plan", "--task", "own.jsonl", "--budget", "1", "--usd-per-label", "-1"], "negative"),
         (["budgets", "buy", "--task", "WPL", "--budget", "1"], "did you mean 'WLP'"),
         (["budgets", "label", "own.jsonl", "--by", "people", "--cap", "1"], "--folder"),
+        ([*LABEL, "--cap", "-1"], "--cap must not be negative"),
+        ([*LABEL, "--cap", "nan", "--dry-run"], "--cap must be a number that is finite"),
+        ([*LABEL, "--cap", "inf"], "--cap must be"),
+        ([*LABEL, "--cap", "1e400"], "--cap must be"),
+        ([*LABEL, "--cap", "1", "--usd", "-1"], "--usd must not be negative"),
+        ([*LABEL, "--cap", "1", "--usd", "nan", "--dry-run"], "--usd must be"),
+        ([*LABEL, "--cap", "1", "--usd-out", "-inf"], "--usd-out must be"),
+        ([*LABEL, "--cap", "1", "--out", "."], ".: no file can be written here"),
+        ([*LABEL, "--cap", "1", "--out", "own.jsonl/x"], "own.jsonl"),
+        ([*LABEL, "--cap", "1", "--answer-tokens", "0"], "--answer-tokens"),
+        ([*LABEL, "--cap", "1", "--count", "4", *AT_A_SERVER], "no user, password"),
+        (["budgets", "buy", "--task", "WLP", "--budget", "1e308"], "budget must be"),
+        (["budgets", "study", "--set", "usd_per_label=Infinity"], "--set usd_per_label"),
+        (
+            ["plan", "--task", "own.jsonl", "--budget", "1", "--usd-per-hour", "-inf"],
+            "usd_per_hour",
+        ),
         (["budgets", "study", "--set", "label=[1]"], "--set label: Extra inputs"),
         (["budgets", "study", "--set", "labels=many"], "--set labels"),
         (["budgets", "study", "--set", "labels=[40]"], "are more than the 23 there are"),
@@ -134,6 +154,7 @@ def test_bad_input_is_one_line_and_status_two(frugal, own, argv, message):
         argv = [*argv, "--preset", "smoke"]
     status, out, err = frugal(*argv)
     assert (status, out) == (2, "")
+    assert not Path("labels").exists()
     line = err.strip().splitlines()[-1]
     assert line.startswith("frugal: ")
     assert message in line

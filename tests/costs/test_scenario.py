@@ -118,6 +118,8 @@ def test_prices_say_how_old_and_how_sure_they_are():
         (lambda: prices.get("gpus", "a40"), "did you mean 'gpu'"),
         (lambda: prices.cost("label", "fever", -1), "count"),
         (lambda: prices.cost("label", "fever", math.nan), "count"),
+        (lambda: prices.cost("label", "fever", 10**400), "count"),
+        (lambda: prices.usd(math.nan), "USD"),
         (lambda: options(shots=-1), "shots"),
         (lambda: options(queries=-1), "queries"),
         (lambda: options(mfu=1.01), "mfu"),

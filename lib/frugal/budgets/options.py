@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugal.budgets.trials import Trial
-from frugal.costs import memory, prices, scenario
+from frugal.costs import check, memory, prices, scenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +32,16 @@ class Prices:
     usd_per_hour: float | None = None  # by default the listed price of `gpu`
     mfu: float = 0.4
 
+    def check(self) -> None:
+        """Raise FrugalError for a price that is none, and would change what is recommended."""
+        check.amount("usd_per_label", self.usd_per_label)
+        self.compute(1.0)
+
     def compute(self, flops: float) -> float:
         """USD for so many FLOPs."""
         rate = self.usd_per_hour
         rate = prices.get("gpu", self.gpu).usd if rate is None else rate
+        check.amount("usd_per_hour", rate)
         peak = memory.gpu(self.gpu).peak_flops
         return scenario.hours(flops, peak_flops=peak, mfu=self.mfu) * rate
 
@@ -86,11 +92,15 @@ def order(option: Option) -> tuple[float, float]:
 
 def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
     """What was tried, for so many queries; nothing is compared yet."""
+    price.check()
     low, high = wilson(int(tried.hits.sum()), len(tried.hits))
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)
     per_query = price.compute(tried.flops_per_query)
-    total = usd_labels + training + queries * per_query
+    # A sum that is no number would be above no budget, or below every one.
+    total = check.amount(
+        f"the price of {tried.strategy}", usd_labels + training + queries * per_query
+    )
     return Option(
         strategy=tried.strategy,
         model=tried.model,

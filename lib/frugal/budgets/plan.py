@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HELD = "extrapolated: held at the last printed score"
+MOST_USD = 1e12  # of a budget; whoever has more must not be told a price
 UNPRINTED = "below the printed range"
 
 
@@ -58,8 +59,7 @@ def buy(task: str, strategy: str, *, labels: int, budget: float) -> Purchase:
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
     check.whole("labels", labels, least=1)
-    if check.number("budget", budget) < 0:
-        raise FrugalError(f"budget must not be negative, but is {budget!r}")
+    check.number("budget", check.amount("budget", budget), most=MOST_USD)
     h0 = model.h0(labels)
     if strategy == "annotate":
         # A hair more, so that a budget that was computed as labels × price buys those labels.

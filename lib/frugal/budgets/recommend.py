@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_QUERIES = 1e18
+
+
 @dataclass(frozen=True)
 class Tried:
     """What was measured of a task, before anything is priced.
@@ -91,15 +94,12 @@ def plan(
 
     Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
-    for name, value in (("budget", budget), ("usd_per_label", price.usd_per_label)):
-        if check.number(name, value) < 0:
-            raise FrugalError(f"{name} must not be negative, but is {value!r}")
-    if check.number("queries", queries) < 1:
-        raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
-    price.compute(1.0)  # a wrong GPU or price is said now, not after minutes
+    _sound(budget, queries, price)  # what is wrong is said now, not after minutes
     _, scored, _ = examples(task, labels, **_drawing(more))
     zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
     serving, bought = queries * price.compute(zero), labels * price.usd_per_label
+    check.amount(f"the price of {labels} labels", bought)
+    check.amount(f"the price of {queries:g} queries", serving)
     if budget < min(serving, bought):
         raise FrugalError(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
@@ -107,6 +107,13 @@ def plan(
         )
     tried = attempt(task, lm, encoder, ways, labels=labels, **more)
     return decide(tried, budget=budget, queries=queries, price=price)
+
+
+def _sound(budget: float, queries: float, price: Prices) -> None:
+    price.check()
+    check.amount("budget", budget)
+    if check.number("queries", queries, most=MOST_QUERIES) < 1:
+        raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
 
 
 def _drawing(options: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +173,7 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
     It is the most accurate way that the budget pays for, the cheaper of two equal ones; where these
     examples do not tell a cheaper one apart from it, the reason says so.
     """
+    _sound(budget, queries, price)
     options = [priced(t, budget, queries, price) for t in tried.trials]
     able = [i for i, o in enumerate(options) if o.affordable]
     reason, chosen, margin, thrift = _too_little(options), None, None, None

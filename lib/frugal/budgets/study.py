@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -34,6 +35,8 @@ from frugal.fewshot import tasks, tfew
 from frugal.fewshot.tasks import Example, Task
 
 Progress = Callable[[str], Any]
+ROW = ("labels", "seed", "strategy", "model")  # what tells the rows of a study apart
+NUMBERS = ("accuracy", "usd_labels", "usd_compute", "usd", "seconds", "flops")
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
@@ -56,7 +59,7 @@ class Setting(BaseModel):
     usd_per_hour: of this machine; by default the paper's GPU hour
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: str
     encoder: str
@@ -228,7 +231,7 @@ def run(
     found = _read(out, setting) if out and out.exists() else pd.DataFrame()
     bench = Bench(setting, folder, progress)
     for seed, n in itertools.product(setting.seeds, setting.labels):
-        done = _students(found, n, seed)
+        done = _students(found, n, seed, setting)
         left = [who for who in setting.students if who not in done]
         if not left:
             continue
@@ -236,19 +239,37 @@ def run(
         rows = pd.DataFrame(cell(bench, n, seed, left))
         today = datetime.now(timezone.utc).date().isoformat()
         rows = rows.assign(setting=setting.id, machine=presets.machine(), date=today)
-        found = pd.concat([found, rows if not done else rows[rows["strategy"] != "teacher"]])
-        found = found.reset_index(drop=True)
+        if not found.empty:  # what is left of a student that lost a row goes
+            here = (found["labels"] == n) & (found["seed"] == seed)
+            teaches = found["strategy"] == "teacher"
+            found = found[~here | teaches | ~found["model"].isin(left)]
+            rows = rows[rows["strategy"] != "teacher"] if (here & teaches).any() else rows
+        found = pd.concat([found, rows], ignore_index=True)
         if out:
             _write(out, found)
     return found
 
 
-def _students(found: pd.DataFrame, n: int, seed: int) -> set[str]:
-    """The students that a cell holds."""
+def _students(found: pd.DataFrame, n: int, seed: int, setting: Setting) -> set[str]:
+    """The students of which a cell holds every row; none where it lacks the teacher's."""
     if found.empty:
         return set()
-    mine = found.query("labels == @n and seed == @seed and strategy != 'teacher'")
-    return set(mine["model"])
+    mine = found.query("labels == @n and seed == @seed")
+    if "teacher" not in set(mine["strategy"]):
+        return set()
+    whole = {"annotate", "distill"}
+    # More dollars buy no fewer of an LLM's labels.
+    if setting.llm and (found.query("strategy == 'llm'")["labels"] <= n).any():
+        whole |= {"llm"}
+    students = mine.query("strategy != 'teacher'").groupby("model")
+    return {who for who, rows in students if whole | _more(rows, n, setting) <= {*rows["strategy"]}}
+
+
+def _more(rows: pd.DataFrame, n: int, setting: Setting) -> set[str]:
+    """Whether the dollars of distillation buy so many labels that they are a strategy."""
+    dollars = rows.query("strategy == 'distill'")["usd_compute"].sum()
+    more = math.floor(dollars / setting.usd_per_label) if setting.usd_per_label else 0
+    return {"annotate more"} if more > n * TOO_FEW else set()
 
 
 def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, Any]]:
@@ -332,11 +353,15 @@ def _read(file: Path, setting: Setting) -> pd.DataFrame:
     try:
         found = pd.read_csv(file, dtype={"hits": str})
         others = set(found["setting"]) - {setting.id}
-    except (ValueError, KeyError, OSError) as error:
+        numbers = found[[*NUMBERS]].astype(float)
+    except (ValueError, LookupError, OSError) as error:
         raise FrugalError(f"{file}: not the table of a study ({error})") from error
     if others:
         raise FrugalError(f"{file}: holds runs of another setting; name another file")
-    return found
+    odd = ~np.isfinite(numbers).all(axis=1) | (numbers < 0).any(axis=1)
+    if odd.any():
+        raise FrugalError(f"{file}, line {int(odd.argmax()) + 2}: holds a number that cannot be")
+    return found.drop_duplicates([*ROW], ignore_index=True)
 
 
 def _write(file: Path, table: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -60,15 +61,24 @@ def label(
     usd_out: Annotated[
         float | None, typer.Option(help="Of 1,000 tokens a server writes; else as --usd.")
     ] = None,
+    answer_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a server's answer, thoughts included; else a choice's."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Buy labels under a cap: from people (the task's own), a local model, or a server."""
     from frugal.budgets import labels, sources
-    from frugal.engine import backbones
+    from frugal.costs import check
     from frugal.fewshot import tasks
 
+    check.amount("--cap", cap)
+    for name, price in (("--usd", usd), ("--usd-out", 0 if usd_out is None else usd_out)):
+        check.amount(name, price)
+    if out:
+        _writable(out)
     whole = tasks.load(task, template=template)
     remark(whole)
     drawn = whole.draw(shots + count, seed)
@@ -78,8 +88,14 @@ def label(
         source = sources.HumanPool(usd)
     elif base_url:
         written = usd if usd_out is None else usd_out
-        source = sources.Endpoint(by, usd, written, base_url, shown)
+        # Whoever may think for long is given time for ten tokens in a second.
+        seconds = max(60.0, (answer_tokens or 0) / 10)
+        source = sources.Endpoint(
+            by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
+        )
     else:
+        from frugal.engine import backbones
+
         source = sources.LocalModel(backbones.load(by), usd, shown)
     planned = asdict(labels.quote(source, wanted))
     if dry_run:
@@ -90,8 +106,14 @@ def label(
     )
     labelled = bought.labelled(wanted)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("".join(e.model_dump_json() + "\n" for e in labelled), encoding="utf-8")
+        text = "".join(e.model_dump_json() + "\n" for e in labelled)
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise FrugalError(
+                f"{out}: {error.strerror or error}; all answers are in {folder}: "
+                "the same command with another --out writes them, and buys nothing twice"
+            ) from error
     own = dict(zip(map(labels.key, wanted), wanted, strict=True))
     agree = [e.label == own[labels.key(e)].label for e in labelled]
     counts = {k: v for k, v in asdict(bought).items() if k not in ("labels", "quote")}
@@ -210,6 +232,16 @@ def plan(
     result = asdict(found)
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen["preset"]}
     emit(result, as_json)
+
+
+def _writable(file: Path) -> None:
+    """Raise FrugalError for a place that nothing can be written to, before the work."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise FrugalError(f"{file}: no file can be written here")
+    except OSError as error:
+        raise FrugalError(f"{file}: {error.strerror or error}") from error
 
 
 def _say(message: str) -> None:

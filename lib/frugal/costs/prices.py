@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from frugal import data
 from frugal.costs import check
-from frugal.errors import FrugalError, unknown
+from frugal.errors import unknown
 
 STALE_DAYS = 180
 KINDS = ("gpu", "label", "token")
@@ -82,13 +82,13 @@ def get(kind: str, sku: str) -> Price:
 def cost(kind: str, sku: str, count: float) -> float:
     """USD for `count` hours, labels or tokens; FrugalError for a negative or endless count."""
     price = get(kind, sku)
-    if check.number("count", count) < 0:
-        raise FrugalError(f"count must not be negative, but is {count!r}")
-    return count * price.usd / (1000 if price.unit == "1000 tokens" else 1)
+    total = check.amount("count", count) * price.usd
+    return check.amount("the price", total / (1000 if price.unit == "1000 tokens" else 1))
 
 
 def usd(amount: float) -> str:
     """An amount in cents; where that says nothing, its first two digits: "$0.00051"."""
+    check.number("an amount of USD", amount)
     if 0 < amount < 1e-6:
         return f"${amount:.1e}"
     if not 0 < amount < 0.1:
