@@ -13,14 +13,25 @@ def names() -> list[str]:
     return list(data.toml("presets.toml"))
 
 
+VARIABLE = "FRUGAL_PRESET"
+CHAPTERS = ("spaces", "budgets")  # tables that are read alone, and so name their preset too
+
+
 def settings(preset: str, **given: Any) -> dict[str, Any]:
-    """The values of `preset`, replaced by those of `given` that are set (not 0, "", [] or None).
+    """The values of `preset`, as a notebook's own cell names it, replaced by those of `given`.
 
     Where the environment has FRUGAL_PRESET it replaces the preset, so that a test can run an
-    unchanged notebook small. Raises FrugalError for an unknown preset or value.
+    unchanged notebook small; `versions` then says so. For the rest see `named`.
+    """
+    return named(os.environ.get(VARIABLE) or preset, **given)
+
+
+def named(preset: str, **given: Any) -> dict[str, Any]:
+    """The values of `preset`, replaced by those of `given` that are set (not 0, "", [] or None).
+
+    Raises FrugalError for an unknown preset or value.
     """
     table = data.toml("presets.toml")
-    preset = os.environ.get("FRUGAL_PRESET", preset)
     if preset not in table:
         raise unknown("preset", preset, table)
     values = dict(table[preset])
@@ -29,6 +40,8 @@ def settings(preset: str, **given: Any) -> dict[str, Any]:
             raise FrugalError(f"{name} is not a setting of presets; they are {', '.join(values)}")
         if value:
             values[name] = value
+    for chapter in CHAPTERS:
+        values[chapter] = {**values[chapter], "preset": preset}
     return {"preset": preset, **values}
 
 
@@ -39,13 +52,16 @@ def of_backbone(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def versions(settings: dict[str, Any], device: Any) -> str:
-    """One line that says on what a notebook ran: versions, device, preset."""
+    """One line that says on what a notebook ran: versions, device, preset and who chose it."""
     import platform
     from importlib.metadata import version
 
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    return ", ".join([*parts, f"device {device}", f"preset {settings['preset']}"])
+    chosen = f"preset {settings['preset']}"
+    if os.environ.get(VARIABLE) == settings["preset"]:
+        chosen += f" (from {VARIABLE}, whatever the notebook names)"
+    return ", ".join([*parts, f"device {device}", chosen])
 
 
 def machine() -> str:

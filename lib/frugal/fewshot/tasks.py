@@ -17,6 +17,7 @@ from datasets import Dataset, concatenate_datasets
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data
+from frugal.engine import digests
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import sources
 from frugal.fewshot.templates import AS_IS, Example, Template, first_problem
@@ -201,6 +202,19 @@ def load(name: str | Path) -> Task:
     if definition.source.split:
         return _from_splits(str(name), definition)
     return _from_rows(str(name), definition)
+
+
+def content(name: str | Path) -> str:
+    """A digest of what `load` makes a task of: a file's bytes, or definition and source.
+
+    Two tasks of one name and one digest have the same examples.
+    """
+    if str(name) not in definitions() and Path(name).is_file():
+        return digests.of(Path(name).suffix.lower(), digests.file(Path(name)))
+    if str(name).lower().endswith((".jsonl", ".csv", ".tsv")):
+        raise FrugalError(f"{name}: there is no such file")
+    definition = defined(str(name))
+    return digests.of(definition.model_dump(mode="json"), sources.content(definition.source))
 
 
 def from_jsonl(path: Path) -> Task:
