@@ -1,7 +1,8 @@
 """Presets: the same code at four sizes, from a unit test's to the papers' own."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,27 @@ def settings(preset: str, **given: Any) -> dict[str, Any]:
     Where the environment has FRUGAL_PRESET it replaces the preset, so that a test can run an
     unchanged notebook small; `versions` then says so. For the rest see `named`.
     """
-    return named(os.environ.get(VARIABLE) or preset, **given)
+    return named(of_environment() or preset, **given)
+
+
+def of_environment() -> str:
+    """The preset that the environment names, or "".
+
+    It takes the place of defaults: a notebook's literal, or what a command does without --preset.
+    What somebody chose for this run alone comes before it.
+    """
+    return os.environ.get(VARIABLE, "")
+
+
+@contextlib.contextmanager
+def chosen(preset: Any) -> Iterator[None]:
+    """Let no process that starts here see the environment's preset, if another is chosen."""
+    kept = os.environ.pop(VARIABLE, None) if preset else None
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ[VARIABLE] = kept
 
 
 def named(preset: str, **given: Any) -> dict[str, Any]:
@@ -59,7 +80,7 @@ def versions(settings: dict[str, Any], device: Any) -> str:
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
     chosen = f"preset {settings['preset']}"
-    if os.environ.get(VARIABLE) == settings["preset"]:
+    if of_environment() == settings["preset"]:
         chosen += f" (from {VARIABLE}, whatever the notebook names)"
     return ", ".join([*parts, f"device {device}", chosen])
 

@@ -111,7 +111,7 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: Literal[1, 2] = KEY
+    key: int = Field(KEY, ge=1, le=KEY)
     job: str
     params: dict[str, Any] = {}
     inputs: dict[str, str] = {}

@@ -21,7 +21,6 @@ from frugal.fewshot.templates import first_problem
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
 
-
 JOB = "figure2.score"
 
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
-from frugal.engine import runs, sweep
-from frugal.engine.runs import KEY, RunSpec, Store, write
+from frugal.engine import sweep
+from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec, write
 from frugal.errors import FrugalError, unknown
 from frugal.spaces import design, judge, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
@@ -157,7 +157,7 @@ class Search:
         """Digests of what a run on the task reads."""
         if task not in self._inputs:
             of = {"backbone": self.settings.backbone, "task": task}
-            self._inputs[task] = runs.inputs_of(JOB, of) if self.key > 1 else {}
+            self._inputs[task] = inputs_of(JOB, of) if self.key > 1 else {}
         return self._inputs[task]
 
     def specs(self, stage: str, space: Space | None) -> list[RunSpec]:
@@ -174,7 +174,7 @@ class Search:
         except FrugalError:
             return []
         return [
-            runs.spec(
+            spec(
                 JOB,
                 {
                     "backbone": s.backbone,
