@@ -66,18 +66,14 @@ def test_every_own_job_has_a_name_that_its_place_does_not_decide():
         runs.find(name)
         assert runs.JOBS[name].function.__module__ == module
         assert runs.JOBS[name].inputs is not None
-    own = {
-        name for name, job in runs.JOBS.items() if job.function.__module__.startswith("frugal.")
-    }
+    own = {name for name, job in runs.JOBS.items() if job.function.__module__.startswith("frugal.")}
     assert own == set(runs.HOMES)
 
 
 def test_ids_are_fixed_for_good():
     # Whoever changes these orphans every store there is.
     spec = RunSpec(job="spaces.finetune", params={"a": 1, "é": [2.5]}, inputs={"task": "0"})
-    text = (
-        '{"inputs":{"task":"0"},"job":"spaces.finetune","key":2,"params":{"a":1,"é":[2.5]}}'
-    )
+    text = '{"inputs":{"task":"0"},"job":"spaces.finetune","key":2,"params":{"a":1,"é":[2.5]}}'
     assert spec.id == hashlib.sha256(text.encode()).hexdigest()[:16]
     former = RunSpec(key=1, job="spaces.finetune", params={"a": 1})
     text = '{"job":"frugal.spaces.train:finetune","params":{"a":1}}'

@@ -380,18 +380,21 @@ def _read(file: Path, setting: str) -> pd.DataFrame:
     """The sound rows of a table, each once."""
     try:
         told = pd.read_csv(file, dtype=str, keep_default_na=False)
-        others = set(told["setting"]) - {setting}
-        key = told["key"] if "key" in told else ["1"] * len(told)
-    except (ValueError, KeyError, OSError) as error:
+        if lacking := {"setting", "strategy", "hits"} - set(told):
+            raise ValueError(f"no column {min(lacking)}")
+    except (ValueError, OSError) as error:
         raise FrugalError(f"{file}: not the table of a study ({error})") from error
-    if older := {k for k in key if k != str(KEY)}:
+    versions = {k for k in told.get("key", ["1"]) if k.isdecimal() and k != str(KEY)}
+    if versions:
         raise FrugalError(
-            f"{file}: its rows have keys of version {min(older)}, which do not hold what was read; "
-            f"this is version {KEY}. They can be reported, but not continued: name another file"
+            f"{file}: its rows have keys of version {min(versions)}, and this is version {KEY}: "
+            "they can be reported, but not continued. Name another file"
         )
-    if others:
-        raise FrugalError(f"{file}: holds runs of another setting; name another file")
     sound = [row for record in told.to_dict("records") if (row := _sound(record))]
+    if len(told) and not sound:
+        raise FrugalError(f"{file}: not the table of a study (no row of it is sound)")
+    if {row["setting"] for row in sound} - {setting}:
+        raise FrugalError(f"{file}: holds runs of another setting; name another file")
     once = {(r["labels"], r["seed"], r["strategy"], r["model"]): r for r in reversed(sound)}
     return pd.DataFrame(list(reversed(once.values())), columns=list(told.columns))
 

@@ -50,6 +50,7 @@ _FORMER = {  # what keys of version 1 called them
     "notebook.execute": "frugal.seminar.grid:execute",
     "spaces.finetune": "frugal.spaces.train:finetune",
 }
+_NOW = {former: name for name, former in _FORMER.items()}
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def find(name: str) -> Job:
 
     Raises FrugalError where there is none: only what is registered can be run from a spec.
     """
+    name = _NOW.get(name, name)
     if name not in JOBS:
         try:
             importlib.import_module(HOMES.get(name, name.partition(":")[0]))
@@ -117,6 +119,11 @@ class RunSpec(BaseModel):
     inputs: dict[str, str] = {}
     preset: str = ""
     num_gpus: float = Field(0, ge=0, allow_inf_nan=False)
+
+    @field_validator("job")
+    @classmethod
+    def _called(cls, job: str) -> str:
+        return _NOW.get(job, job)
 
     @field_validator("params")
     @classmethod
@@ -436,9 +443,6 @@ def _parsed(file: Path) -> RunSpec:
                 f"{file}: it was changed, or written by a newer version: its key is of version "
                 f"{key}, and this is version {KEY}"
             )
-        if key == 1:  # and called jobs by where their code was
-            now = {former: name for name, former in _FORMER.items()}
-            found["job"] = now.get(str(found.get("job")), found.get("job"))
         return RunSpec.model_validate(found)
     except FrugalError:
         raise
