@@ -14,10 +14,12 @@ import tiny_jobs
 import torch
 from safetensors.torch import load_file, save_file
 
+from frugal.budgets import distill
 from frugal.engine import artifacts, backbones, checkpoints, derived, files, nano, runs, sweep
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
+from frugal.fewshot.tasks import Example
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(kept, lost):
     state, parameters, optimizer = training(kept.parent)
     with pytest.raises(FrugalError, match=r"damaged.*remove it to begin this training anew"):
         state.restore(parameters, optimizer)
-    about["sha256"] = checkpoints._digest(tensors)
+    about["sha256"] = checkpoints.digest(tensors, about)
     save_file(tensors, kept, metadata=about)
     if not lost.startswith("optimizer"):
         with pytest.raises(FrugalError, match=r"other tensors than this training"):
@@ -229,6 +231,27 @@ def test_a_full_disk_keeps_the_last_state(kept, monkeypatch):
         state.keep(parameters, optimizer, [0.1], 1.0)
     assert kept.read_bytes() == whole
     assert [p.name for p in kept.parent.iterdir()] == [kept.name]
+
+
+def test_every_flipped_bit_of_a_teachers_outputs_is_refused(tmp_path):
+    class Teacher:
+        def fingerprint(self):
+            return "one"
+
+        def logits(self, examples):
+            return torch.arange(4.0).view(2, 2), distill.Cost(1.5, 7, 9.0)
+
+    examples = [Example(prompt=p, choices=(" a", " b"), label=0) for p in "xy"]
+    table, cost = distill.outputs(Teacher(), examples, tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(whole)), 200):
+        file.write_bytes(flipped(whole, bit))
+        with pytest.raises(FrugalError, match=re.escape(str(file))):
+            distill.outputs(Teacher(), examples, tmp_path)
+    file.write_bytes(whole)
+    again, same = distill.outputs(Teacher(), examples, tmp_path)
+    assert (torch.equal(again, table), same) == (True, cost)
 
 
 # What a kill leaves
@@ -281,18 +304,16 @@ with files.staged_folder(Path(sys.argv[1])) as fresh:
 
 
 @pytest.fixture
-def made(monkeypatch, tmp_path):
+def made(monkeypatch):
     """An artifact that is here, and what makes a model of it: 60 bytes."""
-    source = tmp_path / "source"
-    source.mkdir()
     calls = []
 
-    def dequantise(folder, place):
-        calls.append(folder)
+    def dequantise(place):
+        calls.append(place)
         (place / "model.safetensors").write_bytes(b"weights " * 5)
         (place / "config.json").write_bytes(b"{}" * 10)
 
-    monkeypatch.setattr(artifacts, "get", lambda name: source)
+    monkeypatch.setattr(artifacts, "get", lambda name: artifacts.home())
     monkeypatch.setattr(artifacts, "_state", lambda name: "ok")
     monkeypatch.setitem(derived.MADE, "smollm2-135m", dequantise)
     return calls
@@ -398,7 +419,7 @@ def test_what_a_killed_start_left_is_gone_after_the_next(made):
 
 
 def test_a_full_disk_leaves_no_half_a_model(made, monkeypatch):
-    def full(folder, place):
+    def full(place):
         (place / "model.safetensors").write_bytes(b"half")
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 

@@ -7,12 +7,14 @@ import sys
 
 import nbformat
 import pytest
+import torch
+from tokenizers import normalizers
 
 from frugal import data
 from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
-from frugal.fewshot import figure2, sources, tasks
+from frugal.fewshot import figure2, sources, tasks, tfew
 from frugal.seminar import grid
 from frugal.spaces import rivals, search, train
 from frugal.spaces import tasks as texts
@@ -338,3 +340,23 @@ def test_the_environments_preset_is_in_a_grids_key_and_a_chosen_one_is_kept(
         told = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True)
     assert told.stdout.strip() == "None"
     assert presets.of_environment() == "laptop"
+
+
+def test_a_checkpoint_is_of_one_model_and_one_reading_of_the_examples(tmp_path):
+    recipe = tfew.Recipe(steps=2, batch_size=2)
+    examples = tasks.load("counting").draw(4, 0)
+    folder = tmp_path / "run"
+    backbone = backbones.load("tiny-causal", device="cpu")
+    first = tfew.train(backbone, examples, recipe, checkpoint=folder)
+    first.tuned.detach()
+    other = backbones.load("tiny-causal", device="cpu")
+    with torch.no_grad():
+        next(iter(other.model.parameters()))[0, 0] += 1
+    with pytest.raises(FrugalError, match=r"another training \(its model"):
+        tfew.train(other, examples, recipe, checkpoint=folder)
+    third = backbones.load("tiny-causal", device="cpu")
+    third.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("a", "b")
+    with pytest.raises(FrugalError, match=r"another training \(its tokens"):
+        tfew.train(third, examples, recipe, checkpoint=folder)
+    again = tfew.train(backbone, examples, recipe, checkpoint=folder)
+    assert again.loss == first.loss

@@ -255,11 +255,17 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
                 "what came is kept, and the next call goes on from there"
             ) from error
     try:
-        found = digest(part)
-    except FileNotFoundError as error:  # where the cache's locks lock nothing
-        raise FrugalError(f"{part}: another process took it away; try again") from error
-    if found != artifact.sha256:
-        part.unlink(missing_ok=True)
+        _take_out(artifact, part, folder)
+    except FileNotFoundError as error:  # where the cache's locks lock nothing, others are here
+        if not _complete(folder, artifact):
+            raise FrugalError(f"{part}: another process took it away; try again") from error
+    part.unlink(missing_ok=True)
+
+
+def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
+    """Check the file at `part` and put its members in place."""
+    if (found := digest(part)) != artifact.sha256:
+        part.unlink()
         raise FrugalError(
             f"{artifact.file}: sha256 is {found}, {artifact.sha256} was expected; "
             "the download was removed. Its index serves another file"
@@ -274,7 +280,6 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
         sizes = {path: (staged / path).stat().st_size for path in artifact.members}
         about = {"sha256": artifact.sha256, "members": sizes}
         (staged / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
-    part.unlink(missing_ok=True)
 
 
 def _download(source: "index.Index", url: str, artifact: Artifact, part: Path) -> None:

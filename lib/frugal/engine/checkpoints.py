@@ -12,7 +12,7 @@ from torch import Tensor
 from frugal.engine import files, processes
 from frugal.errors import FrugalError
 
-_DIGEST = "sha256"  # in the file's metadata: of its tensors
+DIGEST = "sha256"  # in a file's metadata: of its tensors, and of what else is there
 
 
 class Checkpoint:
@@ -49,7 +49,7 @@ class Checkpoint:
         tensors["loss"] = torch.tensor(loss, dtype=torch.float64)
         tensors["seconds"] = torch.tensor(seconds, dtype=torch.float64)
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        about = {**self.of, _DIGEST: _digest(tensors)}
+        about = {**self.of, DIGEST: digest(tensors, self.of)}
         with self._mending(), files.staged(self.file) as fresh:
             save_file(tensors, fresh, metadata=about)
 
@@ -69,9 +69,9 @@ class Checkpoint:
             tensors = load_file(self.file)
         except (SafetensorError, OSError, UnicodeDecodeError) as error:
             raise self._unusable(f"not a readable checkpoint ({error})") from error
-        if _DIGEST not in of:
+        if DIGEST not in of:
             raise self._unusable("this checkpoint has no digest, so it may be damaged")
-        if of[_DIGEST] != _digest(tensors):
+        if of[DIGEST] != digest(tensors, of):
             raise self._unusable("this checkpoint is damaged: it is not what was written")
         for what, mine in self.of.items():
             if of.get(what, "") != mine:
@@ -108,9 +108,12 @@ class Checkpoint:
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, types, shapes and bytes."""
+def digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Of tensors, with their names, types and shapes, and of the metadata `about` them."""
     found = hashlib.sha256()
+    for key, text in sorted(about.items()):
+        if key != DIGEST:
+            found.update(f"{key}\n{len(text)} {text}\n".encode())
     for name, value in sorted(tensors.items()):
         found.update(f"{name}\n{value.dtype} {tuple(value.shape)}\n".encode())
         found.update(value.reshape(-1).view(torch.uint8).numpy().data)

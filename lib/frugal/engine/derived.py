@@ -77,21 +77,20 @@ def _source(name: str) -> list[str]:
 def _make(name: str) -> None:
     """For the lock's holder."""
     place = _place(name)
-    source = artifacts.get(name)
     for left in place.parent.glob(f"{name}????????"):  # what a killed earlier version left
         if left.is_dir() and not (left / artifacts.MANIFEST).exists():
             files.remove(left)
     with files.staged_folder(place) as staged:
-        MADE[name](source, staged)
+        MADE[name](staged)
         artifacts.manifest(staged, _source(name))
 
 
-def dequantise(source: Path, folder: Path) -> None:
-    """Spread out the weights of the GGUF file below `source` into fp32, in `folder`."""
+def dequantise(folder: Path) -> None:
+    """Spread out SmolLM2's quantised weights into fp32, in `folder`."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    gguf = next(source.rglob("*.gguf"))
+    gguf = artifacts.member("smollm2-135m", ".gguf")
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32
     )
@@ -108,4 +107,4 @@ def dequantise(source: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-MADE: dict[str, Callable[[Path, Path], None]] = {"smollm2-135m": dequantise}
+MADE: dict[str, Callable[[Path], None]] = {"smollm2-135m": dequantise}
