@@ -11,7 +11,7 @@ import torch
 from tokenizers import normalizers
 
 from frugal import data
-from frugal.engine import backbones, digests, presets, runs, sweep
+from frugal.engine import backbones, digests, notebooks, presets, runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
 from frugal.fewshot import figure2, sources, tasks, tfew
@@ -360,3 +360,27 @@ def test_a_checkpoint_is_of_one_model_and_one_reading_of_the_examples(tmp_path):
         tfew.train(third, examples, recipe, checkpoint=folder)
     again = tfew.train(backbone, examples, recipe, checkpoint=folder)
     assert again.loss == first.loss
+
+
+def test_a_notebook_is_run_at_the_preset_that_was_chosen(task, model, tmp_path, monkeypatch):
+    import papermill
+
+    class Started(Exception):
+        pass
+
+    def started(*arguments, **_):
+        (values,) = (a for a in arguments if isinstance(a, dict))
+        raise Started(values.get("preset"), presets.of_environment())
+
+    of_notebook(task, model, tmp_path)
+    notebook = tmp_path / "nb.ipynb"
+    monkeypatch.setattr(papermill, "execute_notebook", started)
+    cases = [("", {}, (None, "")), ("", {"preset": "server"}, ("server", ""))]
+    cases += [("laptop", {}, ("laptop", "")), ("laptop", {"preset": "server"}, ("server", ""))]
+    for environment, given, expected in cases:
+        monkeypatch.setenv("FRUGAL_PRESET", environment)
+        with pytest.raises(Started) as seen:
+            notebooks.run(notebook, tmp_path / "out", given)
+        assert seen.value.args == expected
+        assert notebooks.preset(notebook, given) == (expected[0] or "smoke")
+        assert presets.of_environment() == environment
