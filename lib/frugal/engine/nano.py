@@ -107,13 +107,14 @@ def load(folder: Path) -> tuple[Any, Any]:
     model, tokenizer = build()
     parameters = trained(model)
     try:
-        if sha256 not in (None, digests.read(folder / WEIGHTS)):  # None: it was not kept
-            raise FrugalError(f"{folder / WEIGHTS}: damaged, it is not what was saved")
+        found = digests.read(folder / WEIGHTS)
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise FrugalError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
     if odd := sorted(set(weights) ^ set(parameters)):
         raise FrugalError(f"{folder / WEIGHTS}: is of another model; {odd[0]} does not fit")
+    if sha256 not in (None, found):  # None: it was not kept
+        raise FrugalError(f"{folder / WEIGHTS}: damaged, it is not what was saved")
     for name, parameter in parameters.items():
         parameter.copy_(weights[name])
     model.config.name_or_path = str(folder.name)
