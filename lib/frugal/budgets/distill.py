@@ -18,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from frugal.engine import files
 from frugal.engine.backbones import Backbone
+from frugal.engine.checkpoints import DIGEST, digest
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import choices, evaluate
 from frugal.fewshot.tasks import Example
@@ -158,11 +160,13 @@ def outputs(
     folder: keeps them, with what they cost; what is there is not computed again, so a run that was
         killed goes on, and the cost returned is that of all of it
 
-    Raises FrugalError for an empty list, and for a folder with another teacher's outputs or texts.
+    Raises FrugalError for an empty list, and for a folder with another teacher's outputs or texts,
+    or a damaged file.
     """
     if not examples:
         raise FrugalError("nothing to label: the list of examples is empty")
     folder.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder)
     who = teacher.fingerprint()
     tables, total = [], Cost()
     for start in range(0, len(examples), CHUNK):
@@ -171,10 +175,12 @@ def outputs(
         of = {"teacher": who, "texts": _digest(some)}
         if not file.exists():
             logits, cost = teacher.logits(some)
+            made = {"logits": logits.float().contiguous()}
             spent = {k: repr(v) for k, v in vars(cost).items()}
-            fresh = file.with_suffix(".new")
-            save_file({"logits": logits.float().contiguous()}, fresh, metadata={**of, **spent})
-            fresh.replace(file)
+            about = {**of, **spent}
+            about[DIGEST] = digest(made, about)
+            with files.staged(file) as fresh:
+                save_file(made, fresh, metadata=about)
         table, cost = _read(file, of)
         tables.append(table)
         total += cost
@@ -194,10 +200,15 @@ def _read(file: Path, of: Mapping[str, str]) -> tuple[Tensor, Cost]:
     try:
         with safe_open(file, framework="pt") as opened:
             found = opened.metadata() or {}
-        table = load_file(file)["logits"]
-    except SafetensorError as error:
-        raise FrugalError(f"{file}: not a readable file of outputs ({error})") from error
+        tensors = load_file(file)
+        if found.get(DIGEST) != digest(tensors, found):
+            raise ValueError("it is not what was written")
+        cost = Cost(float(found["seconds"]), int(found["tokens"]), float(found["flops"]))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise FrugalError(
+            f"{file}: not a readable file of outputs ({error}); remove it to compute it again"
+        ) from error
     for what, mine in of.items():
         if found.get(what) != mine:
             raise FrugalError(f"{file}: holds outputs of another {what}; name another folder")
-    return table, Cost(float(found["seconds"]), int(found["tokens"]), float(found["flops"]))
+    return tensors["logits"], cost

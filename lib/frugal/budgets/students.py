@@ -29,6 +29,11 @@ def fresh(who: str) -> bool:
     return bool(_LAYERS.fullmatch(who))
 
 
+def of_encoder(who: str) -> bool:
+    """Whether it is made of an encoder that is named beside it, and no backbone of its own."""
+    return fresh(who) or who == "s4" or who in METHODS or "[" in who
+
+
 @dataclass(frozen=True)
 class Learnt:
     """A model that has learnt, and can be asked or teach; what that took.
@@ -54,7 +59,7 @@ def new(
     """
     if found := _LAYERS.fullmatch(who):
         return classifier.new(encoder, of, layers=int(found[1]), seed=seed)
-    if who == "s4" or who in METHODS or "[" in who:
+    if of_encoder(who):
         model = classifier.new(encoder, of, seed=seed)
         model.tune(who, share, seed)
         return model

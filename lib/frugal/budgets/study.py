@@ -6,13 +6,11 @@ LLM labels as many texts as the same dollars pay for. All are scored on the same
 that two strategies are compared text by text.
 """
 
-import hashlib
 import itertools
 import math
-import os
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -28,15 +26,15 @@ from frugal.budgets import classifier, labels, sources, students
 from frugal.budgets.classifier import Fit
 from frugal.budgets.distill import Cost, outputs, right
 from frugal.budgets.students import Learnt
-from frugal.engine import backbones, presets
+from frugal.engine import backbones, digests, files, presets
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import tasks, tfew
 from frugal.fewshot.tasks import Example, Task
 
 Progress = Callable[[str], Any]
-ROW = ("labels", "seed", "strategy", "model")  # what tells the rows of a study apart
-NUMBERS = ("accuracy", "usd_labels", "usd_compute", "usd", "seconds", "flops")
+KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
+TEACHER = "teacher"
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
@@ -57,6 +55,7 @@ class Setting(BaseModel):
     teacher_recipe, student_recipe: of a language model, which learns to rank the choices; the
         steps of a student are counted as above
     usd_per_hour: of this machine; by default the paper's GPU hour
+    preset: that these are of ("": none)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -87,16 +86,30 @@ class Setting(BaseModel):
     )  # FEVER's, the least a label costs in the paper
     usd_per_hour: float = Field(default=1.875, ge=0)  # the paper's A40
     usd_per_1k_tokens: float = Field(default=0.02, ge=0)  # text-davinci-003's, unverified
+    preset: str = ""
 
     @property
     def id(self) -> str:
-        """Changes with everything but which cells and which students there are."""
-        text = self.model_dump_json(exclude={"labels", "seeds", "students"})
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Changes with all that a row depends on, and with the models and texts that are read.
+
+        But not with which cells and which students there are: see `content`.
+        """
+        own = self.model_dump(mode="json", exclude={"labels", "seeds", "students", "preset"})
+        read = {"task": tasks.content(self.task)}
+        read |= {who: content(who) for who in (self.encoder, self.teacher, self.llm) if who}
+        return digests.of(KEY, own, read)[:12]
 
     def steps(self, examples: int, batch_size: int) -> int:
         """Of a student on so many examples."""
         return max(self.least_steps, math.ceil(self.epochs * examples / batch_size))
+
+
+def content(who: str) -> str:
+    """What tells a student, or a teacher, from another of its name: a digest of its weights.
+
+    "" of one that is made of the setting's encoder.
+    """
+    return "" if students.of_encoder(who) else digests.backbone(who)[:24]
 
 
 @dataclass
@@ -224,52 +237,64 @@ def run(
 
     folder: checkpoints, teacher outputs and bought labels; a study that was killed goes on
     out:    a CSV file, written again after every cell; what it holds is not computed again, so a
-            study can grow in labels, seeds and students
+            study can grow in labels, seeds and students. A row that is damaged or lost is computed
+            again, one that stands twice counts once
 
-    Raises FrugalError where `out` holds the runs of another setting.
+    Raises FrugalError where `out` holds the runs of another setting, or of an older version.
     """
-    found = _read(out, setting) if out and out.exists() else pd.DataFrame()
+    mine, contents = setting.id, {who: content(who) for who in setting.students}
+    found = _read(out, mine) if out and out.exists() else pd.DataFrame()
     bench = Bench(setting, folder, progress)
     for seed, n in itertools.product(setting.seeds, setting.labels):
-        done = _students(found, n, seed, setting)
+        kept, done = _whole(found, n, seed, contents)
         left = [who for who in setting.students if who not in done]
-        if not left:
+        taught = TEACHER in done
+        if not left and taught:
+            found = kept
             continue
-        progress(f"{n} labels, seed {seed}, {', '.join(left)}")
+        progress(f"{n} labels, seed {seed}, {', '.join(left) or 'teacher'}")
         rows = pd.DataFrame(cell(bench, n, seed, left))
         today = datetime.now(timezone.utc).date().isoformat()
-        rows = rows.assign(setting=setting.id, machine=presets.machine(), date=today)
-        if not found.empty:  # what is left of a student that lost a row goes
-            here = (found["labels"] == n) & (found["seed"] == seed)
-            teaches = found["strategy"] == "teacher"
-            found = found[~here | teaches | ~found["model"].isin(left)]
-            rows = rows[rows["strategy"] != "teacher"] if (here & teaches).any() else rows
-        found = pd.concat([found, rows], ignore_index=True)
+        rows = rows.assign(
+            rows=_sizes(rows),
+            content=[contents.get(r.model, "") for r in rows.itertuples()],
+            key=KEY,
+            setting=mine,
+            preset=setting.preset,
+            machine=presets.machine(),
+            date=today,
+        )
+        found = pd.concat([kept, rows[rows["strategy"] != TEACHER] if taught else rows])
+        found = found.reset_index(drop=True)
         if out:
             _write(out, found)
     return found
 
 
-def _students(found: pd.DataFrame, n: int, seed: int, setting: Setting) -> set[str]:
-    """The students of which a cell holds every row; none where it lacks the teacher's."""
+def _sizes(rows: pd.DataFrame) -> pd.Series:
+    """How many rows of this cell are of the same student, or teacher: none may get lost."""
+    taught = rows["strategy"] == TEACHER
+    return rows.groupby([taught, rows["model"]])["model"].transform("size")
+
+
+def _whole(
+    found: pd.DataFrame, n: int, seed: int, contents: Mapping[str, str]
+) -> tuple[pd.DataFrame, set[str]]:
+    """The table without what a cell lacks a part of, and what the cell has: students, TEACHER."""
     if found.empty:
-        return set()
-    mine = found.query("labels == @n and seed == @seed")
-    if "teacher" not in set(mine["strategy"]):
-        return set()
-    whole = {"annotate", "distill"}
-    # More dollars buy no fewer of an LLM's labels.
-    if setting.llm and (found.query("strategy == 'llm'")["labels"] <= n).any():
-        whole |= {"llm"}
-    students = mine.query("strategy != 'teacher'").groupby("model")
-    return {who for who, rows in students if whole | _more(rows, n, setting) <= {*rows["strategy"]}}
-
-
-def _more(rows: pd.DataFrame, n: int, setting: Setting) -> set[str]:
-    """Whether the dollars of distillation buy so many labels that they are a strategy."""
-    dollars = rows.query("strategy == 'distill'")["usd_compute"].sum()
-    more = math.floor(dollars / setting.usd_per_label) if setting.usd_per_label else 0
-    return {"annotate more"} if more > n * TOO_FEW else set()
+        return found, set()
+    cell = (found["labels"] == n) & (found["seed"] == seed)
+    taught = found["strategy"] == TEACHER
+    lost = cell & (
+        found.groupby([cell, taught, "model"])["model"].transform("size") < found["rows"]
+    )
+    other = (
+        cell & ~taught & (found["content"] != found["model"].map(contents).fillna(found["content"]))
+    )
+    kept = found[~(lost | other)].reset_index(drop=True)
+    mine = kept[(kept["labels"] == n) & (kept["seed"] == seed)]
+    has = set(mine.loc[mine["strategy"] != TEACHER, "model"])
+    return kept, has | ({TEACHER} if (mine["strategy"] == TEACHER).any() else set())
 
 
 def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, Any]]:
@@ -349,24 +374,56 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name)
 
 
-def _read(file: Path, setting: Setting) -> pd.DataFrame:
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    **dict.fromkeys(("labels", "seed", "params", "trained", "trained_on", "tokens", "rows"), int),
+    **dict.fromkeys(("accuracy", "usd_labels", "usd_compute", "usd", "seconds", "flops"), float),
+    "key": int,
+}
+
+
+def _read(file: Path, setting: str) -> pd.DataFrame:
+    """The sound rows of a table, each once."""
     try:
-        found = pd.read_csv(file, dtype={"hits": str})
-        others = set(found["setting"]) - {setting.id}
-        numbers = found[[*NUMBERS]].astype(float)
-    except (ValueError, LookupError, OSError) as error:
+        told = pd.read_csv(file, dtype=str, keep_default_na=False)
+        if lacking := {"setting", "strategy", "hits"} - set(told):
+            raise ValueError(f"no column {min(lacking)}")
+    except (ValueError, OSError) as error:
         raise FrugalError(f"{file}: not the table of a study ({error})") from error
-    if others:
+    versions = {k for k in told.get("key", ["1"]) if k.isdecimal() and k != str(KEY)}
+    if versions:
+        raise FrugalError(
+            f"{file}: its rows have keys of version {min(versions)}, and this is version {KEY}: "
+            "they can be reported, but not continued. Name another file"
+        )
+    sound = [row for record in told.to_dict("records") if (row := _sound(record))]
+    if len(told) and not sound:
+        raise FrugalError(f"{file}: not the table of a study (no row of it is sound)")
+    if {row["setting"] for row in sound} - {setting}:
         raise FrugalError(f"{file}: holds runs of another setting; name another file")
-    odd = ~np.isfinite(numbers).all(axis=1) | (numbers < 0).any(axis=1)
-    if odd.any():
-        raise FrugalError(f"{file}, line {int(odd.argmax()) + 2}: holds a number that cannot be")
-    return found.drop_duplicates([*ROW], ignore_index=True)
+    once = {(r["labels"], r["seed"], r["strategy"], r["model"]): r for r in reversed(sound)}
+    return pd.DataFrame(list(reversed(once.values())), columns=list(told.columns))
+
+
+def _sound(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A row as numbers, if it is what was written: its hits are its accuracy."""
+    try:
+        row = {**record, **{name: of(record[name]) for name, of in _NUMBERS.items()}}
+        hits = row["hits"]
+        finite = all(math.isfinite(row[name]) for name in _NUMBERS)
+        same = abs(hits.count("1") / len(hits) - row["accuracy"]) < 1e-6
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ZeroDivisionError):
+        return None
+    return row if finite and same and set(hits) <= {"0", "1"} and row["strategy"] else None
 
 
 def _write(file: Path, table: pd.DataFrame) -> None:
     """Make the table appear whole or not at all."""
-    fresh = file.with_suffix(".new")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(fresh, index=False)
-    os.replace(fresh, file)
+    with files.mending(
+        file.parent,
+        full="what was computed is kept. Make room and start the study again",
+        denied="name another file",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.sweep(file.parent)
+        with files.staged(file) as fresh:
+            table.to_csv(fresh, index=False)

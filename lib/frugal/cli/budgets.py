@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from frugal.cli.fewshot import Template, remark
-from frugal.cli.output import Json, emit
+from frugal.cli.output import Json, emit, preset_option
 from frugal.errors import FrugalError
 
 app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
 
-Preset = Annotated[str, typer.Option(help="Where defaults come from: smoke, laptop, …")]
+Preset = Annotated[
+    str, preset_option(help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.")
+]
 
 
 @app.command()
@@ -142,7 +144,7 @@ def study(
     from frugal.budgets import study as live
     from frugal.engine import presets
 
-    values: dict[str, Any] = dict(presets.settings(preset)["budgets"])
+    values: dict[str, Any] = dict(presets.named(preset)["budgets"])
     for text in change or []:
         name, _, value = text.partition("=")
         try:
@@ -160,6 +162,7 @@ def study(
     emit(
         {
             "setting": setting.id,
+            "preset": setting.preset,
             "runs": len(runs),
             "out": str(out) if out else None,
             "summary": compare.summary(runs).to_dict("records"),
@@ -200,7 +203,7 @@ def plan(
     from frugal.engine import backbones, presets
     from frugal.fewshot import tasks
 
-    chosen = presets.settings(preset)
+    chosen = presets.named(preset)
     own = chosen["capstone"]
     source = tasks.load(task, template=template)
     remark(source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import Json, emit
+from frugal.cli.output import Json, emit, preset_option
 from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ BackboneName = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Decides which examples are drawn, and the training.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Score only the first so many examples.")]
-Preset = Annotated[str, typer.Option(help="Where defaults come from: smoke, laptop, …")]
+Preset = Annotated[
+    str, preset_option(help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.")
+]
 Scores = Annotated[
     Path | None, typer.Option("--scores", help="Write every choice's log-probabilities here.")
 ]
@@ -57,7 +59,7 @@ def rank(
     from frugal.engine import backbones, presets
     from frugal.fewshot import evaluate, tasks
 
-    chosen = presets.settings(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone)
     if train:
         pool, source = tasks.pair(train, task, template=template)
     else:
@@ -84,7 +86,8 @@ def rank(
             progress=progress,
         )
     write_scores(scores, found)
-    emit({**result.model_dump(), "adapter": str(adapter) if adapter else None}, as_json)
+    named = {"preset": chosen["preset"], "adapter": str(adapter) if adapter else None}
+    emit({**result.model_dump(), **named}, as_json)
 
 
 def note(text: str) -> None:

@@ -34,7 +34,7 @@ def figure2(
     from frugal.engine.runs import Store
     from frugal.fewshot import figure2
 
-    chosen = presets.settings(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone)
     settings = figure2.Settings.of(
         chosen, task=task, methods=method, steps=steps, seeds=seed, limit=limit
     )
@@ -42,7 +42,12 @@ def figure2(
     runs = Store(store or Path("runs") / f"figure2-{chosen['preset']}")
     if dry_run:
         plan = sweep.plan(specs, runs, flops_per_second=1.0)
-        done = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
+        done = {
+            "preset": chosen["preset"],
+            "runs": plan.runs,
+            "done": plan.done,
+            "flops": plan.flops,
+        }
         emit({"dry_run": True, "store": str(runs.folder), **done}, as_json)
         return
     with progress_bar(len(specs), "runs") as progress:
@@ -51,4 +56,7 @@ def figure2(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         found.to_csv(out, index=False)
-    emit({"store": str(runs.folder), "runs": found.to_dict("records")}, as_json)
+    emit(
+        {"store": str(runs.folder), "preset": chosen["preset"], "runs": found.to_dict("records")},
+        as_json,
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frugal.cli.fewshot import progress_bar
+from frugal.cli.fewshot import note, progress_bar
 from frugal.cli.output import Json, OnRay, emit
 from frugal.errors import FrugalError
 
@@ -28,12 +28,15 @@ def run(
     Parameters are set by `-p NAME VALUE`, as often as needed. With --grid there is a notebook for
     each combination, in OUT/NOTEBOOK-grid, and a table of what they measured; killed, it goes on.
     """
-    from frugal.engine import notebooks
+    from frugal.engine import notebooks, presets
 
     given, more = _parameters(context.args)
     if preset:
         _once(given, "preset", preset)
     varied = _grid([*(grid or ()), *more])
+    at = "" if "preset" in varied else notebooks.preset(notebook, given)
+    if at and "preset" not in given and at == presets.of_environment():
+        note(f"the preset is {at}, from {presets.VARIABLE}")
     started = time.perf_counter()
     if varied:
         found = _run_grid(notebook, out / f"{notebook.stem}-grid", given, varied, ray)
@@ -42,7 +45,7 @@ def run(
     else:
         found = {"output": str(notebooks.run(notebook, out, given))}
     seconds = time.perf_counter() - started
-    emit({**found, "seconds": seconds, "parameters": given}, as_json)
+    emit({**found, "seconds": seconds, "parameters": given, "preset": at or None}, as_json)
 
 
 def _run_grid(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import DryRun, Json, OnRay, emit
+from frugal.cli.output import DryRun, Json, OnRay, emit, preset_option
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
@@ -88,7 +88,10 @@ def _architecture(name: str | None, layers: int | None) -> Architecture:
 
 
 Store = Annotated[Path | None, typer.Option(help="Folder of the search; else runs/spaces-PRESET.")]
-Preset = Annotated[str, typer.Option(help="What is searched, and how much: smoke, laptop, …")]
+Preset = Annotated[
+    str,
+    preset_option(help="What is searched, and how much: smoke, laptop, …; else FRUGAL_PRESET's."),
+]
 
 
 @app.command()
@@ -111,7 +114,7 @@ def search(
     from frugal.engine.runs import Store as Runs
     from frugal.spaces.search import Search, Settings
 
-    chosen = presets.settings(preset)["spaces"]
+    chosen = presets.named(preset)["spaces"]
     settings = Settings.of(chosen, designs=designs, last_designs=last_designs)
     found = Search(settings, Runs(_store(preset, store)))
     if dry_run:
@@ -121,6 +124,7 @@ def search(
             {
                 "dry_run": True,
                 "store": str(found.store.folder),
+                "preset": settings.preset,
                 "runs": plan.runs,
                 "done": plan.done,
                 "flops": plan.flops,
@@ -147,6 +151,7 @@ def status(preset: Preset = "laptop", store: Store = None, as_json: Json = False
     emit(
         {
             "store": str(found.store.folder),
+            "preset": found.settings.preset or None,
             **{name: int(counts.get(name, 0)) for name in ("done", "running", "failed", "waiting")},
             "stages": [
                 {"stage": s.name, "done": s.done, "runs": s.runs, "winner": s.winner}
@@ -186,7 +191,8 @@ def _store(preset: str, folder: Path | None) -> Path:
 def _emit_stages(found: "Search", stages: "list[Stage]", as_json: bool) -> None:
     if as_json:
         records = [stage.record() for stage in stages]
-        emit({"store": str(found.store.folder), "stages": records}, as_json)
+        named = {"store": str(found.store.folder), "preset": found.settings.preset or None}
+        emit({**named, "stages": records}, as_json)
     else:
         typer.echo(found.table(stages).to_string(index=False, float_format="%.4f"))
 

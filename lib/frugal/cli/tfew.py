@@ -96,7 +96,7 @@ def tfew(
     from frugal.fewshot import evaluate, plan, studies, tasks
 
     processes.join()
-    chosen = presets.settings(preset, backbone=backbone, templates=templates, limit=limit)
+    chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
     given = _given(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
     if losses:
         given["losses"] = [name.strip() for name in losses.split(",")]
@@ -140,7 +140,8 @@ def tfew(
     writable(scores, predictions)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     if dry_run:
-        emit(_plan(model, source, examples, recipe, truncate), as_json)
+        cost = _plan(model, source, examples, recipe, truncate)
+        emit({**cost, "preset": chosen["preset"]}, as_json)
         return
     with progress_bar(recipe.steps, "steps") as progress:
         result, found, trained = evaluate.few_shot(
@@ -155,6 +156,7 @@ def tfew(
             progress=lambda step, loss: progress(step),
         )
     emitted = {**result.model_dump(), "start": str(start) if start else None}
+    emitted["preset"] = chosen["preset"]
     if predictions:
         emitted["accuracy"] = None
     elif len(under := scored.under(chosen["templates"])) > 1:
@@ -208,7 +210,7 @@ def vectors(
     from frugal.fewshot import evaluate, tasks, tfew
 
     processes.join()
-    chosen = presets.settings(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone)
     recipe = tfew.Recipe.of(
         chosen["recipe"],
         presets.of_backbone(chosen, chosen["backbone"])["recipe"],
@@ -233,6 +235,7 @@ def vectors(
         trained.tuned.save(save)
         result = {
             "tasks": task,
+            "preset": chosen["preset"],
             "backbone": model.name,
             "method": recipe.method,
             "seed": seed,

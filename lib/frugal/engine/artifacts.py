@@ -2,20 +2,20 @@
 
 `data/artifacts.toml` says which file of which package, with its sha256, and which members of it
 are kept. They lie in `home()/artifacts/<name>/`, which appears by one rename when all is right.
-A download goes on where it was stopped.
+A download goes on where it was stopped. What is made of an artifact lies in `home()/models/<name>/`
+(see `derived`) and counts as part of it.
+
+Every such folder has a manifest of its files. `sound` reads them again only where their times say
+that somebody wrote to them since they were last found right.
 """
 
 import contextlib
-import errno
-import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 from filelock import FileLock
@@ -23,10 +23,12 @@ from pydantic import BaseModel, ConfigDict
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from frugal import data
-from frugal.engine import archives, index
+from frugal.engine import archives, digests, files, index
 from frugal.errors import FrugalError, unknown
 
 State = Literal["absent", "ok", "corrupt"]
+MANIFEST = "manifest.json"  # what a folder holds: of which source, and each file's size and sha256
+SEEN = ".seen.json"  # the stamps of its files when they were last found to be what it says
 _RETRY = Retrying(  # of whatever the network did; what a user must mend is a FrugalError
     retry=retry_if_not_exception_type((FrugalError, OSError)),
     wait=wait_exponential(multiplier=0.5, max=8),
@@ -77,6 +79,7 @@ def get(name: str) -> Path:
     if name not in (known := pinned()):
         raise unknown("artifact", name, known)
     folder = _folder(name)
+    files.sweep(folder.parent)
     if not _complete(folder, known[name]):
         with mending(home()), locked(name):
             if not _complete(folder, known[name]):  # another process may have been faster
@@ -85,10 +88,20 @@ def get(name: str) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """`get`, after a look at every byte that is there: what is corrupt is fetched again."""
-    if name in pinned() and state(name) == "corrupt":
-        shutil.rmtree(_folder(name))
-    return get(name)
+    """`get`, after a look at every byte that is there: what is corrupt is made again.
+
+    So is what was made of it (`derived`), where that is damaged.
+    """
+    from frugal.engine import derived
+
+    if (known := pinned().get(name)) and _state(name) == "corrupt":
+        with mending(home()), locked(name):
+            if _state(name) == "corrupt":
+                _fetch(known, _folder(name))
+    folder = get(name)
+    if name in derived.MADE and derived.state(name) == "corrupt":
+        derived.mend(name)
+    return folder
 
 
 def member(name: str, ending: str) -> Path:
@@ -98,7 +111,16 @@ def member(name: str, ending: str) -> Path:
 
 
 def state(name: str) -> State:
-    """Whether every member is there with its sha256."""
+    """Whether every member is there with its sha256, and so is every file made of them."""
+    from frugal.engine import derived
+
+    found = _state(name)
+    if found == "ok" and name in derived.MADE and derived.state(name) == "corrupt":
+        return "corrupt"
+    return found
+
+
+def _state(name: str) -> State:
     folder = _folder(name)
     if not folder.is_dir():
         return "absent"
@@ -117,32 +139,84 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def mending(folder: Path) -> Iterator[None]:
+def mending(folder: Path) -> files.Mending:
     """Say what to do about a disk that is full or a folder that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FrugalError(
-                f"{folder}: the disk is full; what was downloaded is kept and goes on from there. "
-                "Make room, or set FRUGAL_HOME to another folder"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise FrugalError(
-                f"{folder}: cannot be written ({error.strerror}); set FRUGAL_HOME to a folder "
-                "that can"
-            ) from error
-        raise
+    return files.mending(
+        folder,
+        full="what was downloaded is kept and goes on from there. "
+        "Make room, or set FRUGAL_HOME to another folder",
+        denied="set FRUGAL_HOME to a folder that can",
+    )
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
+    """sha256 of a file, in hex; every byte is read."""
+    return digests.read(path)
+
+
+def manifest(folder: Path, source: Any) -> None:
+    """Write down what a folder holds, and of what `source` (for JSON) it was made."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    members = {
+        p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": digest(p)}
+        for p in paths
+    }
+    files.write(folder / MANIFEST, json.dumps({"source": source, "members": members}, indent=2))
+
+
+def listed(folder: Path) -> tuple[Any, dict[str, tuple[int, str]]]:
+    """Source and files of a folder, each file's size and sha256, as its manifest has them.
+
+    Raises ValueError for a manifest that is none.
+    """
+    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        members = {
+            str(path): (int(of["bytes"]), str(of["sha256"]))
+            for path, of in found["members"].items()
+        }
+        if not members or any(Path(p).is_absolute() or ".." in Path(p).parts for p in members):
+            raise ValueError("it lists no files of this folder")
+        return found["source"], members
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it lists no files ({error})") from error
+
+
+def broken(folder: Path, members: Mapping[str, tuple[int, str]], *, all_: bool = False) -> str:
+    """What is wrong with the files of a folder, in a few words; "" where nothing is.
+
+    members: size and sha256 of each
+    all_:    read every byte; else only of files that somebody may have written to since they were
+        last found right
+    """
+    seen = {} if all_ else _seen(folder)
+    stamps: dict[str, list[int]] = {}
+    for path, (size, sha256) in members.items():
+        file = folder / path
+        try:
+            stamps[path] = digests.stamp(file)
+            if file.stat().st_size != size:
+                return f"{path} has {file.stat().st_size} bytes, not {size}"
+            if seen.get(path) == stamps[path]:
+                continue
+            if not digests.settled(file):
+                stamps.pop(path)  # the next write could have the same times
+            if digest(file) != sha256:
+                return f"{path} is not what was written"
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+    if stamps != seen:
+        with contextlib.suppress(OSError, FrugalError):  # of a cache that is read-only
+            files.write(folder / SEEN, json.dumps(stamps))
+    return ""
+
+
+def _seen(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / SEEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _folder(name: str) -> Path:
@@ -150,17 +224,22 @@ def _folder(name: str) -> Path:
 
 
 def _complete(folder: Path, artifact: Artifact) -> bool:
-    """Whether the folder holds what its manifest says and that is this artifact; reads no data."""
+    """Whether the folder holds this artifact, and its files are what they must be."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        sizes = {path: (folder / path).stat().st_size for path in artifact.members}
-    except (OSError, ValueError):
+        about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if about["sha256"] != artifact.sha256:
+            return False
+        sizes = {path: int(about["members"][path]) for path in artifact.members}
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(manifest == {"sha256": artifact.sha256, "members": sizes})
+    members = {path: (sizes[path], sha256) for path, sha256 in artifact.members.items()}
+    return not broken(folder, members)
 
 
 def _fetch(artifact: Artifact, folder: Path) -> None:
     """Download, check, take out, and put in place."""
+    for left in folder.parent.glob(f".{folder.name}-????????"):  # a killed earlier version's
+        files.remove(left)
     downloads = home() / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     part = downloads / f"{artifact.file}.part"
@@ -175,15 +254,23 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
                 f"{artifact.file}: the download broke off ({type(error).__name__}: {error}); "
                 "what came is kept, and the next call goes on from there"
             ) from error
+    try:
+        _take_out(artifact, part, folder)
+    except FileNotFoundError as error:  # where the cache's locks lock nothing, others are here
+        if not _complete(folder, artifact):
+            raise FrugalError(f"{part}: another process took it away; try again") from error
+    part.unlink(missing_ok=True)
+
+
+def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
+    """Check the file at `part` and put its members in place."""
     if (found := digest(part)) != artifact.sha256:
         part.unlink()
         raise FrugalError(
             f"{artifact.file}: sha256 is {found}, {artifact.sha256} was expected; "
             "the download was removed. Its index serves another file"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with files.staged_folder(folder) as staged:
         archives.extract(part, artifact.file, artifact.archive, artifact.members, staged)
         for path, sha256 in artifact.members.items():
             if (found := digest(staged / path)) != sha256:
@@ -191,13 +278,8 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
                     f"{artifact.file}: member {path} has sha256 {found}, not {sha256}"
                 )
         sizes = {path: (staged / path).stat().st_size for path in artifact.members}
-        manifest = {"sha256": artifact.sha256, "members": sizes}
-        (staged / "manifest.json").write_text(json.dumps(manifest))
-        shutil.rmtree(folder, ignore_errors=True)
-        staged.rename(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    part.unlink()
+        about = {"sha256": artifact.sha256, "members": sizes}
+        (staged / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
 
 
 def _download(source: "index.Index", url: str, artifact: Artifact, part: Path) -> None:
@@ -222,6 +304,8 @@ def _download(source: "index.Index", url: str, artifact: Artifact, part: Path) -
     ):
         file.seek(start)
         for chunk in chunks:
-            file.write(chunk)
+            file.write(chunk[: artifact.bytes - file.tell()])
             bar.update(len(chunk))
+            if file.tell() >= artifact.bytes:  # whatever more comes is not what is pinned
+                break
         file.truncate()

@@ -8,9 +8,7 @@ import contextlib
 import dataclasses
 import io
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from frugal import data
-from frugal.engine import artifacts, nano
+from frugal.engine import artifacts, derived, nano
 from frugal.errors import FrugalError, unknown
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -178,45 +176,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _smollm2() -> Path:
-    """The folder of SmolLM2-135M in fp32: its GGUF is dequantised once, under a lock."""
-    folder = artifacts.home() / "models" / "smollm2-135m"
-    if not folder.is_dir():
-        source = artifacts.member("smollm2-135m", ".gguf")
-        with artifacts.mending(artifacts.home()), artifacts.locked("smollm2-135m-dequantise"):
-            if not folder.is_dir():
-                with _quiet():
-                    _dequantise(source, folder)
-    return folder
+    """The folder of SmolLM2-135M in fp32."""
+    with _quiet():
+        return derived.folder("smollm2-135m")
 
 
 def _minilm() -> Path:
     return artifacts.member("minilm-l6", "model/config.json").parent
-
-
-def _dequantise(gguf: Path, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # A model that remembers its quantisation refuses to be saved, so the weights move to a fresh
-    # one that never had any.
-    config = type(model.config)(
-        **{k: v for k, v in model.config.to_diff_dict().items() if k != "quantization_config"}
-    )
-    config.architectures = [type(model).__name__]
-    plain = type(model)(config)
-    plain.load_state_dict(model.state_dict())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
-    try:
-        plain.save_pretrained(staged)
-        tokenizer.save_pretrained(staged)
-        staged.rename(folder)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
 
 
 def byte_tokenizer() -> Any:

@@ -1,6 +1,6 @@
 """The state of a training on disk, so that one that was killed goes on to the same bits."""
 
-import os
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,19 +9,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from frugal.engine import processes
+from frugal.engine import files, processes
 from frugal.errors import FrugalError
+
+DIGEST = "sha256"  # in a file's metadata: of its tensors, and of what else is there
 
 
 class Checkpoint:
     """One file that holds all a training needs to go on: parameters, optimiser state, losses.
 
-    of: what the training is a function of (recipe, data, …), as text; a file of another is refused
+    of: what the training is a function of (recipe, data, …), as text; a file of another is refused,
+        and so is one that is damaged: whoever removes it begins anew
     """
 
     def __init__(self, file: Path, of: Mapping[str, str]) -> None:
         self.file, self.of = file, dict(of)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._mending():
+            file.parent.mkdir(parents=True, exist_ok=True)
+        if not processes.number():
+            files.sweep(file.parent)
 
     def keep(
         self,
@@ -33,6 +39,7 @@ class Checkpoint:
         """Write the state beside the old one, then put it in its place: a kill loses no state.
 
         Of several processes the first writes; all of them read, so the folder must be shared.
+        Raises FrugalError where the disk is full; the old state is then still there.
         """
         if processes.number():
             return
@@ -41,16 +48,18 @@ class Checkpoint:
             tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
         tensors["loss"] = torch.tensor(loss, dtype=torch.float64)
         tensors["seconds"] = torch.tensor(seconds, dtype=torch.float64)
-        fresh = self.file.with_suffix(".new")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, metadata=self.of)
-        os.replace(fresh, self.file)
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        about = {**self.of, DIGEST: digest(tensors, self.of)}
+        with self._mending(), files.staged(self.file) as fresh:
+            save_file(tensors, fresh, metadata=about)
 
     def restore(
         self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> tuple[list[float], float]:
         """Take up the state on disk, if there is one: losses of the steps done, seconds they took.
 
-        Raises FrugalError for a file that cannot be read, and for one of another training.
+        Raises FrugalError for a file that cannot be read or is not what was written, and for one
+        of another training; nothing of it is then taken up.
         """
         if not self.file.is_file():
             return [], 0.0
@@ -58,14 +67,25 @@ class Checkpoint:
             with safe_open(self.file, framework="pt") as file:
                 of = file.metadata() or {}
             tensors = load_file(self.file)
-        except SafetensorError as error:
-            raise FrugalError(f"{self.file}: not a readable checkpoint ({error})") from error
+        except (SafetensorError, OSError, UnicodeDecodeError) as error:
+            raise self._unusable(f"not a readable checkpoint ({error})") from error
+        if DIGEST not in of:
+            raise self._unusable("this checkpoint has no digest, so it may be damaged")
+        if of[DIGEST] != digest(tensors, of):
+            raise self._unusable("this checkpoint is damaged: it is not what was written")
         for what, mine in self.of.items():
             if of.get(what, "") != mine:
                 raise FrugalError(
                     f"{self.file}: this checkpoint is of another training (its {what} differ); "
                     "name another folder or remove it"
                 )
+        own = {name.removeprefix("parameter/") for name in tensors if name.startswith("parameter/")}
+        if (
+            own != set(parameters)
+            or not {"loss", "seconds"} <= set(tensors)
+            or any(tensors[f"parameter/{n}"].shape != p.shape for n, p in parameters.items())
+        ):
+            raise self._unusable("this checkpoint holds other tensors than this training has")
         state: dict[int, dict[str, Tensor]] = {}
         with torch.no_grad():
             for name, parameter in parameters.items():
@@ -76,3 +96,25 @@ class Checkpoint:
                 state.setdefault(int(i), {})[entry] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return [float(value) for value in tensors["loss"]], float(tensors["seconds"])
+
+    def _unusable(self, why: str) -> FrugalError:
+        return FrugalError(f"{self.file}: {why}; remove it to begin this training anew")
+
+    def _mending(self) -> "files.Mending":
+        return files.mending(
+            self.file.parent,
+            full="the last state of the training is kept. Make room and start it again",
+            denied="name another folder",
+        )
+
+
+def digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Of tensors, with their names, types and shapes, and of the metadata `about` them."""
+    found = hashlib.sha256()
+    for key, text in sorted(about.items()):
+        if key != DIGEST:
+            found.update(f"{key}\n{len(text)} {text}\n".encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name}\n{value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

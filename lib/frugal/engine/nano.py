@@ -6,7 +6,6 @@ in half precision, and `load` puts it on the pinned MiniLM again.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from frugal.engine import artifacts
+from frugal.engine import artifacts, digests, files
 from frugal.errors import FrugalError
 
 BASE = "minilm-l6"
 WEIGHTS = "beyond_base.safetensors"  # marks a folder as one that `save` wrote
+ABOUT = "about.json"  # how it was trained, and the sha256 of the weights
 DECODER_LAYERS = 2
 FROZEN_LAYERS = 2  # of the encoder's six
 
@@ -83,10 +83,11 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def save(model: nn.Module, folder: Path, about: dict[str, Any]) -> Path:
     """Write what was trained into `folder`, in half precision, with `about` beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "about.json").write_text(json.dumps({"base": BASE, **about}, indent=2) + "\n")
     weights = {name: p.detach().cpu().half().contiguous() for name, p in trained(model).items()}
-    save_file(weights, folder / f"{WEIGHTS}.new")
-    os.replace(folder / f"{WEIGHTS}.new", folder / WEIGHTS)
+    with files.staged(folder / WEIGHTS) as fresh:
+        save_file(weights, fresh)
+        about = {"base": BASE, **about, "sha256": digests.read(fresh)}
+    files.write(folder / ABOUT, json.dumps(about, indent=2))
     return folder
 
 
@@ -94,16 +95,26 @@ def save(model: nn.Module, folder: Path, about: dict[str, Any]) -> Path:
 def load(folder: Path) -> tuple[Any, Any]:
     """The model of which `save` wrote what was trained, in fp32, and its tokenizer.
 
-    Raises FrugalError where the file cannot be read or is of another model.
+    Raises FrugalError where the file cannot be read, is not what was saved, or is of another model.
     """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        sha256 = about.get("sha256") if isinstance(about, dict) else None
+    except FileNotFoundError:
+        sha256 = None
+    except (OSError, ValueError) as error:
+        raise FrugalError(f"{folder / ABOUT}: cannot be read ({error})") from error
     model, tokenizer = build()
     parameters = trained(model)
     try:
+        found = digests.read(folder / WEIGHTS)
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise FrugalError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
     if odd := sorted(set(weights) ^ set(parameters)):
         raise FrugalError(f"{folder / WEIGHTS}: is of another model; {odd[0]} does not fit")
+    if sha256 not in (None, found):  # None: it was not kept
+        raise FrugalError(f"{folder / WEIGHTS}: damaged, it is not what was saved")
     for name, parameter in parameters.items():
         parameter.copy_(weights[name])
     model.config.name_or_path = str(folder.name)

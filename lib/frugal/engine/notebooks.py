@@ -1,5 +1,6 @@
 """Run a notebook with other parameters, and refuse what it does not know before anything starts."""
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,9 +40,10 @@ def execute(notebook: Path, target: Path, values: Mapping[str, Any], folder: Pat
     import papermill
 
     try:
-        papermill.execute_notebook(
-            notebook, target, values, cwd=folder, progress_bar=False, kernel_name="python3"
-        )
+        with presets.chosen(values.get("preset")):
+            papermill.execute_notebook(
+                notebook, target, values, cwd=folder, progress_bar=False, kernel_name="python3"
+            )
     except papermill.PapermillExecutionError as error:
         raise FrugalError(
             f"{notebook.name}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
@@ -64,7 +66,10 @@ def still(notebook: Any, resources: Any) -> tuple[Any, Any]:
 
 
 def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
-    """`given` as the types that the notebook's parameters cell declares."""
+    """`given` as the types that the notebook's parameters cell declares.
+
+    The environment's preset is among them where the notebook has one and `given` has none.
+    """
     import papermill
 
     if not notebook.is_file():
@@ -73,6 +78,8 @@ def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
     known = papermill.inspect_notebook(notebook)
     if given and not known:
         raise FrugalError(f"{notebook}: it has no parameters, so {next(iter(given))} cannot be set")
+    if "preset" in known and (default := presets.of_environment()):
+        given = {"preset": default, **given}
     values = {}
     for name, text in given.items():
         if name not in known:
@@ -81,6 +88,23 @@ def parameters(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
     if "preset" in values and values["preset"] not in presets.names():
         raise unknown("preset", values["preset"], presets.names())
     return values
+
+
+def preset(notebook: Path, given: Mapping[str, str]) -> str:
+    """At which preset a notebook runs: that of `given`, else the environment's, else its own.
+
+    "" where it has none.
+    """
+    import papermill
+
+    values = parameters(notebook, given)
+    if "preset" in values:
+        return str(values["preset"])
+    own = papermill.inspect_notebook(notebook).get("preset", {}).get("default")
+    try:
+        return str(ast.literal_eval(own or "''"))
+    except (ValueError, SyntaxError):  # it is computed
+        return ""
 
 
 def _value(where: str, text: str, kind: str) -> Any:

@@ -1,12 +1,13 @@
 """Runs: what to compute, written as data, computed once, and kept in a folder of its own.
 
-    STORE/runs/<id>/spec.json     what to compute; its content hash is the id
+    STORE/runs/<id>/spec.json     what to compute, and digests of all it reads: the id is their hash
     STORE/runs/<id>/log.txt       what every attempt printed
     STORE/runs/<id>/machine.json  where the result was computed, when, and in how many seconds
     STORE/runs/<id>/result.json   what was computed; it appears last, by one rename
 
-`result.json` holds nothing that differs from one computation of the same spec to the next. A run
-that has one is never computed again. A failed attempt leaves `error.txt` until the next one.
+`result.json` holds nothing that differs from one computation of the same spec to the next, and a
+digest of itself. A run that has a sound one is never computed again; one whose file was cut or
+changed is. A failed attempt leaves `error.txt` until the next one.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import importlib
 import io
 import json
 import math
-import os
 import platform
 import time
 import traceback
@@ -29,44 +29,72 @@ from typing import Any, Literal, TextIO
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from frugal.engine import digests, files
+from frugal.engine.files import write
 from frugal.errors import FrugalError, unknown
 
+__all__ = ["JOBS", "KEY", "Attempt", "Job", "RunSpec", "Store", "find", "job", "spec", "write"]
+
 State = Literal["done", "running", "failed", "waiting"]
+KEY = 2  # of the ids: 1 hashed a job's place in the code and its parameters, not what it reads
+
+# Where the project's own jobs live. A job's name is in the id of all its runs, so it stays when its
+# code moves: only its place here changes. A job that computes something else gets another name.
+HOMES = {
+    "figure2.score": "frugal.fewshot.figure2",
+    "notebook.execute": "frugal.seminar.grid",
+    "spaces.finetune": "frugal.spaces.train",
+}
+_FORMER = {  # what keys of version 1 called them
+    "figure2.score": "frugal.fewshot.figure2:score",
+    "notebook.execute": "frugal.seminar.grid:execute",
+    "spaces.finetune": "frugal.spaces.train:finetune",
+}
+_NOW = {former: name for name, former in _FORMER.items()}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A function that runs are made of, and what one call of it costs in FLOPs, if known."""
+    """A function that runs are made of, what it reads, and what one call of it costs in FLOPs."""
 
     function: Callable[..., Mapping[str, Any]]
+    inputs: Callable[..., Mapping[str, str]] | None = None
     flops: Callable[..., float] | None = None
 
 
-JOBS: dict[str, Job] = {}  # by "module:function"
+JOBS: dict[str, Job] = {}  # by name
 
 
-def job(*, flops: Callable[..., float] | None = None) -> Callable[..., Any]:
-    """Register the decorated function as a job, under the name "module:function".
+def job(
+    name: str = "",
+    *,
+    inputs: Callable[..., Mapping[str, str]] | None = None,
+    flops: Callable[..., float] | None = None,
+) -> Callable[..., Any]:
+    """Register the decorated function as the job `name`, one of HOMES; else as "module:function".
 
     It takes a spec's params by name and returns a mapping that JSON can hold, with a finite
-    `score`. What it prints goes to the run's log. `flops` takes the same params.
+    `score`. What it prints goes to the run's log. `inputs` and `flops` take the same params;
+    `inputs` gives a digest of everything outside them that the result depends on.
     """
 
     def register(function: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
-        JOBS[f"{function.__module__}:{function.__qualname__}"] = Job(function, flops)
+        own = name or f"{function.__module__}:{function.__qualname__}"
+        JOBS[own] = Job(function, inputs, flops)
         return function
 
     return register
 
 
 def find(name: str) -> Job:
-    """The job called "module:function"; its module is imported if need be.
+    """The job called `name`; its module is imported if need be.
 
     Raises FrugalError where there is none: only what is registered can be run from a spec.
     """
+    name = _NOW.get(name, name)
     if name not in JOBS:
         try:
-            importlib.import_module(name.partition(":")[0])
+            importlib.import_module(HOMES.get(name, name.partition(":")[0]))
         except (ImportError, ValueError) as error:
             raise FrugalError(f"job {name!r}: its module cannot be imported ({error})") from error
     if name not in JOBS:
@@ -75,32 +103,94 @@ def find(name: str) -> Job:
 
 
 class RunSpec(BaseModel):
-    """What to compute: a job and its parameters. What needs it, and where, is not part of its id.
+    """What to compute: a job, its parameters, and digests of what it reads. `spec` makes one.
 
-    num_gpus: GPUs that Ray reserves for it; a fraction lets several runs share one
+    key:      version of the id
+    inputs:   digests of what the result depends on and params only name, such as files and models
+    preset:   that asked for it; num_gpus: that Ray reserves for it (a fraction lets several runs
+        share one). Neither is part of the id
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    key: int = Field(KEY, ge=1, le=KEY)
     job: str
     params: dict[str, Any] = {}
-    num_gpus: float = Field(0, ge=0)
+    inputs: dict[str, str] = {}
+    preset: str = ""
+    num_gpus: float = Field(0, ge=0, allow_inf_nan=False)
+
+    @field_validator("job")
+    @classmethod
+    def _called(cls, job: str) -> str:
+        return _NOW.get(job, job)
 
     @field_validator("params")
     @classmethod
     def _plain(cls, params: dict[str, Any]) -> dict[str, Any]:
         """A copy as JSON gives it back, so that a spec read from disk equals the one written."""
         try:
-            return dict(json.loads(json.dumps(params, allow_nan=False)))
-        except TypeError as error:
+            text = json.dumps(params, allow_nan=False, ensure_ascii=False)
+            text.encode()  # a lone surrogate is in no JSON file
+            return dict(json.loads(text))
+        except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from error
 
     @cached_property
     def id(self) -> str:
-        """The first 16 hex digits of the sha256 of job and params, in canonical JSON."""
-        content = {"job": self.job, "params": self.params}
+        """The first 16 hex digits of the sha256 of key, job, params and inputs, in JSON."""
+        content: dict[str, Any] = {"job": self.job, "params": self.params}
+        if self.key == 1:
+            content["job"] = _FORMER.get(self.job, self.job)
+        else:
+            content |= {"key": self.key, "inputs": self.inputs}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def spec(
+    job: str,
+    params: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, str] | None = None,
+    preset: str = "",
+    num_gpus: float = 0,
+    key: int = KEY,
+) -> RunSpec:
+    """The spec of a run of `job` on what its params name, as that is now.
+
+    inputs: what the job reads, if that is known already
+
+    Raises FrugalError for an unknown job, for params that JSON cannot hold, and for an input that
+    is not there.
+    """
+    if inputs is None and key > 1:
+        inputs = inputs_of(job, params)
+    try:
+        return RunSpec.model_validate(
+            {
+                "key": key,
+                "job": job,
+                "params": dict(params),
+                "inputs": dict(inputs or {}) if key > 1 else {},
+                "preset": preset,
+                "num_gpus": num_gpus,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise FrugalError(
+            f"job {job}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        ) from error
+
+
+def inputs_of(name: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what the job reads, now; FrugalError for an input that is not there."""
+    digest = find(name).inputs
+    try:
+        return dict(digest(**params)) if digest else {}
+    except OSError as error:
+        raise FrugalError(f"{error.filename or name}: {error.strerror or error}") from error
 
 
 class Attempt(BaseModel):
@@ -121,10 +211,15 @@ def attempt(spec: RunSpec, log: TextIO) -> Attempt:
     result, error = None, None
     with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
-            result = _checked(spec, find(spec.job).function(**spec.params))
+            function = find(spec.job).function
+            _unchanged(spec)
+            result = _checked(spec, function(**spec.params))
+            _unchanged(spec)
         except Exception as caught:
             error = f"{type(caught).__name__}: {caught}"
             traceback.print_exc()
+        if error:
+            result = None
     seconds = time.perf_counter() - clock
     log.write(f"--- {'failed' if error else 'finished'} after {seconds:.1f} s\n")
     return Attempt(result=result, error=error, started=started, seconds=seconds, host=host)
@@ -137,14 +232,26 @@ def remote_attempt(spec: str) -> tuple[str, str]:
     return found.model_dump_json(), log.getvalue()
 
 
+def _unchanged(spec: RunSpec) -> None:
+    """Raise FrugalError where the files and models are not those that the spec was made of."""
+    now = inputs_of(spec.job, spec.params)
+    if other := sorted(k for k in {*now, *spec.inputs} if now.get(k) != spec.inputs.get(k)):
+        raise FrugalError(f"{', '.join(other)}: changed since this run was planned; start anew")
+
+
 def _checked(spec: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
     """The result, if it can be kept and collected."""
     score = result.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
         raise FrugalError(f"job {spec.job}: its score must be a finite number, not {score!r}")
-    if both := sorted(result.keys() & spec.params.keys()):
+    taken = spec.params.keys() | {_DIGEST}
+    if both := sorted(result.keys() & taken):
         raise FrugalError(f"job {spec.job}: {', '.join(both)} is both a parameter and a result")
     return dict(json.loads(json.dumps(dict(result), allow_nan=False)))
+
+
+_DIGEST = "sha256"  # in result.json: of the rest of it
+_TOOK: dict[str, Any] = {"started": str, "seconds": (int, float), "host": str}  # machine.json
 
 
 class Store:
@@ -164,67 +271,145 @@ class Store:
         return FileLock(self.path(run) / "lock")
 
     def add(self, specs: Iterable[RunSpec]) -> None:
-        """Write down what is to be computed."""
-        for spec in specs:
-            file = self.path(spec.id) / "spec.json"
-            if not file.exists():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write(file, spec.model_dump_json(indent=2))
+        """Write down what is to be computed; a spec that was cut or changed is written again.
+
+        Raises FrugalError for a store whose ids are of another version.
+        """
+        self.continues()
+        with self.mending():
+            for spec in specs:
+                file = self.path(spec.id) / "spec.json"
+                if spec.key != KEY:
+                    raise FrugalError(f"{file}: {_of_version(spec.key)}")
+                if self._spec(file) is None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write(file, spec.model_dump_json(indent=2))
 
     def specs(self) -> list[RunSpec]:
         """Every spec of the store, by id. Raises FrugalError for one that is not what it was."""
         found = []
         for file in sorted(self.folder.glob("runs/*/spec.json")):
-            try:
-                spec = RunSpec.model_validate_json(file.read_bytes())
-            except ValidationError as error:
-                problem = error.errors()[0]
-                raise FrugalError(f"{file}: not a run's spec: {problem['msg']}") from error
+            spec = _parsed(file)
             if spec.id != file.parent.name:
                 raise FrugalError(f"{file}: it was changed; its content now has the id {spec.id}")
             found.append(spec)
         return found
 
+    def key(self) -> int | None:
+        """The version of the ids here; None of an empty store."""
+        for file in self.folder.glob("runs/*/spec.json"):
+            if spec := self._spec(file):
+                return spec.key
+        return None
+
+    def continues(self) -> None:
+        """Raise FrugalError for a store of before, which can be reported, but not continued."""
+        if (key := self.key()) not in (None, KEY):
+            raise FrugalError(f"{self.folder}: {_of_version(key or 0)}")
+
+    @staticmethod
+    def _spec(file: Path) -> RunSpec | None:
+        """The spec in `file`, if it is there and sound."""
+        try:
+            spec = _parsed(file)
+        except FrugalError:
+            return None
+        return spec if spec.id == file.parent.name else None
+
     def done(self, run: str) -> bool:
-        return (self.path(run) / "result.json").exists()
+        """Whether the run has a result that is what was computed."""
+        try:
+            self.result(run)
+            self.machine(run)
+        except FrugalError:
+            return False
+        return True
+
+    def damaged(self, run: str) -> bool:
+        """Whether it has one that is not, and will be computed again."""
+        return (self.path(run) / "result.json").exists() and not self.done(run)
 
     def result(self, run: str) -> dict[str, Any]:
-        """What the run computed; FrugalError where it is not done or its file is not readable."""
-        return self._read(run, "result.json")
+        """What the run computed; FrugalError where it is not done or its file is damaged."""
+        found = self._read(run, "result.json")
+        digest = found.pop(_DIGEST, None)
+        score = found.get("score")
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise self._broken(run, "result.json", "it has no score")
+        if digest is None:
+            spec = self._spec(self.path(run) / "spec.json")
+            if spec is None or spec.key != 1:  # whose results had none
+                raise self._broken(run, "result.json", "it has no digest")
+        elif digest != _digest(found):
+            raise self._broken(run, "result.json", "it is not what was computed")
+        return found
 
     def machine(self, run: str) -> dict[str, Any]:
         """`started`, `seconds` and `host` of the computation."""
-        return self._read(run, "machine.json")
+        found = self._read(run, "machine.json")
+        for name, kind in _TOOK.items():
+            if not isinstance(found.get(name), kind) or isinstance(found[name], bool):
+                raise self._broken(run, "machine.json", f"it has no {name}")
+        return found
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
-        file = self.path(run) / name
+        """A JSON object whose numbers are all finite."""
         try:
-            return dict(json.loads(file.read_bytes()))
-        except (OSError, ValueError) as error:
-            raise FrugalError(f"{file}: cannot be read ({error}); remove it to run again") from None
+            text = (self.path(run) / name).read_text(encoding="utf-8")
+            found = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._broken(run, name, str(error)) from None
+        if not isinstance(found, dict):
+            raise self._broken(run, name, "it holds no JSON object")
+        return found
+
+    def _broken(self, run: str, name: str, why: str) -> FrugalError:
+        file = self.path(run) / name
+        return FrugalError(f"{file}: cannot be read ({why}); the next sweep runs it again")
+
+    def mending(self) -> files.Mending:
+        """One line about a full disk, or a folder that cannot be written."""
+        return files.mending(
+            self.folder,
+            full="the runs that are done are kept. Make room and start the sweep again",
+            denied="name another store",
+        )
 
     def compute(self, spec: RunSpec) -> Attempt:
         """Run `spec` here and keep what comes of it; only for the holder of its lock."""
-        with (self.path(spec.id) / "log.txt").open("a", encoding="utf-8", buffering=1) as log:
-            found = attempt(spec, log)
-        self.keep(spec, found)
+        with self.mending():
+            file = self.path(spec.id) / "log.txt"
+            with file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+                found = attempt(spec, log)
+            self.keep(spec, found)
         return found
+
+    def note(self, spec: RunSpec, printed: str) -> None:
+        """Add to the run's log what an attempt elsewhere printed."""
+        file = self.path(spec.id) / "log.txt"
+        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(printed)
 
     def keep(self, spec: RunSpec, found: Attempt) -> None:
         """Write down what came of an attempt, the result last; only for the lock's holder."""
         folder = self.path(spec.id)
+        files.sweep(folder)
         if found.result is None:
             write(folder / "error.txt", found.error or "")
             return
         (folder / "error.txt").unlink(missing_ok=True)
         took = found.model_dump(include={"started", "seconds", "host"})
         write(folder / "machine.json", json.dumps(took, indent=2))
-        write(folder / "result.json", json.dumps(found.result, indent=2, ensure_ascii=False))
+        result = {**found.result, _DIGEST: _digest(found.result)}
+        write(folder / "result.json", json.dumps(result, indent=2))
 
     def error(self, run: str) -> str | None:
         """How the last attempt ended, if it failed."""
         file = self.path(run) / "error.txt"
-        return file.read_text(encoding="utf-8") if file.exists() else None
+        try:
+            return file.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
 
     def state(self, run: str) -> State:
         if self.done(run):
@@ -239,11 +424,43 @@ class Store:
         return "failed" if self.error(run) is not None else "waiting"
 
 
-def write(file: Path, text: str) -> None:
-    """Make `file` appear whole or not at all, even where the power goes."""
-    staged = file.with_name(f".{file.name}.{platform.node()}.{os.getpid()}")
-    with staged.open("w", encoding="utf-8") as out:
-        out.write(text + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(staged, file)
+def _of_version(key: int) -> str:
+    return (
+        f"its runs have keys of version {key}, which do not hold what was read; this is version "
+        f"{KEY}. They can be reported, but not continued: name another store"
+    )
+
+
+def _parsed(file: Path) -> RunSpec:
+    """The spec that a file holds; FrugalError where it holds none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+        key = found.setdefault("key", 1)  # which version 1 did not say
+        if isinstance(key, int) and key > KEY:
+            raise FrugalError(
+                f"{file}: it was changed, or written by a newer version: its key is of version "
+                f"{key}, and this is version {KEY}"
+            )
+        return RunSpec.model_validate(found)
+    except FrugalError:
+        raise
+    except ValidationError as error:
+        why = str(error.errors()[0]["msg"])
+        raise FrugalError(f"{file}: not a run's spec: {why}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise FrugalError(f"{file}: not a run's spec: {error}") from error
+
+
+def _digest(result: Mapping[str, Any]) -> str:
+    return digests.of(dict(result))
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)

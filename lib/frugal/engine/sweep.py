@@ -110,20 +110,23 @@ def status(store: Store, specs: Sequence[RunSpec] | None = None) -> pd.DataFrame
 def collect(
     store: Store, specs: Sequence[RunSpec] | None = None, csv: Path | None = None
 ) -> pd.DataFrame:
-    """One row a run that is done: id, job, its parameters, its result, started, seconds, host.
+    """One row a run that is done: id, job, preset, parameters, result, started, seconds, host.
 
     specs: as in `status`; csv: a file for the table as well
+
+    Raises FrugalError for a result that is damaged, which a sweep computes again.
     """
     records = [
         {
             "id": spec.id,
             "job": spec.job,
+            "preset": spec.preset,
             **spec.params,
             **store.result(spec.id),
             **store.machine(spec.id),
         }
         for spec in (store.specs() if specs is None else specs)
-        if store.done(spec.id)
+        if store.done(spec.id) or store.damaged(spec.id)
     ]
     table = pd.DataFrame(records)
     if csv is not None:
@@ -202,10 +205,9 @@ def _on_ray(specs: Sequence[RunSpec], store: Store) -> Iterator[RunSpec]:
                 landed, _ = ray.wait(list(flying), timeout=POLL_SECONDS if waiting else None)
                 for reference in landed:
                     spec, lock = flying.pop(reference)
-                    with _released(lock):
+                    with _released(lock), store.mending():
                         found, log = _sent(ray, reference)
-                        with (store.path(spec.id) / "log.txt").open("a", encoding="utf-8") as file:
-                            file.write(log)
+                        store.note(spec, log)
                         store.keep(spec, found)
                     yield spec
         finally:

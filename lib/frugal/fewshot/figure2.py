@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from frugal import data
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
-from frugal.engine import backbones, presets, runs, sweep
+from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import evaluate, tasks
 from frugal.fewshot.templates import first_problem
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
+
+JOB = "figure2.score"
 
 
 class Settings(BaseModel):
@@ -68,11 +70,11 @@ def recipe(name: str, settings: Settings, common: Mapping[str, Any] | None = Non
 def specs(preset: Mapping[str, Any], settings: Settings) -> list[runs.RunSpec]:
     """A run for each seed and method, on the preset's backbone."""
     mine = presets.of_backbone(preset, preset["backbone"])["recipe"]
+    read = inputs(preset["backbone"], settings.task)
     return [
-        runs.RunSpec(
-            job=f"{__name__}:score",
-            num_gpus=0,
-            params={
+        runs.spec(
+            JOB,
+            {
                 "name": name,
                 "backbone": preset["backbone"],
                 "dtype": preset["dtype"],
@@ -84,21 +86,29 @@ def specs(preset: Mapping[str, Any], settings: Settings) -> list[runs.RunSpec]:
                     mode="json", exclude={"seed"}
                 ),
             },
+            inputs=read,
+            preset=preset["preset"],
         )
         for seed in settings.seeds
         for name in settings.methods
     ]
 
 
-@lru_cache(maxsize=1)
-def _backbone(name: str, dtype: str) -> backbones.Backbone:
+def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
+    """What a run reads beside its params."""
+    return {"backbone": digests.backbone(backbone), "task": tasks.content(task)}
+
+
+@lru_cache(maxsize=1)  # by content: a folder that was edited is read again
+def _backbone(name: str, content: str, dtype: str) -> backbones.Backbone:
     return backbones.load(name, dtype=dtype)
 
 
 def score_flops(**params: Any) -> float:
     """Exact FLOPs of `score`: of the training, and of answering every query alone."""
     of = {k: params[k] for k in ("task", "labels", "limit", "seed")}
-    model, source = _backbone(params["backbone"], params["dtype"]), tasks.load(of["task"])
+    content = digests.backbone(params["backbone"])
+    model, source = _backbone(params["backbone"], content, params["dtype"]), tasks.load(of["task"])
     how = Recipe.of(params["recipe"], {"seed": of["seed"]})
     examples = source.wordings(of["labels"], of["seed"])
     queries = source.test(of["limit"], shots=of["labels"], seed=of["seed"])
@@ -106,7 +116,7 @@ def score_flops(**params: Any) -> float:
     return training + len(queries) * evaluate.query_flops(model, queries)
 
 
-@runs.job(flops=score_flops)
+@runs.job(JOB, inputs=inputs, flops=score_flops)
 def score(
     name: str,
     backbone: str,
@@ -118,7 +128,7 @@ def score(
     recipe: dict[str, Any],
 ) -> dict[str, Any]:
     """Train one method on `labels` examples that `seed` draws, and answer `limit` others."""
-    model, source = _backbone(backbone, dtype), tasks.load(task)
+    model, source = _backbone(backbone, digests.backbone(backbone), dtype), tasks.load(task)
     how = Recipe.of(recipe, {"seed": seed})
     found = evaluate.tuned_runs(
         model, source, labels=labels, seeds=[seed], limit=limit, recipe=how
@@ -143,7 +153,9 @@ def table(store: runs.Store, wanted: list[runs.RunSpec]) -> pd.DataFrame:
     right = ["trainable_params", "train_flops", "first_loss", "last_loss", "seconds"]
     flat = pd.concat([found[left], how[["steps", "lr", "optimizer"]], found[right]], axis=1)
     return flat.rename(columns={"score": "accuracy"}).assign(
-        date=found["started"].str.slice(0, 10), machine=presets.machine()
+        preset=found["preset"],
+        date=found["started"].str.slice(0, 10),
+        machine=presets.machine(),
     )
 
 

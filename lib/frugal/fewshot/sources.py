@@ -4,6 +4,7 @@ Rows are raw: under the source's own columns, before any template.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import sys
@@ -16,7 +17,7 @@ from datasets import ClassLabel, Dataset, load_dataset
 from datasets.utils.logging import disable_progress_bar, enable_progress_bar
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from frugal.engine import artifacts
+from frugal.engine import artifacts, digests
 from frugal.errors import FrugalError
 
 # The branch of every hub repository that holds its data as parquet, whatever else it holds.
@@ -83,12 +84,39 @@ def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
     try:
         with _quiet():
             if there or source.folder:
-                return dict(load_dataset(str(folder), data_files=files))
+                # Its cache knows files by path and time: here each content has a cache of its own.
+                cache = artifacts.home() / "datasets-read" / digests.folder(folder)[:16]
+                return dict(load_dataset(str(folder), data_files=files, cache_dir=str(cache)))
             return dict(load_dataset(source.hub, data_files=files, revision=PARQUET))
     except Exception as error:  # each layer below raises a kind of its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         mend = _how_to_get(source, files, folder, ", ".join(offline))
         raise FrugalError(f"{mend} ({reason})") from error
+
+
+def content(source: Source) -> str:
+    """A digest of what the rows of a source are made of, not of where they lie."""
+    if pinned := next((k for k in ("vader", "bigbench") if getattr(source, k) is not None), None):
+        return digests.of(source.model_dump(), digests.pin(pinned))
+    if source.made is not None:
+        return digests.of(source.model_dump())
+    folder = local() / str(source.hub or source.folder)
+    if folder.is_dir():
+        return digests.of(source.model_dump(), digests.folder(folder))
+    return digests.of(source.model_dump(), _hub_content(source))
+
+
+@functools.cache  # of what a process has read from the hub once
+def _hub_content(source: Source) -> str:
+    return digests.of({use: rows_digest(part) for use, part in splits(source).items()})
+
+
+def rows_digest(rows: Dataset) -> str:
+    """Of all rows and their columns."""
+    found = hashlib.sha256(repr(rows.features).encode())
+    for batch in rows.iter(1000):
+        found.update(json.dumps(batch, default=str, sort_keys=True).encode())
+    return found.hexdigest()
 
 
 def local() -> Path:

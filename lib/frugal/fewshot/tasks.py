@@ -19,6 +19,7 @@ from datasets import Dataset, concatenate_datasets
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data
+from frugal.engine import digests
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import files, sources
 from frugal.fewshot.templates import AS_IS, Content, Example, Template, first_problem
@@ -249,6 +250,17 @@ def load(name: str | Path, *, template: str = "") -> Task:
     if definition.source.split:
         return _from_splits(str(name), definition)
     return _from_rows(str(name), definition)
+
+
+def content(name: str | Path) -> str:
+    """A digest of what `load` makes a task of: a file's bytes, or definition and source.
+
+    Two tasks of one name and one digest have the same examples.
+    """
+    if is_file(name):
+        return digests.of(Path(name).suffix.lower(), digests.file(Path(name)))
+    definition = defined(str(name))
+    return digests.of(definition.model_dump(mode="json"), sources.content(definition.source))
 
 
 def from_file(path: Path, *, template: str = "", labels: Sequence[str] = ()) -> Task:

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -104,7 +104,7 @@ def train(
     objective:  a loss of its own, of all choices, in place of those of the recipe
     start:      a folder of saved vectors to begin from (`Tuned.save`), instead of their own start
     checkpoint: a folder where the state is kept every `every` steps; if one is there from the
-        same recipe and examples, training goes on from it, to bit-identical vectors
+        same recipe, examples and model, training goes on from it, to bit-identical vectors
     truncate:   cut the start of prompts that are too long for the model
     progress:   called after each step with its number and loss
 
@@ -142,9 +142,16 @@ def train(
         loss_on = functools.partial(_loss, backbone, loss_of, choices.check(backbone, longest))
         state = None
         if checkpoint:
-            begun = _vectors_digest(tuned) if start else ""
+            begun = _digest_of(tuned.named_parameters()) if start else ""
             goal = objective.fingerprint() if objective else ""
-            state = kept(checkpoint, recipe, digest(examples) + goal, begun)
+            state = kept(
+                checkpoint,
+                recipe,
+                digest(examples) + goal,
+                start=begun,
+                tokens=hashlib.sha256(repr(encoded).encode()).hexdigest(),
+                model=_digest_of(backbone.model.named_parameters()),
+            )
         loss, seconds = training.run(
             parameters,
             _optimizer(recipe, list(parameters.values())),
@@ -268,9 +275,12 @@ def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimize
     return torch.optim.Adafactor(parameters, lr=recipe.lr, eps=(1e-15, 1e-3), weight_decay=0.0)
 
 
-def kept(folder: Path, recipe: BaseModel, examples: str, start: str = "") -> Checkpoint:
-    """Where a training with `recipe` on the examples of that digest keeps its state."""
-    of = {"recipe": recipe.model_dump_json(), "examples": examples, "start": start}
+def kept(folder: Path, recipe: BaseModel, examples: str, **more: str) -> Checkpoint:
+    """Where a training with `recipe` on the examples of that digest keeps its state.
+
+    more: digests of what else it is a function of, by what an error calls them
+    """
+    of = {"recipe": recipe.model_dump_json(), "examples": examples, **more}
     return Checkpoint(folder / "training.safetensors", of)
 
 
@@ -284,9 +294,12 @@ def digest(examples: Sequence[Wordings]) -> str:
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
-def _vectors_digest(tuned: peft.Tuned) -> str:
-    """What tells one start from another."""
+def _digest_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
+    """What tells one start, or one model, from another."""
     found = hashlib.sha256()
-    for name, parameter in tuned.named_parameters():
-        found.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+    for name, parameter in parameters:
+        found.update(name.encode())
+        found.update(
+            parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        )
     return found.hexdigest()

@@ -5,13 +5,16 @@
     OUT/table.csv                         parameters beside what each notebook measured
 
 A run's spec holds the notebook's source, so that workers need no copy of it and an edited notebook
-is a new run; outputs do not count.
+is a new run; outputs do not count. So is one of edited data, or of an edited file or model that a
+parameter names.
 """
 
+import ast
+import contextlib
 import itertools
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,11 @@ from typing import Any
 import pandas as pd
 
 from frugal import data
-from frugal.engine import notebooks, runs, sweep
+from frugal.engine import digests, notebooks, runs, sweep
 from frugal.errors import FrugalError
 from frugal.show import closing
+
+JOB = "notebook.execute"
 
 
 @dataclass(frozen=True)
@@ -48,20 +53,23 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
         notebooks.parameters(notebook, {**given, **dict(zip(values, texts, strict=True))})
         for texts in itertools.product(*values.values())
     ]
-    source = _source(notebook)
+    source, default = _source(notebook), notebooks.preset(notebook, {})
     folder = str(notebook.parent.resolve())
+    at = [str(point.get("preset") or default) for point in points]
+    sizes = data.toml("presets.toml")
     specs = [
-        runs.RunSpec(
-            job=f"{__name__}:execute",
-            params={
+        runs.spec(
+            JOB,
+            {
                 "notebook": notebook.name,
                 "source": source,
                 "folder": folder,
                 "parameters": point,
             },
-            num_gpus=data.toml("presets.toml").get(str(point.get("preset")), {}).get("num_gpus", 0),
+            preset=preset,
+            num_gpus=sizes.get(preset, {}).get("num_gpus", 0),
         )
-        for point in points
+        for point, preset in zip(points, at, strict=True)
     ]
     return Grid(notebook, points, specs)
 
@@ -93,7 +101,14 @@ def _collect(of: Grid, store: runs.Store) -> pd.DataFrame:
         runs.write(file, result["executed"])
         seconds = store.machine(spec.id)["seconds"]
         records.append(
-            {**point, **result["claims"], "seconds": seconds, "notebook": file.name, "id": spec.id}
+            {
+                "preset": spec.preset,
+                **point,
+                **result["claims"],
+                "seconds": seconds,
+                "notebook": file.name,
+                "id": spec.id,
+            }
         )
     table = pd.DataFrame(records)
     if records:
@@ -119,7 +134,36 @@ def _source(notebook: Path) -> str:
     return str(nbformat.writes(found))
 
 
-@runs.job()
+def inputs(source: str, folder: str, parameters: Mapping[str, Any], **_: Any) -> dict[str, str]:
+    """What a notebook reads: the project's data, and the files and folders its parameters name."""
+    named = {}
+    for text in _texts([*parameters.values(), *_literals(source)]):
+        if text and (place := Path(folder) / text).exists():
+            named[text] = digests.file(place) if place.is_file() else digests.folder(place)
+    return {"data": digests.folder(data.ROOT), **named}
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _texts(value)
+
+
+def _literals(source: str) -> Iterator[Any]:
+    """The texts in a notebook's parameters cell."""
+    import nbformat
+
+    for cell in nbformat.reads(source, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            with contextlib.suppress(SyntaxError):
+                for node in ast.walk(ast.parse(cell.source)):
+                    if isinstance(node, ast.Constant):
+                        yield node.value
+
+
+@runs.job(JOB, inputs=inputs)
 def execute(
     notebook: str, source: str, folder: str, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def table(search: Search) -> pd.DataFrame:
 
     Columns: stage, candidate, won (whether the stage is done and chose it), seed (the place of the
     design, which seeds its training), task, design, params, score, loss, seconds, and what all
-    runs share: backbone, budget, labels, limit, those of the recipe, date, machine.
+    runs share: backbone, budget, labels, limit, those of the recipe, preset, date, machine.
     """
     parts = []
     for name, specs in search.walk():
@@ -43,7 +43,9 @@ def table(search: Search) -> pd.DataFrame:
     )
     flat = every[own].round({"score": 6, "loss": 6}).assign(seconds=every["seconds"].round(2))
     return flat.join(shared).assign(
-        date=every["started"].str.slice(0, 10), machine=presets.machine()
+        preset=search.settings.preset,
+        date=every["started"].str.slice(0, 10),
+        machine=presets.machine(),
     )
 
 

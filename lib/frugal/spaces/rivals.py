@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from frugal.costs.arch import Architecture
-from frugal.engine import sweep
+from frugal.engine import runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
 from frugal.fewshot.studies import Gap
@@ -29,11 +29,15 @@ def specs(
     A design that misses the budget, as BitFit alone does, trains what its smallest sizes take.
     """
     shape = settings.architecture()
+    inputs = {
+        task: runs.inputs_of(JOB, {"backbone": settings.backbone, "task": task})
+        for task in settings.tasks
+    }
     return {
         design: [
-            RunSpec(
-                job=JOB,
-                params={
+            runs.spec(
+                JOB,
+                {
                     "backbone": settings.backbone,
                     "task": task,
                     "design": design,
@@ -43,6 +47,8 @@ def specs(
                     "seed": FIRST_SEED + seed,
                     "recipe": {**settings.recipe, **changes},
                 },
+                inputs=inputs[task],
+                preset=settings.preset,
                 num_gpus=settings.num_gpus,
             )
             for seed in range(seeds)

@@ -7,26 +7,27 @@ function of the settings: a search that is killed, or made larger, goes on in it
 Source: Chen et al., ICLR 2023: 100 designs a candidate, 3 epochs, averages over 8 tasks.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
 from frugal.engine import sweep
-from frugal.engine.runs import RunSpec, Store, write
+from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec, write
 from frugal.errors import FrugalError, unknown
 from frugal.spaces import design, judge, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
 from frugal.spaces.space import ALLOCATIONS, PAPER, Space
 
-JOB = "frugal.spaces.train:finetune"
+JOB = "spaces.finetune"
 STAGES = ("S0", "S1", "S2", "S3", *(f"S4-G{group}" for group in GROUPS))
-FILE = "search.json"  # in the store: the settings it was last used with
+FILE = "search.json"  # in the store: the settings it was last used with, and what they read
 
 
 class Settings(BaseModel):
@@ -39,6 +40,7 @@ class Settings(BaseModel):
     until:  the last stage that is searched
     num_gpus: of each run on Ray
     flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
+    preset: that these are of ("": none)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +58,7 @@ class Settings(BaseModel):
     num_gpus: float = Field(0, ge=0)
     flops_per_second: float = Field(gt=0)
     gpu: str = ""
+    preset: str = ""
 
     @classmethod
     def of(cls, preset: Mapping[str, Any], *, live: bool = False, **given: Any) -> "Settings":
@@ -135,12 +138,27 @@ def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
     return {", ".join(methods): with_methods(methods) for methods in design.tried("methods")}
 
 
-class Search:
-    """A search in its store."""
+Inputs = Mapping[str, Mapping[str, str]]  # by task, what a run on it reads: digests
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+
+class Search:
+    """A search in its store, on models and texts as they are now.
+
+    inputs: as they were, to report a search of before; `opened` knows them
+    """
+
+    def __init__(self, settings: Settings, store: Store, inputs: Inputs | None = None) -> None:
         self.settings, self.store = settings, store
         self.shape = settings.architecture()
+        self.key = store.key() or KEY
+        self._inputs: dict[str, Mapping[str, str]] = dict(inputs or {})
+
+    def inputs(self, task: str) -> Mapping[str, str]:
+        """Digests of what a run on the task reads."""
+        if task not in self._inputs:
+            of = {"backbone": self.settings.backbone, "task": task}
+            self._inputs[task] = inputs_of(JOB, of) if self.key > 1 else {}
+        return self._inputs[task]
 
     def specs(self, stage: str, space: Space | None) -> list[RunSpec]:
         """The runs of one candidate: each design on each task, seeded with the design's place.
@@ -156,9 +174,9 @@ class Search:
         except FrugalError:
             return []
         return [
-            RunSpec(
-                job=JOB,
-                params={
+            spec(
+                JOB,
+                {
                     "backbone": s.backbone,
                     "task": task,
                     "design": str(sized.design),
@@ -168,7 +186,10 @@ class Search:
                     "seed": place,
                     "recipe": s.recipe,
                 },
+                inputs=self.inputs(task),
+                preset=s.preset,
                 num_gpus=s.num_gpus,
+                key=self.key,
             )
             for place, sized in enumerate(drawn)
             for task in s.tasks
@@ -224,12 +245,14 @@ class Search:
         """Compute what is missing, stage by stage; what was found.
 
         progress: called with stage, runs done, runs in all
+
+        Raises FrugalError for a store of an older version, or of another preset.
         """
+        self.continues()
         self.keep_settings()
         for name, specs in self.walk():
-            runs = [run for own in specs.values() for run in own]
             sweep.run(
-                runs,
+                [run for own in specs.values() for run in own],
                 self.store,
                 ray=ray,
                 progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
@@ -251,30 +274,62 @@ class Search:
         return table[["stage", *judge.COLUMNS, "winner"]]
 
     def plan(self, usd_per_hour: float) -> sweep.Plan:
-        """What is left to compute and its cost; stages that are not known yet as in the paper."""
+        """What is left to compute and its cost; stages that are not known yet as in the paper.
+
+        Raises FrugalError where `run` would, for what it finds in the store.
+        """
+        self.continues()
         found = [run for _, specs in self.walk(_papers) for own in specs.values() for run in own]
         speed = self.settings.flops_per_second
         return sweep.plan(found, self.store, flops_per_second=speed, usd_per_hour=usd_per_hour)
 
+    def continues(self) -> None:
+        """Raise FrugalError for a store that this search must not go on in."""
+        self.store.continues()
+        if (self.store.folder / FILE).exists():
+            mine, there = self.settings.preset, _kept(self.store.folder)[0].preset
+            if mine != there and mine and there:
+                raise FrugalError(
+                    f"{self.store.folder}: holds a search of the preset {there}, not {mine}; "
+                    "name another store"
+                )
+
     def keep_settings(self) -> None:
-        """Write the settings into the store, for `opened`."""
-        self.store.folder.mkdir(parents=True, exist_ok=True)
-        write(self.store.folder / FILE, self.settings.model_dump_json(indent=2))
+        """Write the settings into the store, and what they read, for `opened`."""
+        inputs = {task: dict(self.inputs(task)) for task in self.settings.tasks}
+        about = {**self.settings.model_dump(mode="json"), "inputs": inputs}
+        with self.store.mending():
+            self.store.folder.mkdir(parents=True, exist_ok=True)
+            write(self.store.folder / FILE, json.dumps(about, indent=2))
 
 
 def opened(folder: Path) -> Search:
-    """The search whose store `folder` is; FrugalError where there is none."""
+    """The search whose store `folder` is, to be reported; FrugalError where there is none.
+
+    It is that of the models and texts it was run on, whatever has become of them.
+    """
+    settings, inputs = _kept(folder)
+    return Search(settings, Store(folder), inputs)
+
+
+def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
+    """Settings and inputs as a store keeps them; before there were inputs, it kept none."""
     file = folder / FILE
     try:
-        settings = Settings.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise FrugalError(f"{folder}: no search was started here ({error.strerror})") from error
+        about = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(about, dict):
+            raise ValueError("it holds no JSON object")
+        inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
+        return Settings.model_validate(about), inputs
     except ValidationError as error:
         problem = error.errors()[0]
         raise FrugalError(
             f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
         ) from error
-    return Search(settings, Store(folder))
+    except OSError as error:
+        raise FrugalError(f"{folder}: no search was started here ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise FrugalError(f"{file}: cannot be read ({error})") from error
 
 
 def papers_winner(stage: str) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from frugal import peft
 from frugal.costs import arch, flops
-from frugal.engine import backbones, runs, training
+from frugal.engine import backbones, digests, runs, training
 from frugal.engine.backbones import Backbone
 from frugal.spaces import build, metrics, tasks
 from frugal.spaces.encoder import Batch, Encoder, Split, shuffled
@@ -153,13 +153,19 @@ def _steps(
     return losses
 
 
+def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
+    """What a run reads beside its params."""
+    return {"backbone": digests.backbone(backbone), "task": tasks.content(task)}
+
+
+# Kept by content: a file or a folder that was edited is read again.
 @lru_cache(maxsize=1)
-def _backbone(name: str) -> Backbone:
+def _backbone(name: str, content: str) -> Backbone:
     return backbones.load(name)
 
 
 @lru_cache(maxsize=64)
-def _task(name: str, labels: int, limit: int, seed: int) -> TextTask:
+def _task(name: str, content: str, labels: int, limit: int, seed: int) -> TextTask:
     return tasks.load(name, labels, limit, seed)
 
 
@@ -172,9 +178,12 @@ def finetune_flops(
     computes gradients of the weights), and the test texts once through all.
     """
     recipe = Recipe(**more["recipe"])
-    texts = _task(task, labels, limit, seed)
-    known = backbone in arch.names()
-    shape = arch.get(backbone) if known else arch.from_config(_backbone(backbone).model.config)
+    texts = _task(task, tasks.content(task), labels, limit, seed)
+    if backbone in arch.names():
+        shape = arch.get(backbone)
+    else:
+        loaded = _backbone(backbone, digests.backbone(backbone))
+        shape = arch.from_config(loaded.model.config)
 
     def layer(text: str) -> float:
         tokens = min(recipe.max_tokens, 2 + len(text) // 4)
@@ -190,7 +199,7 @@ def finetune_flops(
     return train * (frozen + tuned) + test * shape.layers
 
 
-@runs.job(flops=finetune_flops)
+@runs.job("spaces.finetune", inputs=inputs, flops=finetune_flops)
 def finetune(
     backbone: str,
     task: str,
@@ -206,10 +215,11 @@ def finetune(
     design: its text, "s4", a method's letter, "full" or "head"; seed: of the drawn texts and of
     the training
     """
-    loaded = _backbone(backbone)
+    of = inputs(backbone, task)
+    loaded = _backbone(backbone, of["backbone"])
     found = design if design in ("full", "head") else build.sized(loaded.model, design, budget)
     how = Recipe(**recipe, seed=seed)
-    fitted = fit(loaded, found, _task(task, labels, limit, seed), how)
+    fitted = fit(loaded, found, _task(task, of["task"], labels, limit, seed), how)
     print(f"loss of the first step {fitted.loss[0]:.4f}, of the last {fitted.loss[-1]:.4f}")
     return {
         "score": fitted.score,

@@ -1,0 +1,111 @@
+"""What tells one input from another: digests of files, folders, values and backbones.
+
+A name is no input, its content is: whatever a stored result depends on is in its key by one of
+these, so that an edited file or another model under the same name is another run.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from frugal import data
+from frugal.errors import FrugalError
+
+SETTLED = 2.0  # seconds: a file that changed later than so long ago may change under its old times
+_known: dict[str, tuple[tuple[int, ...], str]] = {}  # of settled files, by path
+
+
+def of(*values: Any) -> str:
+    """sha256, in hex, of what JSON can hold; the order of keys does not matter."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes with every write to a file: its size, its times, and which file it is."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def settled(path: Path) -> bool:
+    """Whether its times tell the next write from the last one."""
+    return time.time() - max(path.stat().st_mtime, path.stat().st_ctime) > SETTLED
+
+
+def file(path: Path) -> str:
+    """sha256 of a file, in hex. Large files that nobody wrote to are not read twice."""
+    before = tuple(stamp(path))
+    kept = _known.get(key := os.path.abspath(path))
+    if kept and kept[0] == before:
+        return kept[1]
+    quiet, found = settled(path), read(path)
+    if quiet and tuple(stamp(path)) == before:
+        _known[key] = (before, found)
+    return found
+
+
+def read(path: Path) -> str:
+    """sha256 of a file, in hex; every byte is read."""
+    found = hashlib.sha256()
+    with path.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def folder(path: Path) -> str:
+    """Of all files below a folder, by their names in it; hidden ones do not count."""
+    return of({str(p.relative_to(path).as_posix()): file(p) for p in sorted(_below(path))})
+
+
+def _below(path: Path) -> Iterable[Path]:
+    for p in path.rglob("*"):
+        inside = p.relative_to(path).parts
+        if p.is_file() and not any(part.startswith(".") for part in inside):
+            yield p
+
+
+def pin(name: str) -> str:
+    """Of a pinned artifact: what it must be, whether it is here or not."""
+    from frugal.engine import artifacts
+
+    entry = artifacts.pinned()[name]
+    return of(entry.sha256, entry.members)
+
+
+def backbone(name: str) -> str:
+    """Of the weights, sizes and tokenizer that `backbones.load` would find under a name.
+
+    Raises FrugalError for a hub id that the hub does not give.
+    """
+    from frugal.engine import backbones, nano
+
+    if name in backbones.TINY:
+        return f"built in: {name}"
+    if name == "nano-t0":
+        return of(folder(data.ROOT / "checkpoints" / name), pin(nano.BASE))
+    if name in backbones.PINNED:
+        return pin(name)
+    if Path(name).is_dir():
+        found = folder(Path(name))
+        return of(found, pin(nano.BASE)) if (Path(name) / nano.WEIGHTS).is_file() else found
+    return _commit(name)
+
+
+def _commit(name: str) -> str:
+    """The commit of a hub repository that loading it takes."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        found = Path(hf_hub_download(name, "config.json"))
+    except Exception as error:  # each layer of the client raises a kind of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FrugalError(
+            f"cannot tell what backbone {name!r} holds: no such folder, and the Hugging Face hub "
+            f"did not give it ({reason})"
+        ) from error
+    return f"hub commit {found.parent.name}"

@@ -1,0 +1,138 @@
+"""Files and folders that appear whole or not at all, whoever is killed and wherever it is full.
+
+What is not whole yet lies beside its place under a name that says which process makes it, so that
+the next one to come can tell what a dead process left behind.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import platform
+import re
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from frugal.errors import FrugalError
+
+_HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname() or platform.node()) or "host"
+_COUNT = itertools.count()  # two threads of a process may make the same file
+DAY = 24 * 3600.0  # after which what a process of another machine left is taken for forgotten
+
+
+def _mark() -> str:
+    return f"{_HOST}~{os.getpid()}"
+
+
+def write(file: Path, text: str) -> None:
+    """Make `file` appear whole or not at all, even where the power goes or the disk is full."""
+    with staged(file) as fresh, fresh.open("w", encoding="utf-8") as out:
+        out.write(text + "\n")
+
+
+@contextlib.contextmanager
+def staged(file: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `file` when the block ends without an error."""
+    fresh = file.with_name(f".{file.name}~{_mark()}~{next(_COUNT)}")
+    try:
+        yield fresh
+        with fresh.open("rb") as written:  # its bytes reach the disk before its name does
+            os.fsync(written.fileno())
+        os.replace(fresh, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when the block ends without an error."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}~{_mark()}~", dir=folder.parent))
+    try:
+        yield fresh
+        _replace(folder, fresh)
+    finally:
+        remove(fresh)
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put `fresh` in the place of `folder`, whoever else does so where locks lock nothing."""
+    old = fresh.with_name(f"{fresh.name}~old")
+    for left in reversed(range(3)):
+        with contextlib.suppress(FileNotFoundError):  # there is none, or another was faster
+            os.rename(folder, old)
+        try:
+            fresh.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
+                raise
+        else:
+            break
+        finally:
+            remove(old)
+
+
+def sweep(place: Path) -> None:
+    """Remove the files and folders in `place` that dead processes were making."""
+    with contextlib.suppress(OSError):
+        for left in place.glob(".*~*~*~*"):
+            *_, host, process, _ = left.name.removesuffix("~old").split("~")
+            if _abandoned(left, host, process):
+                if left.is_dir() and not left.is_symlink():
+                    remove(left)
+                else:
+                    left.unlink(missing_ok=True)
+
+
+def _abandoned(left: Path, host: str, process: str) -> bool:
+    """Whether nobody works on it any more; of another machine's process only its age can tell."""
+    if host != _HOST or not process.isdecimal():
+        return time.time() - left.stat().st_mtime > DAY
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # it lives, as somebody else's
+        return False
+    return False
+
+
+Mending = contextlib.AbstractContextManager[None]
+
+
+@contextlib.contextmanager
+def mending(folder: Path, full: str, denied: str) -> Iterator[None]:
+    """One line about a disk that is full or a folder that cannot be written.
+
+    full, denied: what was kept and what to do
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise FrugalError(f"{folder}: the disk is full; {full}") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise FrugalError(
+                f"{folder}: cannot be written ({os.strerror(number)}); {denied}"
+            ) from error
+        raise
+
+
+def _errno(error: Exception) -> int:
+    """The operating system's number of an error, 0 of another; safetensors has it in its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that nobody needs, as far as that can be done."""
+    shutil.rmtree(folder, ignore_errors=True)
