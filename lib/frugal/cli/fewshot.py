@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import Json, emit
-from frugal.errors import FrugalError
+from frugal.cli.options import count, seed
+from frugal.cli.output import Json, Outputs, emit
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
@@ -18,8 +18,8 @@ TaskName = Annotated[str, typer.Argument(metavar="TASK|FILE.jsonl", help="What t
 BackboneName = Annotated[
     str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
 ]
-Seed = Annotated[int, typer.Option(help="Decides which examples are drawn, and the training.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Score only the first so many examples.")]
+Seed = Annotated[int, seed(help="Decides which examples are drawn, and the training.")]
+Limit = Annotated[int | None, count(help="Score only the first so many examples.")]
 Preset = Annotated[str, typer.Option(help="Where defaults come from: smoke, laptop, …")]
 Scores = Annotated[
     Path | None, typer.Option("--scores", help="Write every choice's log-probabilities here.")
@@ -33,7 +33,7 @@ def rank(
     task: TaskName,
     train: Annotated[Path | None, typer.Option(help="JSONL to draw the shots from.")] = None,
     backbone: BackboneName = None,
-    shots: Annotated[int, typer.Option(min=0, help="Solved examples in the prompt.")] = 0,
+    shots: Annotated[int, count(help="Solved examples in the prompt.", least=0)] = 0,
     seed: Seed = 0,
     limit: Limit = None,
     adapter: Annotated[Path | None, typer.Option(help="Folder that `tfew --save` wrote.")] = None,
@@ -48,12 +48,12 @@ def rank(
     from frugal.fewshot import evaluate, tasks
 
     chosen = presets.settings(preset, backbone=backbone)
+    outputs = Outputs({"--scores": scores}, reads=(task, train))
     source = tasks.load(task)
     pool = tasks.from_jsonl(train) if train else source
     examples = pool.draw(shots, seed)
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
-    writable(scores)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     tuned = peft.load(model.model, adapter) if adapter else None
     with progress_bar(len(queries), "scored") as progress:
@@ -67,8 +67,8 @@ def rank(
             truncate=truncate,
             progress=progress,
         )
-    write_scores(scores, found)
-    emit({**result.model_dump(), "adapter": str(adapter) if adapter else None}, as_json)
+    outputs.write("--scores", lambda file: write_scores(file, found))
+    emit({**result.model_dump(), "adapter": str(adapter) if adapter else None}, as_json, outputs)
 
 
 def note(text: str) -> None:
@@ -86,17 +86,8 @@ def look(example: "Example") -> None:
         note(f"no space between prompt and choice: …{run!r}")
 
 
-def writable(scores: Path | None, predictions: Path | None = None) -> None:
-    """Say that a file cannot be written before an hour of work, not after it."""
-    for option, path in (("--scores", scores), ("--predictions", predictions)):
-        if path and not path.parent.is_dir():
-            raise FrugalError(f"{option}: there is no folder {path.parent}")
-
-
-def write_scores(path: Path | None, scores: "ChoiceScores") -> None:
+def write_scores(path: Path, scores: "ChoiceScores") -> None:
     """One line per example and choice; see the README for the fields."""
-    if path is None:
-        return
     sums, means, tokens = (v.tolist() for v in (scores.sum_logp, scores.mean_logp, scores.tokens))
     labels, of = scores.correct.tolist(), scores.example.tolist()
     first: dict[int, int] = {}
@@ -110,7 +101,7 @@ def write_scores(path: Path | None, scores: "ChoiceScores") -> None:
                 "tokens": tokens[i],
                 "label": labels[i],
             }
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 class progress_bar:

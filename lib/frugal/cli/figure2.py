@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from frugal.cli.fewshot import BackboneName, Preset, progress_bar
-from frugal.cli.output import DryRun, Json, OnRay, emit
+from frugal.cli.options import count
+from frugal.cli.options import seed as seeds
+from frugal.cli.output import DryRun, Json, OnRay, Outputs, emit
 
 
 def figure2(
@@ -20,10 +22,10 @@ def figure2(
         list[str] | None, typer.Option(help="Of data/figure2.toml; else the preset's. Repeatable.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="That stand for the paper's 1,000.")
+        int | None, count(help="That stand for the paper's 1,000.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Else the preset's. Repeatable.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Test examples.")] = None,
+    seed: Annotated[list[int] | None, seeds(help="Else the preset's. Repeatable.")] = None,
+    limit: Annotated[int | None, count(help="Test examples.")] = None,
     preset: Preset = "laptop",
     ray: OnRay = False,
     dry_run: DryRun = False,
@@ -45,10 +47,11 @@ def figure2(
         done = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
         emit({"dry_run": True, "store": str(runs.folder), **done}, as_json)
         return
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs({"--out": out}, reads=(task,))
     with progress_bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
     found = figure2.table(runs, specs)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        found.to_csv(out, index=False)
-    emit({"store": str(runs.folder), "runs": found.to_dict("records")}, as_json)
+    outputs.write("--out", lambda file: found.to_csv(file, index=False))
+    emit({"store": str(runs.folder), "runs": found.to_dict("records")}, as_json, outputs)
