@@ -6,12 +6,13 @@ input is one line on stderr and exit status 2, a bug of ours one line and status
 """
 
 import contextlib
+import functools
 import os
 import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,6 +74,11 @@ app.command("run", cls=notebooks.WithParameters)(notebooks.run)
 app.command("claims")(notebooks.claims)
 
 
+@functools.cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Entry point of the console script and of `python -m frugal`: the one place where errors end.
 
@@ -87,9 +93,8 @@ def main() -> None:
         if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters shows × as \\xd7
             sys.stdout.reconfigure(errors="backslashreplace")
         arguments = [_checked(text) for text in sys.argv[1:] if text != "--debug"]
-        command = typer.main.get_command(app)
-        with command.make_context("frugal", arguments) as context:
-            command.invoke(context)
+        with _command().make_context("frugal", arguments) as context:
+            _command().invoke(context)
         _flush()
         sys.exit(0)
     except SystemExit:
