@@ -186,7 +186,8 @@ def _say(text: str) -> None:
 def _flush() -> None:
     """Empty stdout; where that fails, let what is left in it go, or the exit would fail again."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
