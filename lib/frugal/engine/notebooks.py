@@ -213,7 +213,9 @@ def _read(file: Path) -> Any:
         if bare.get("nbformat", 4) == 4:
             bare = _completed(bare)
         found = nbformat.reads(json.dumps(bare), as_version=4)
-        if bare["nbformat"] < 4:
+        if bare["nbformat"] < 4:  # it was given ids at random
+            for cell in found.cells:
+                cell.id = None
             _named(found.cells)
         for cell in found.cells:
             cell.metadata.get("tags", [])

@@ -98,7 +98,7 @@ def _annotated(note: ast.expr, given: ast.expr | None) -> Parameter:
         if isinstance(given, ast.Constant) and given.value is None:
             kind = Union[kind, None]  # noqa: UP007 - of values, not of names
         TypeAdapter(kind)
-    except (ValueError, TypeError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, LookupError):
         return Parameter(f"the annotation {ast.unparse(note)}", None, default)
     return Parameter(ast.unparse(note), kind, default)
 
@@ -120,7 +120,7 @@ def _literal(given: ast.expr | None) -> Any:
 
 
 def _type(note: ast.expr) -> Any:
-    """An annotation as a type. Raises ValueError, TypeError or SyntaxError for what is none here.
+    """An annotation as a type. Raises ValueError, TypeError, SyntaxError or LookupError for others.
 
     It is not evaluated: a notebook is read before anyone decided to run it.
     """
