@@ -113,7 +113,14 @@ def test_a_failing_notebook_stops_no_other(frugal, notebook, tmp_path):
         (["-p", "rate"], "-p rate --out: parameters are set by -p NAME VALUE"),
         (["--grid", "rate=NaN"], "rate is of type float; 'NaN' is not"),
         (["--grid", "rate=1,1.0"], "--grid rate=1,1.0: 1.0 is there twice"),
-        (["--grid", "shots=" + ",".join(map(str, range(101))), "rate=" + ",".join(map(str, range(100)))], "10,100 combinations"),
+        (
+            [
+                "--grid",
+                "shots=" + ",".join(map(str, range(101))),
+                "rate=" + ",".join(map(str, range(100))),
+            ],
+            "10,100 combinations",
+        ),
         (["--grid", "="], "a grid is set by NAME=V1,V2"),
         (["shots=-1"], "shots must not be negative"),
         (["--ray"], "--ray sends the runs of a --grid to Ray"),

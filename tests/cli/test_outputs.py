@@ -84,7 +84,7 @@ def test_a_full_or_read_only_folder_is_refused_before_the_work(own, tmp_path, mo
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     for files, folders in (({"--out": tmp_path / "x"}, {}), ({}, {"--out": tmp_path / "a" / "b"})):
-        with pytest.raises(FrugalError, match="--out: .* cannot be written: No space left"):
+        with pytest.raises(FrugalError, match=r"--out: .* cannot be written: No space left"):
             Outputs(files, folders)
 
 
@@ -145,7 +145,9 @@ def test_what_fits_nowhere_is_said_and_the_result_is_printed(tmp_path, capsys):
         raise FULL
 
     assert asked.write("--out", save) is None
-    with pytest.raises(FrugalError, match="--out: .*x.txt cannot be written: No space left.*lost"):
+    with pytest.raises(
+        FrugalError, match=r"--out: .*x\.txt cannot be written: No space left.*lost"
+    ):
         emit({"a": 1}, True, asked)
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     assert list(tmp_path.iterdir()) == []

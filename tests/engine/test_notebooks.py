@@ -1,5 +1,6 @@
 """Notebooks as people have them: their parameters, their names, what is stripped or broken."""
 
+import contextlib
 import html
 import json
 import math
@@ -135,12 +136,8 @@ def test_a_literal_is_read_back_as_itself(value):
 @given(st.sampled_from(KINDS), st.text(max_size=12) | VALUES.map(repr) | st.floats().map(repr))
 @settings(max_examples=60, deadline=None)
 def test_any_text_is_a_value_that_json_can_hold_or_an_error(kind, text):
-    try:
-        found = given_as(f"x: {kind} = None", text)
-    except FrugalError as error:
-        assert str(error).startswith("x is of type")
-    else:
-        json.dumps(found, allow_nan=False)
+    with contextlib.suppress(FrugalError):
+        json.dumps(given_as(f"x: {kind} = None", text), allow_nan=False)
 
 
 def test_every_number_of_our_notebooks_is_a_count_that_is_not_negative():
@@ -356,7 +353,9 @@ def loads(page):
 
 
 def test_the_guard_sees_what_a_page_loads():
-    seen = '<script src="https://cdn/x.js"></script><img src=//a/b.png><style>@import "c.css"</style>'
+    seen = (
+        '<script src="https://cdn/x.js"></script><img src=//a/b.png><style>@import "c.css"</style>'
+    )
     assert loads(seen) == ["https://cdn/x.js", "//a/b.png", "c.css"]
     assert not loads('<a href="https://x">x</a><img src="data:image/png;base64,aGk=">')
 

@@ -1,4 +1,4 @@
-"""`make dashboard` answers this machine alone: not a page that a name elsewhere was made to lead to."""
+"""`make dashboard` answers this machine alone, not a page whose name was made to lead to it."""
 
 import contextlib
 import http.client

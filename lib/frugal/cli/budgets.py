@@ -154,9 +154,7 @@ def study(
 def plan(
     task: Annotated[str, typer.Option("--task", help="FILE.jsonl, or a task's name.")],
     budget: Annotated[float, amount(help="USD for labels, training and serving.")],
-    labels: Annotated[
-        int | None, number(help="Labelled examples; else the preset's.")
-    ] = None,
+    labels: Annotated[int | None, number(help="Labelled examples; else the preset's.")] = None,
     queries: Annotated[float, amount(help="Queries to serve.")] = 1e6,
     usd_per_label: Annotated[float, amount(help="Of one label; 0.129 is FEVER's.")] = 0.129,
     gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frugal.cli.options import Mfu, UsdPerHour, amount, count
+from frugal.cli.options import Mfu, UsdPerHour, count
 from frugal.cli.output import Json, emit
 from frugal.costs import arch as architectures
 from frugal.costs import flops, memory, methods, prices, scenario

@@ -21,9 +21,7 @@ def figure2(
     method: Annotated[
         list[str] | None, typer.Option(help="Of data/figure2.toml; else the preset's. Repeatable.")
     ] = None,
-    steps: Annotated[
-        int | None, count(help="That stand for the paper's 1,000.")
-    ] = None,
+    steps: Annotated[int | None, count(help="That stand for the paper's 1,000.")] = None,
     seed: Annotated[list[int] | None, seeds(help="Else the preset's. Repeatable.")] = None,
     limit: Annotated[int | None, count(help="Test examples.")] = None,
     preset: Preset = "laptop",

@@ -1,4 +1,4 @@
-"""Number options: each has bounds, which are given here once, so that no command starts on nonsense.
+"""Number options: each has bounds, given here once, so that no command starts on nonsense.
 
 A range alone lets NaN through (it is below nothing); `_finite` does not. Every option of a number
 is made here, which a test of all commands asserts.

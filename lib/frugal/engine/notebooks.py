@@ -38,7 +38,7 @@ def run(notebook: Path, out: Path, given: Mapping[str, str]) -> Path:
     for file in (target, page):
         outputs.look("--out", file)
     executed, failure = execute(notebook, values, notebook.parent, target)
-    kept, problem = outputs.keep(target, lambda file: file.write_text(_text(executed), "utf-8"))
+    _, problem = outputs.keep(target, lambda file: file.write_text(_text(executed), "utf-8"))
     if failure:
         raise FrugalError(f"{failure}; {problem or f'see {target}'}")
     shown = report.page(executed, notebook.stem)

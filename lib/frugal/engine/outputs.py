@@ -18,7 +18,7 @@ LONGEST = 255  # bytes of a name, in every file system in use
 
 
 def look(what: str, path: Path, folder: bool = False) -> None:
-    """Raise FrugalError, which begins with `what`, for all that is known to be in the way of `path`.
+    """Raise FrugalError, which begins with `what`, for what is known to be in the way of `path`.
 
     folder: it is to be a folder, which is made with those above it; else a file in one there is
     """

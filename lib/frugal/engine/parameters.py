@@ -16,10 +16,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from frugal.errors import FrugalError
 
 # What no notebook takes a negative number of, unless that is its own default.
-COUNTS = frozenset(
-    "batch batch_size budget designs draws epochs example_tokens examples labels limit queries "
-    "query_tokens seeds shots steps tokens unlabelled usd_per_hour usd_per_label".split()
-)
+# fmt: off
+COUNTS = frozenset((
+    "batch", "batch_size", "budget", "designs", "draws", "epochs", "example_tokens", "examples",
+    "labels", "limit", "queries", "query_tokens", "seeds", "shots", "steps", "tokens",
+    "unlabelled", "usd_per_hour", "usd_per_label",
+))
+# fmt: on
 _BITS = 63  # what an array can hold
 _NAMES: dict[str, Any] = {t.__name__: t for t in (int, float, bool, str, list, dict, tuple)}
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -148,7 +151,8 @@ def _type(note: ast.expr) -> Any:
                 return Literal[tuple(map(ast.literal_eval, parts))]
             types = tuple(map(_type, parts))
             if name in ("Optional", "Union"):
-                return Union[(*types, None) if name == "Optional" else types]
+                types += (None,) if name == "Optional" else ()
+                return Union[types]  # noqa: UP007
             return _NAMES[name.lower()][types]
     raise ValueError(ast.unparse(note))
 
@@ -160,7 +164,9 @@ def _readings(text: str, kind: Any) -> Iterator[Any]:
         if bare.lower() in ("true", "false"):
             yield bare.lower() == "true"
         for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            with contextlib.suppress(
+                ValueError, SyntaxError, TypeError, RecursionError, MemoryError
+            ):
                 found = read(bare)
                 if not isinstance(found, str):
                     yield found

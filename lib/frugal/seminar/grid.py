@@ -24,7 +24,6 @@ from frugal.engine import notebooks, runs, sweep
 from frugal.errors import FrugalError
 from frugal.show import closing
 
-
 LARGEST = 10_000  # notebooks of a grid
 
 
