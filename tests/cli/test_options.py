@@ -58,10 +58,10 @@ def test_every_number_option_refuses_nonsense(frugal, value):
 
 # fmt: off
 ODD = (
-    "nan", "-inf", "1e999", "-1", "0", "1", "2", "7", "0.5", "9223372036854775807", "--json", "--", "-",
-    ".", "/", "/dev/null", "~", "~/x", "t0-3b", "t5-base", "gpt3-175b", "minilm-l6", "S0", "S3", "S4",
-    "ia3", "lora", "full", "paper", "exact", "fever", "tfew_table1", "tfew", "failed", "vader", "int8",
-    "float32", "smoke", "a100-80gb", "{x}", "%", "\\", "é", "연구", "×", "x=1", "",
+    "nan", "-inf", "1e999", "-1", "0", "1", "2", "7", "0.5", "9223372036854775807", "--json", "--",
+    "-", ".", "/", "/dev/null", "~", "~/x", "t0-3b", "t5-base", "gpt3-175b", "minilm-l6", "S0",
+    "ia3", "lora", "full", "paper", "exact", "fever", "tfew_table1", "tfew", "failed", "vader",
+    "int8", "smoke", "a100-80gb", "{x}", "%", "\\", "é", "연구", "×", "x=1", "",
 )
 # fmt: on
 WORDS = st.one_of(

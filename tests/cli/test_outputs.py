@@ -205,3 +205,20 @@ def test_a_long_name_is_kept_under_a_shorter_one(tmp_path):
     assert kept is not None
     assert kept.read_text() == "x"
     assert kept.parent.parent == tmp_path
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_where_the_command_prints_is_no_place_for_a_file(tmp_path, monkeypatch, stream):
+    """`--scores out.json > out.json`, or /dev/stdout: each would overwrite the other."""
+    file = tmp_path / "out.json"
+    kept = os.dup(stream)
+    with file.open("w") as out:
+        os.dup2(out.fileno(), stream)
+        try:
+            with pytest.raises(FrugalError, match="is where this command prints"):
+                Outputs({"--scores": file})
+        finally:
+            os.dup2(kept, stream)
+            os.close(kept)
+    Outputs({"--scores": file})
+    Outputs({"--scores": Path(os.devnull)})

@@ -4,6 +4,7 @@ A disk can fill and a folder can go while the work is done. The result is then w
 place, which is said, instead of being lost.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -26,6 +27,8 @@ def look(what: str, path: Path, folder: bool = False) -> None:
         if path.exists() and path.is_dir() != folder:
             found, wanted = ("file", "folder") if folder else ("folder", "file")
             raise FrugalError(f"{what}: {path} is a {found}; a {wanted} is needed")
+        if path.exists() and _printed_to(path):
+            raise FrugalError(f"{what}: {path} is where this command prints; name another file")
         if special(path):
             return
         if any(len(os.fsencode(part)) > LONGEST for part in path.parts):
@@ -46,6 +49,15 @@ def look(what: str, path: Path, folder: bool = False) -> None:
 def special(path: Path) -> bool:
     """Whether it is a pipe, a terminal or /dev/null: written to, never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _printed_to(path: Path) -> bool:
+    """Whether it is our stdout or stderr under another name: each would overwrite the other."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(stream), path.stat()):
+                return not path.samefile(os.devnull)
+    return False
 
 
 def keep(path: Path, save: Save) -> tuple[Path | None, str]:
