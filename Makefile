@@ -119,9 +119,11 @@ reproduce: $(if $(CH),$(LONG_$(CH)),figure2 spaces study execute bench)
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
-# The explorers without code, for this machine alone: http://127.0.0.1:8866
+# The explorers without code, for this machine alone: http://127.0.0.1:8866. Voilà answers whoever asks
+# under any name (a page elsewhere, whose name was made to lead here, too); Jupyter's own check stops it.
 dashboard: setup
-	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866
+	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866 \
+	  --Voila.tornado_settings="{'allow_remote_access': False}"
 
 clean:
 	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,7 @@
 """The one error a user can mend, and the sentence that helps to mend it."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -18,3 +19,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> FrugalError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return FrugalError(f"unknown {what} {name!r}; {hint}")
+
+
+def without_passwords(text: str) -> str:
+    """`text` whose addresses (https://user:password@host) have lost who they belong to."""
+    return re.sub(r"(?<=://)[^/\s'\"]*@", "***@", text)

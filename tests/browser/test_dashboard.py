@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from frugal.show import explorers
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "dashboard.ipynb"
+LOCAL = "--Voila.tornado_settings={'allow_remote_access': False}"  # as in the Makefile
 ALL = {
     "icl-cost": explorers.icl_cost,
     "ia3": explorers.ia3,
@@ -27,7 +28,7 @@ TO = {
 @pytest.fixture(scope="module")
 def dashboard(serve, page):
     """The page of `make dashboard`, and a mirror of each explorer, moved with the page's."""
-    page.goto(serve("voila", str(NOTEBOOK), "--Voila.ip=127.0.0.1"))
+    page.goto(serve("voila", str(NOTEBOOK), "--Voila.ip=127.0.0.1", LOCAL))
     for name in ALL:
         expect(page.locator(f".explorer-{name} img")).to_be_visible()
     return {name: explorer() for name, explorer in ALL.items()}

@@ -164,7 +164,7 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["rank", "counting", "--scores", "no/folder/x"], "--scores: there is no folder"),
         (["rank", "counting", "--preset", "lap"], "unknown preset 'lap'; did you mean 'laptop'"),
         (["tfew", "counting", "--method", "ia4"], "unknown method 'ia4'; did you mean 'ia3'"),
-        (["tfew", "counting", "--lr", "-1"], "lr: Input should be greater than 0"),
+        (["tfew", "counting", "--lr", "-1"], "Invalid value for '--lr': Input should be greater"),
         (["tfew", "counting", "--steps", "0"], "--steps"),
         (["tfew"], "name a TASK or FILE"),
         (["tfew", "counting", "--losses", "lm,ul"], "recipe: losses.1: Input should be 'lm'"),

@@ -129,7 +129,7 @@ def test_audit(frugal):
         ("costs labels --task feverr --count 3", "did you mean 'fever'"),
         ("costs labels --task fever --count -3", "count"),
         ("costs compare --arch t0-11b --queries 3 --mfu 1.5", "mfu"),
-        ("costs compare --arch t0-11b --queries 3 --usd-per-hour nan", "usd_per_hour"),
+        ("costs compare --arch t0-11b --queries 3 --usd-per-hour nan", "--usd-per-hour"),
         ("costs adapter --arch t0-11b --method ia4", "did you mean 'ia3'"),
         ("costs cache --arch gpt3-175b --tokens 1.5", "--tokens"),
         ("papers audit --paper tfews", "did you mean 'tfew'"),

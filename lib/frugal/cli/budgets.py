@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from frugal.cli.fewshot import Template, remark
-from frugal.cli.output import Json, emit, preset_option
+from frugal.cli.options import Mfu, UsdPerHour, amount
+from frugal.cli.options import count as number
+from frugal.cli.options import seed as seeds
+from frugal.cli.output import Json, Outputs, emit, preset_option
 from frugal.errors import FrugalError
 
 app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
@@ -23,8 +26,8 @@ Preset = Annotated[
 @app.command()
 def buy(
     task: Annotated[str, typer.Option(help="WLP, STANCEOSAURUS or FEVER.")],
-    budget: Annotated[float, typer.Option(help="USD on top of the labels there are.")],
-    labels: Annotated[int, typer.Option(help="Labels there are, 1,000 to 5,000.")] = 1000,
+    budget: Annotated[float, amount(help="USD on top of the labels there are.")],
+    labels: Annotated[int, number(help="Labels there are, 1,000 to 5,000.")] = 1000,
     as_json: Json = False,
 ) -> None:
     """What a budget buys in Distill or Annotate, by its table 3, and what it scores there."""
@@ -48,20 +51,20 @@ def buy(
 def label(
     task: Annotated[str, typer.Argument(metavar="TASK|FILE", help="What to label.")],
     by: Annotated[str, typer.Option(help="people, a backbone, or a server's model.")],
-    cap: Annotated[float, typer.Option(help="USD that are never passed, in this folder.")],
+    cap: Annotated[float, amount(help="USD that are never passed, in this folder.")],
     folder: Annotated[Path, typer.Option(help="Keeps every answer; a killed run goes on there.")],
-    count: Annotated[int, typer.Option(min=1, help="Examples to label.")] = 100,
-    shots: Annotated[int, typer.Option(min=0, help="Solved examples a model is shown.")] = 0,
-    seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    count: Annotated[int, number(help="Examples to label.")] = 100,
+    shots: Annotated[int, number(help="Solved examples a model is shown.", least=0)] = 0,
+    seed: Annotated[int, seeds(help="Decides which examples are drawn.")] = 0,
     template: Template = "",
     base_url: Annotated[
         str | None, typer.Option(help="Of an OpenAI-compatible server; its key: OPENAI_API_KEY.")
     ] = None,
     usd: Annotated[
-        float, typer.Option(help="Of a label (people), or of 1,000 tokens read (models).")
+        float, amount(help="Of a label (people), or of 1,000 tokens read (models).")
     ] = 0.129,
     usd_out: Annotated[
-        float | None, typer.Option(help="Of 1,000 tokens a server writes; else as --usd.")
+        float | None, amount(help="Of 1,000 tokens a server writes; else as --usd.")
     ] = None,
     answer_tokens: Annotated[
         int | None,
@@ -80,7 +83,8 @@ def label(
     for name, price in (("--usd", usd), ("--usd-out", 0 if usd_out is None else usd_out)):
         check.amount(name, price)
     if out:
-        _writable(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs({"--out": out}, {"--folder": folder}, reads=(task,))
     whole = tasks.load(task, template=template)
     remark(whole)
     drawn = whole.draw(shots + count, seed)
@@ -107,20 +111,14 @@ def label(
         source, wanted, folder, cap_usd=cap, progress=lambda n, spent: _say(f"{n}: ${spent:.4f}")
     )
     labelled = bought.labelled(wanted)
-    if out:
-        text = "".join(e.model_dump_json() + "\n" for e in labelled)
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FrugalError(
-                f"{out}: {error.strerror or error}; all answers are in {folder}: "
-                "the same command with another --out writes them, and buys nothing twice"
-            ) from error
+    text = "".join(e.model_dump_json() + "\n" for e in labelled)
+    outputs.write("--out", lambda file: file.write_text(text, encoding="utf-8"))
     own = dict(zip(map(labels.key, wanted), wanted, strict=True))
     agree = [e.label == own[labels.key(e)].label for e in labelled]
     counts = {k: v for k, v in asdict(bought).items() if k not in ("labels", "quote")}
     result = {"by": by, "cap_usd": cap, "labelled": len(labelled), **counts, **planned}
-    emit({**result, "agreement": sum(agree) / len(agree) if agree else None}, as_json)
+    agreement = sum(agree) / len(agree) if agree else None
+    emit({**result, "agreement": agreement}, as_json, outputs)
 
 
 @app.command()
@@ -158,6 +156,9 @@ def study(
         raise FrugalError(
             f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
         ) from error
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    Outputs({"--out": out}, {"--work": work}, reads=(setting.task,))
     runs = live.run(setting, work / setting.id, out=out, progress=_say)
     emit(
         {
@@ -173,21 +174,17 @@ def study(
 
 def plan(
     task: Annotated[str, typer.Option("--task", help="FILE (JSONL, CSV, TSV), or a task.")],
-    budget: Annotated[float, typer.Option(help="USD for labels, training and serving.")],
-    labels: Annotated[
-        int | None, typer.Option(min=1, help="Labelled examples; else the preset's.")
-    ] = None,
-    queries: Annotated[float, typer.Option(help="Queries to serve.")] = 1e6,
-    usd_per_label: Annotated[float, typer.Option(help="Of one label; 0.129 is FEVER's.")] = 0.129,
+    budget: Annotated[float, amount(help="USD for labels, training and serving.")],
+    labels: Annotated[int | None, number(help="Labelled examples; else the preset's.")] = None,
+    queries: Annotated[float, amount(help="Queries to serve.")] = 1e6,
+    usd_per_label: Annotated[float, amount(help="Of one label; 0.129 is FEVER's.")] = 0.129,
     gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",
-    usd_per_hour: Annotated[
-        float | None, typer.Option(help="Of that GPU; else its listed price.")
-    ] = None,
-    mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that is reached.")] = 0.4,
+    usd_per_hour: UsdPerHour = None,
+    mfu: Mfu = 0.4,
     limit: Annotated[
-        int | None, typer.Option(min=2, help="Examples to score, at most; else the preset's.")
+        int | None, number(help="Examples to score, at most; else the preset's.", least=2)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which examples are drawn.")] = 0,
+    seed: Annotated[int, seeds(help="Decides which examples are drawn.")] = 0,
     template: Template = "",
     preset: Preset = "laptop",
     truncate: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.options import Mfu, UsdPerHour, count
 from frugal.cli.output import Json, emit
 from frugal.costs import arch as architectures
 from frugal.costs import flops, memory, methods, prices, scenario
@@ -15,14 +16,14 @@ app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
 Arch = Annotated[str, typer.Option("--arch", help="An architecture, such as t0-11b.")]
 Count = Annotated[str, typer.Option(help="paper: 2N and 6N, or N and 3N, a token; exact: by part.")]
 Method = Annotated[str, typer.Option(help="What is trained: full, ia3, lora, adapter, …")]
-Rank = Annotated[int | None, typer.Option(help="Rank of LoRA; 4 unless given.")]
+Rank = Annotated[int | None, count(help="Rank of LoRA; 4 unless given.", most=10**6)]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or int8.")]
-Shots = Annotated[int, typer.Option(help="Labelled examples in front of the query.")]
-ExampleTokens = Annotated[int, typer.Option(help="Tokens of one such example.")]
-QueryTokens = Annotated[int, typer.Option(help="Tokens of the query.")]
-Steps = Annotated[int, typer.Option(help="Training steps.")]
-Batch = Annotated[int, typer.Option(help="Examples in a step.")]
-Tokens = Annotated[int, typer.Option(help="Tokens of one example.")]
+Shots = Annotated[int, count(help="Labelled examples in front of the query.", least=0)]
+ExampleTokens = Annotated[int, count(help="Tokens of one such example.", least=0)]
+QueryTokens = Annotated[int, count(help="Tokens of the query.", least=0)]
+Steps = Annotated[int, count(help="Training steps.", least=0)]
+Batch = Annotated[int, count(help="Examples in a step.", least=0)]
+Tokens = Annotated[int, count(help="Tokens of one example.", least=0)]
 
 
 def _rows(parts: dict[str, int]) -> list[dict[str, Any]]:
@@ -95,10 +96,10 @@ def train(
 @app.command()
 def cache(
     arch: Arch,
-    tokens: Annotated[int, typer.Option(help="Tokens whose K and V are kept.")],
+    tokens: Annotated[int, count(help="Tokens whose K and V are kept.", least=0)],
     dtype: Dtype = "float32",
-    source_tokens: Annotated[int, typer.Option(help="Tokens an encoder has read.")] = 0,
-    batch: Annotated[int, typer.Option(help="Sequences.")] = 1,
+    source_tokens: Annotated[int, count(help="Tokens an encoder has read.", least=0)] = 0,
+    batch: Annotated[int, count(help="Sequences.", least=0)] = 1,
     as_json: Json = False,
 ) -> None:
     """Bytes of a K/V cache: keys and values, of all layers."""
@@ -145,7 +146,7 @@ def train_memory(
 @app.command()
 def labels(
     task: Annotated[str, typer.Option(help="A task of Distill or Annotate, such as fever.")],
-    count: Annotated[int, typer.Option(help="Labels to buy.")],
+    count: Annotated[int, count(help="Labels to buy.", least=0)],
     as_json: Json = False,
 ) -> None:
     """Dollars for annotation, at the price the paper paid."""
@@ -168,7 +169,7 @@ def labels(
 @app.command()
 def compare(
     arch: Arch,
-    queries: Annotated[int, typer.Option(help="Queries to answer.")],
+    queries: Annotated[int, count(help="Queries to answer.", least=0)],
     icl_arch: Annotated[
         str | None, typer.Option(help="Another one for in-context learning.")
     ] = None,
@@ -181,8 +182,8 @@ def compare(
     count: Count = "paper",
     dtype: Dtype = "bfloat16",
     gpu: Annotated[str, typer.Option(help="A GPU of data/gpus.csv.")] = "a100-80gb",
-    mfu: Annotated[float, typer.Option(help="Share of the peak FLOP/s that is reached.")] = 0.4,
-    usd_per_hour: Annotated[float | None, typer.Option(help="Your price of the GPU.")] = None,
+    mfu: Mfu = 0.4,
+    usd_per_hour: UsdPerHour = None,
     as_json: Json = False,
 ) -> None:
     """In-context learning, zero-shot and fine-tuning side by side, for a number of queries."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import Json, emit, preset_option
-from frugal.errors import FrugalError
+from frugal.cli.options import count, seed
+from frugal.cli.output import Json, Outputs, emit, preset_option
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
@@ -27,8 +27,8 @@ Template = Annotated[
 BackboneName = Annotated[
     str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
 ]
-Seed = Annotated[int, typer.Option(help="Decides which examples are drawn, and the training.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Score only the first so many examples.")]
+Seed = Annotated[int, seed(help="Decides which examples are drawn, and the training.")]
+Limit = Annotated[int | None, count(help="Score only the first so many examples.")]
 Preset = Annotated[
     str, preset_option(help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.")
 ]
@@ -45,7 +45,7 @@ def rank(
     train: Annotated[Path | None, typer.Option(help="FILE to draw the shots from.")] = None,
     template: Template = "",
     backbone: BackboneName = None,
-    shots: Annotated[int, typer.Option(min=0, help="Solved examples in the prompt.")] = 0,
+    shots: Annotated[int, count(help="Solved examples in the prompt.", least=0)] = 0,
     seed: Seed = 0,
     limit: Limit = None,
     adapter: Annotated[Path | None, typer.Option(help="Folder that `tfew --save` wrote.")] = None,
@@ -60,6 +60,7 @@ def rank(
     from frugal.fewshot import evaluate, tasks
 
     chosen = presets.named(preset, backbone=backbone)
+    outputs = Outputs({"--scores": scores}, reads=(task, train))
     if train:
         pool, source = tasks.pair(train, task, template=template)
     else:
@@ -71,7 +72,6 @@ def rank(
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
     overlap(source, examples, queries)
-    writable(scores)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     tuned = peft.load(model.model, adapter) if adapter else None
     with progress_bar(len(queries), "scored") as progress:
@@ -85,9 +85,9 @@ def rank(
             truncate=truncate,
             progress=progress,
         )
-    write_scores(scores, found)
+    outputs.write("--scores", lambda file: write_scores(file, found))
     named = {"preset": chosen["preset"], "adapter": str(adapter) if adapter else None}
-    emit({**result.model_dump(), **named}, as_json)
+    emit({**result.model_dump(), **named}, as_json, outputs)
 
 
 def note(text: str) -> None:
@@ -118,17 +118,8 @@ def look(example: "Example") -> None:
         note(f"no space between prompt and choice: …{run!r}")
 
 
-def writable(scores: Path | None, predictions: Path | None = None) -> None:
-    """Say that a file cannot be written before an hour of work, not after it."""
-    for option, path in (("--scores", scores), ("--predictions", predictions)):
-        if path and not path.parent.is_dir():
-            raise FrugalError(f"{option}: there is no folder {path.parent}")
-
-
-def write_scores(path: Path | None, scores: "ChoiceScores") -> None:
+def write_scores(path: Path, scores: "ChoiceScores") -> None:
     """One line per example and choice; see the README for the fields."""
-    if path is None:
-        return
     sums, means, tokens = (v.tolist() for v in (scores.sum_logp, scores.mean_logp, scores.tokens))
     labels, of = scores.correct.tolist(), scores.example.tolist()
     first: dict[int, int] = {}
@@ -142,7 +133,7 @@ def write_scores(path: Path | None, scores: "ChoiceScores") -> None:
                 "tokens": tokens[i],
                 "label": labels[i],
             }
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 class progress_bar:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from frugal.cli.fewshot import BackboneName, Preset, progress_bar
-from frugal.cli.output import DryRun, Json, OnRay, emit
+from frugal.cli.options import count
+from frugal.cli.options import seed as seeds
+from frugal.cli.output import DryRun, Json, OnRay, Outputs, emit
 
 
 def figure2(
@@ -19,11 +21,9 @@ def figure2(
     method: Annotated[
         list[str] | None, typer.Option(help="Of data/figure2.toml; else the preset's. Repeatable.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="That stand for the paper's 1,000.")
-    ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Else the preset's. Repeatable.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Test examples.")] = None,
+    steps: Annotated[int | None, count(help="That stand for the paper's 1,000.")] = None,
+    seed: Annotated[list[int] | None, seeds(help="Else the preset's. Repeatable.")] = None,
+    limit: Annotated[int | None, count(help="Test examples.")] = None,
     preset: Preset = "laptop",
     ray: OnRay = False,
     dry_run: DryRun = False,
@@ -50,13 +50,15 @@ def figure2(
         }
         emit({"dry_run": True, "store": str(runs.folder), **done}, as_json)
         return
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs({"--out": out}, reads=(task,))
     with progress_bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
     found = figure2.table(runs, specs)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        found.to_csv(out, index=False)
+    outputs.write("--out", lambda file: found.to_csv(file, index=False))
     emit(
         {"store": str(runs.folder), "preset": chosen["preset"], "runs": found.to_dict("records")},
         as_json,
+        outputs,
     )

@@ -5,15 +5,40 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from frugal.cli.fewshot import note, progress_bar
-from frugal.cli.output import Json, OnRay, emit
+from frugal.cli.output import Json, OnRay, emit, show
 from frugal.errors import FrugalError
+
+
+class WithParameters(TyperCommand):
+    """A command that takes `-p NAME VALUE`, as often as needed, anywhere: into `context.meta`.
+
+    The option parser has no type for it, and would take a VALUE such as -5 for an option.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: dict[str, str] = {}
+        options = {"-p", *(option for own in self.params for option in own.opts)}
+        while "-p" in args:
+            at = args.index("-p")
+            words = args[at + 1 : at + 3]
+            if len(words) < 2 or options & set(words):  # it was forgotten
+                shown = " ".join(args[at : at + 3])
+                raise FrugalError(f"{shown}: parameters are set by -p NAME VALUE")
+            _once(given, *words)
+            args = args[:at] + args[at + 3 :]
+        ctx.meta["parameters"] = given
+        return list(super().parse_args(ctx, args))
 
 
 def run(
     context: typer.Context,
     notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=V1,V2]…", help="More of --grid.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, laptop, colab, server.")] = None,
     grid: Annotated[
         list[str] | None,
@@ -30,10 +55,10 @@ def run(
     """
     from frugal.engine import notebooks, presets
 
-    given, more = _parameters(context.args)
+    given: dict[str, str] = context.meta["parameters"]
     if preset:
         _once(given, "preset", preset)
-    varied = _grid([*(grid or ()), *more])
+    varied = _grid([*(grid or ()), *(more or ())])
     at = "" if "preset" in varied else notebooks.preset(notebook, given)
     if at and "preset" not in given and at == presets.of_environment():
         note(f"the preset is {at}, from {presets.VARIABLE}")
@@ -64,22 +89,6 @@ def _run_grid(
     }
 
 
-def _parameters(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """`-p NAME VALUE …`, which the option parser has no type for; and words NAME=V1,V2."""
-    given: dict[str, str] = {}
-    more = []
-    while words:
-        if words[0] != "-p" and "=" in words[0] and not words[0].startswith("-"):
-            more.append(words[0])
-            words = words[1:]
-            continue
-        triple, words = words[:3], words[3:]
-        if triple[0] != "-p" or len(triple) < 3:
-            raise FrugalError(f"{' '.join(triple)}: parameters are set by -p NAME VALUE")
-        _once(given, triple[1], triple[2])
-    return given, more
-
-
 def _grid(words: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for word in words:
@@ -104,15 +113,18 @@ def claims(
     from frugal.engine import notebooks
     from frugal.show.closing import collect, table
 
-    files = sorted(folder.glob("*.ipynb"))
+    files = [file for file in sorted(folder.glob("*.ipynb")) if not file.name.startswith(".")]
     if not files:
         raise FrugalError(f"{folder}: no executed notebook here")
-    found = [
-        {"notebook": file.stem, **record}
-        for file, notebook in zip(files, notebooks.read(files), strict=True)
-        for record in collect(notebook)
-    ]
+    found = []
+    for file, notebook in zip(files, notebooks.read(files), strict=True):
+        if reason := notebooks.unfinished(notebook):
+            note(f"{file}: {reason}, so claims may be missing")
+        try:
+            found += [{"notebook": file.stem, **record} for record in collect(notebook)]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise FrugalError(f"{file}: its claims are damaged; run the notebook again") from error
     if as_json:
         emit({"claims": found}, as_json)
     else:
-        typer.echo(table(found))
+        show(table(found))

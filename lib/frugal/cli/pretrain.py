@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from frugal.cli.fewshot import progress_bar
-from frugal.cli.output import Json, emit
+from frugal.cli.options import count
+from frugal.cli.options import seed as seeds
+from frugal.cli.output import Json, Outputs, emit
 
 
 def pretrain(
     out: Annotated[
         Path, typer.Option(help="Folder for it; a training killed there goes on.")
     ] = Path("runs/nano-t0"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Fewer than the full run's.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides the decoder's start and what is drawn.")] = 0,
+    steps: Annotated[int | None, count(help="Fewer than the full run's.")] = None,
+    seed: Annotated[int, seeds(help="Decides the decoder's start and what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train nano-t0 on the mixture of prompts, then (IA)³ vectors for it; load it as a folder.
@@ -24,6 +26,7 @@ def pretrain(
     from frugal.engine import backbones
     from frugal.fewshot import mixture, pretrain
 
+    Outputs({}, {"--out": out})
     recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))
     prompts = mixture.load()
     with progress_bar(recipe.steps, "steps") as progress:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.output import DryRun, Json, OnRay, emit, preset_option
+from frugal.cli.options import amount
+from frugal.cli.options import count as number
+from frugal.cli.options import seed as seeds
+from frugal.cli.output import DryRun, Json, OnRay, Outputs, emit, preset_option, show
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
@@ -25,13 +28,13 @@ DEFAULT_ARCH = "t5-base"
 def sample(
     stage: Annotated[str, typer.Option(help="S0, S1, S2, S3 or S4, as the paper found them.")],
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Layers of the model, encoder and decoder together.")
+        int | None, number(help="Layers of the model, encoder and decoder together.", most=1000)
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Designs to draw.")] = 100,
+    count: Annotated[int, number(help="Designs to draw.", most=100_000)] = 100,
     budget: Annotated[
-        float, typer.Option(help="Share of the model's parameters that is trained.")
+        float, amount(help="Share of the model's parameters that is trained.", most=1.0)
     ] = sizes.BUDGET,
-    seed: Annotated[int, typer.Option(help="Decides the draw.")] = 0,
+    seed: Annotated[int, seeds(help="Decides the draw.")] = 0,
     arch: Annotated[
         str | None,
         typer.Option(help="Whose parameters; else T5-base, or its widths at --layers layers."),
@@ -99,10 +102,10 @@ def search(
     preset: Preset = "laptop",
     store: Store = None,
     designs: Annotated[
-        int | None, typer.Option(min=1, help="Of each candidate up to S3; else the preset's.")
+        int | None, number(help="Of each candidate up to S3; else the preset's.", most=10**6)
     ] = None,
     last_designs: Annotated[
-        int | None, typer.Option(min=1, help="Of each candidate in S4; else the preset's.")
+        int | None, number(help="Of each candidate in S4; else the preset's.", most=10**6)
     ] = None,
     ray: OnRay = False,
     dry_run: DryRun = False,
@@ -176,25 +179,30 @@ def report(
     from frugal.spaces.search import opened
 
     found = opened(_store(preset, store))
+    for file in filter(None, (csv, runs)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs({"--csv": csv, "--runs": runs})
     stages = found.report()
-    for file, make in ((csv, lambda: found.table(stages)), (runs, lambda: record.table(found))):
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            make().to_csv(file, index=False)
-    _emit_stages(found, stages, as_json)
+    outputs.write("--csv", lambda file: found.table(stages).to_csv(file, index=False))
+    outputs.write("--runs", lambda file: record.table(found).to_csv(file, index=False))
+    _emit_stages(found, stages, as_json, outputs)
 
 
 def _store(preset: str, folder: Path | None) -> Path:
     return folder or Path("runs") / f"spaces-{preset}"
 
 
-def _emit_stages(found: "Search", stages: "list[Stage]", as_json: bool) -> None:
+def _emit_stages(
+    found: "Search", stages: "list[Stage]", as_json: bool, outputs: Outputs | None = None
+) -> None:
     if as_json:
         records = [stage.record() for stage in stages]
         named = {"store": str(found.store.folder), "preset": found.settings.preset or None}
-        emit({**named, "stages": records}, as_json)
-    else:
-        typer.echo(found.table(stages).to_string(index=False, float_format="%.4f"))
+        emit({**named, "stages": records}, as_json, outputs)
+        return
+    show(found.table(stages).to_string(index=False, float_format="%.4f"))
+    if outputs:
+        outputs.done()
 
 
 class _Progress:

@@ -19,18 +19,20 @@ from frugal.cli.fewshot import (
     overlap,
     progress_bar,
     remark,
-    writable,
     write_scores,
 )
-from frugal.cli.output import Json, emit
+from frugal.cli.options import Mfu, UsdPerHour, amount
+from frugal.cli.options import count as number
+from frugal.cli.output import Json, Outputs, emit
 from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
     from frugal.fewshot.tasks import Example, Task
     from frugal.fewshot.tfew import Recipe
+    from frugal.peft.tuned import Tuned
 
-Steps = Annotated[int | None, typer.Option(min=1, help="Else the preset's.")]
-Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; else the preset's.")]
+Steps = Annotated[int | None, number(help="Else the preset's.")]
+Rate = Annotated[float | None, amount("--lr", help="Learning rate; else the preset's.", most=1e6)]
 Start = Annotated[
     Path | None, typer.Option(help="Folder of vectors to begin from, such as `vectors` saves.")
 ]
@@ -51,7 +53,7 @@ def tfew(
     backbone: BackboneName = None,
     method: Annotated[str, typer.Option(help="What is trained.")] = "ia3",
     shots: Annotated[
-        int | None, typer.Option(min=1, help="Labelled examples; else the task's or the preset's.")
+        int | None, number(help="Labelled examples; else the task's or the preset's.")
     ] = None,
     steps: Steps = None,
     lr: Rate = None,
@@ -59,7 +61,7 @@ def tfew(
         str | None, typer.Option(help="Some of lm,unlikelihood,length_normalized; else all.")
     ] = None,
     micro_batch: Annotated[
-        int | None, typer.Option(min=1, help="Examples in one pass, to spare memory.")
+        int | None, number(help="Examples in one pass, to spare memory.")
     ] = None,
     templates: Annotated[
         str | None, typer.Option(help="first, or all of the task's; else the preset's.")
@@ -81,11 +83,8 @@ def tfew(
     ] = False,
     count: Annotated[str, typer.Option(help="FLOPs of a dry run: paper or exact.")] = "paper",
     gpu: Annotated[str, typer.Option(help="Of a dry run: a GPU of data/gpus.csv.")] = "a100-80gb",
-    mfu: Annotated[
-        float,
-        typer.Option(help="Of a dry run: share of the peak; 0.05 is what T-Few's half hour was."),
-    ] = 0.05,
-    usd_per_hour: Annotated[float | None, typer.Option(help="Your price of the GPU.")] = None,
+    mfu: Mfu = 0.05,  # what T-Few's half hour was
+    usd_per_hour: UsdPerHour = None,
     as_json: Json = False,
 ) -> None:
     """The T-Few recipe: train on a few labelled examples with three losses, then answer.
@@ -119,6 +118,9 @@ def tfew(
         raise FrugalError("name a TASK or FILE; only --dry-run goes without, over all runs")
     if predictions and test:
         raise FrugalError("--predictions answers the benchmark's own examples; --test has others")
+    outputs = Outputs(
+        {"--scores": scores, "--predictions": predictions}, {"--save": save}, reads=(task, test)
+    )
     if test:
         source, scored = tasks.pair(task, test, template=template)
     else:
@@ -137,7 +139,6 @@ def tfew(
         queries = scored.test(limit, shots=drawn, seed=seed)
         look(queries[0])
         overlap(scored, first, queries)
-    writable(scores, predictions)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     if dry_run:
         cost = _plan(model, source, examples, recipe, truncate)
@@ -175,14 +176,13 @@ def tfew(
             ],
         )
     if processes.number() == 0:
-        if save:
-            trained.tuned.save(save)
-            emitted["adapter"] = str(save)
-            (save / "result.json").write_text(json.dumps(emitted, indent=2) + "\n")
-        write_scores(scores, found)
-        if predictions:
-            studies.leaderboard(source, found).to_csv(predictions, index=False)
-        emit(emitted, as_json)
+        _keep(outputs, trained.tuned, emitted)
+        outputs.write("--scores", lambda file: write_scores(file, found))
+        outputs.write(
+            "--predictions",
+            lambda file: studies.leaderboard(source, found).to_csv(file, index=False),
+        )
+        emit(emitted, as_json, outputs)
     processes.leave()
 
 
@@ -197,7 +197,7 @@ def vectors(
     lr: Rate = None,
     start: Start = None,
     seed: Seed = 0,
-    limit: Annotated[int, typer.Option(min=1, help="Examples of a task, at most.")] = 1000,
+    limit: Annotated[int, number(help="Examples of a task, at most.")] = 1000,
     preset: Preset = "laptop",
     truncate: Truncate = False,
     as_json: Json = False,
@@ -210,6 +210,7 @@ def vectors(
     from frugal.fewshot import evaluate, tasks, tfew
 
     processes.join()
+    outputs = Outputs({}, {"--save": save})
     chosen = presets.named(preset, backbone=backbone)
     recipe = tfew.Recipe.of(
         chosen["recipe"],
@@ -232,8 +233,7 @@ def vectors(
             progress=lambda step, loss: progress(step),
         )
     if processes.number() == 0:
-        trained.tuned.save(save)
-        result = {
+        result: dict[str, Any] = {
             "tasks": task,
             "preset": chosen["preset"],
             "backbone": model.name,
@@ -246,11 +246,24 @@ def vectors(
             "last_loss": trained.loss[-1],
             "train_seconds": trained.seconds,
             "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
-            "adapter": str(save),
         }
-        (save / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-        emit(result, as_json)
+        _keep(outputs, trained.tuned, result)
+        emit(result, as_json, outputs)
     processes.leave()
+
+
+def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:
+    """Save what was trained, and its result beside it, where --save was given; say where it is."""
+
+    def save(folder: Path) -> None:
+        tuned.save(folder)
+        text = json.dumps({**result, "adapter": str(outputs.asked["--save"])}, indent=2)
+        runs.write(folder / "result.json", text)
+
+    from frugal.engine import runs
+
+    if kept := outputs.write("--save", save):
+        result["adapter"] = str(kept)
 
 
 def _given(**options: Any) -> dict[str, Any]:

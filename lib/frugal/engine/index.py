@@ -7,14 +7,15 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from unearth import PackageFinder
 from unearth.fetchers import PyPIClient
 from unearth.link import Link
 
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, without_passwords
 
 _DEFAULT = "https://pypi.org/simple/"
 
@@ -53,8 +54,29 @@ def _trust(authorities: str | None, client: str | None) -> ssl.SSLContext:
     return trust
 
 
+def _secrets(addresses: Iterable[str]) -> list[str]:
+    """What no message may hold of the addresses: passwords, and names that are tokens."""
+    found: set[str] = set()
+    for address in addresses:
+        user, _, host = urlsplit(address).netloc.rpartition("@")
+        if host and user:
+            name, _, password = user.partition(":")
+            found |= {secret for raw in {password or name} for secret in (raw, unquote(raw))}
+    return sorted(found, key=len, reverse=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise FrugalError(f"pip's setting timeout is {text!r}, which is no number") from error
+
+
 class Index:
-    """The indexes and folders that pip would look into, in one."""
+    """The indexes and folders that pip would look into, in one.
+
+    Their passwords are in no error that it raises.
+    """
 
     def __init__(self) -> None:
         mine = settings()
@@ -70,8 +92,9 @@ class Index:
             options["verify"] = _trust(mine.get("cert"), mine.get("client-cert"))
         if "proxy" in mine:
             options["proxy"] = mine["proxy"]
+        self.secrets = _secrets([*self.urls, *self.folders, mine.get("proxy", "")])
         self.client = PyPIClient(
-            timeout=float(mine.get("default-timeout", mine.get("timeout", 15))),
+            timeout=_seconds(mine.get("default-timeout", mine.get("timeout", "15"))),
             follow_redirects=True,
             **options,
         )
@@ -100,10 +123,18 @@ class Index:
             except Exception as error:  # the client's errors share no class across its versions
                 reason = f"{type(error).__name__}: {error}"
         places = ", ".join(Link(place).redacted for place in [*self.urls, *self.folders])
+        places = places or "any index: pip is told --no-index"
         raise FrugalError(
-            f"{file}: not found in {places or 'any index: pip is told --no-index'} ({reason}). "
+            f"{file}: not found in {self._hidden(places)} ({self._hidden(reason)}). "
             "Is the network there? pip's own index settings are used"
         )
+
+    def _hidden(self, text: str) -> str:
+        """`text` without passwords."""
+        text = without_passwords(text)
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
 
     @contextlib.contextmanager
     def stream(self, url: str, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -111,12 +142,16 @@ class Index:
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        with self.client.get_stream(url, headers=headers) as response:
-            if response.status_code != 416:
-                response.raise_for_status()
-                began = start if response.status_code == 206 else 0
-                yield began, iter(response.iter_bytes(1 << 20))
-                return
+        try:
+            with self.client.get_stream(url, headers=headers) as response:
+                if response.status_code != 416:
+                    response.raise_for_status()
+                    began = start if response.status_code == 206 else 0
+                    yield began, iter(response.iter_bytes(1 << 20))
+                    return
+        except Exception as error:  # the client's errors share no class, and have the address
+            error.args = tuple(self._hidden(a) if isinstance(a, str) else a for a in error.args)
+            raise
         with self.stream(url, start=0) as everything:  # what was kept is longer than the file
             yield everything
 

@@ -12,6 +12,7 @@ parameter names.
 import ast
 import contextlib
 import itertools
+import math
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from frugal.errors import FrugalError
 from frugal.show import closing
 
 JOB = "notebook.execute"
+LARGEST = 10_000  # notebooks of a grid
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,27 @@ class Grid:
 def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Grid:
     """Every combination of `values`, on top of `given`; all as text, as a shell has them.
 
-    Raises FrugalError for what `engine.notebooks.parameters` refuses, and for a parameter that is
-    both given and varied, or varied over nothing.
+    Raises FrugalError for what `engine.notebooks.parameters` refuses, for a parameter that is both
+    given and varied, or varied over nothing or one value twice, and for more runs than LARGEST.
     """
+    fixed, known = notebooks.parameters(notebook, given), notebooks.declared(notebook)
+    varied: dict[str, list[Any]] = {}
     for name, texts in values.items():
         if name in given:
             raise FrugalError(f"{name}: it is set to {given[name]!r} and in the grid")
         if not texts or "" in texts:
             raise FrugalError(f"--grid {name}={','.join(texts)}: a value is empty")
+        varied[name] = []
+        for text in texts:
+            value = notebooks.parameter(notebook, known, name, text)
+            if value in varied[name]:
+                raise FrugalError(f"--grid {name}={','.join(texts)}: {value!r} is there twice")
+            varied[name].append(value)
+    if (size := math.prod(map(len, varied.values()))) > LARGEST:
+        raise FrugalError(f"--grid: {size:,} combinations, more than {LARGEST:,}")
     points = [
-        notebooks.parameters(notebook, {**given, **dict(zip(values, texts, strict=True))})
-        for texts in itertools.product(*values.values())
+        {**fixed, **dict(zip(varied, values, strict=True))}
+        for values in itertools.product(*varied.values())
     ]
     source, default = _source(notebook), notebooks.preset(notebook, {})
     folder = str(notebook.parent.resolve())
@@ -174,11 +186,12 @@ def execute(
     import nbformat
 
     with tempfile.TemporaryDirectory() as place:
-        blank, target = Path(place) / notebook, Path(place) / f"executed-{notebook}"
+        blank = Path(place) / "blank.ipynb"  # what is in the store stands for it, not its path
         blank.write_text(source, encoding="utf-8")
         where = Path(folder) if Path(folder).is_dir() else Path(place)
-        notebooks.execute(blank, target, parameters, where)
-        text = target.read_text(encoding="utf-8")
-    found = closing.collect(nbformat.reads(text, as_version=4))
-    claims = {record["claim"]: record["measured here"] for record in found}
-    return {"score": len(claims), "claims": claims, "executed": text}
+        executed, failure = notebooks.execute(blank, parameters, where)
+    if failure:
+        raise FrugalError(failure.replace(blank.name, notebook, 1))
+    executed.metadata.get("papermill", {}).update(input_path=notebook)
+    claims = {record["claim"]: record["measured here"] for record in closing.collect(executed)}
+    return {"score": len(claims), "claims": claims, "executed": str(nbformat.writes(executed))}

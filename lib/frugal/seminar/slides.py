@@ -5,14 +5,13 @@ MathML, which browsers draw by themselves. reveal.js is a pinned artifact.
 """
 
 import copy
-import html
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from frugal.engine import artifacts, notebooks
+from frugal.engine import artifacts, notebooks, report
 from frugal.seminar import prepare
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -20,10 +19,6 @@ LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
-_CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
-_MATH = re.compile(
-    r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?!\d)", re.DOTALL
-)
 
 
 def export(files: Sequence[Path], out: Path) -> list[Path]:
@@ -61,7 +56,7 @@ def rendered(notebook: Any, name: str) -> str:
     laid = pages(notebook)
     for cell in laid.cells:
         if cell.cell_type == "markdown":
-            cell.source = _without_math(cell.source, formulas)
+            cell.source = report.without_math(cell.source, formulas)
     config = Config(
         {
             "SlidesExporter": {
@@ -74,7 +69,7 @@ def rendered(notebook: Any, name: str) -> str:
         }
     )
     body, _ = SlidesExporter(config=config).from_notebook_node(laid, {"metadata": {"name": name}})
-    return re.sub(r"formula(\d+)alumrof", lambda found: formulas[int(found[1])], body)
+    return report.with_math(body, formulas)
 
 
 def pages(notebook: Any) -> Any:
@@ -149,18 +144,3 @@ def _height(block: str) -> int:
     listed = re.match(r"[-*|] |\||\d+\. ", block)
     lines = re.split(r"\n(?=[-*|] |\||\d+\. )", block) if listed else [block.replace("\n", " ")]
     return sum(-(-sum(1 + (ord(c) > 0x1100) for c in line) // WIDTH) for line in lines) + 1
-
-
-def _without_math(source: str, formulas: list[str]) -> str:
-    """`source` with a word for each formula, whose MathML is added to `formulas`."""
-    from latex2mathml.converter import convert
-
-    def word(found: re.Match[str]) -> str:
-        block = found["block"]
-        latex = (block or found["inline"]).strip()
-        formulas.append(convert(html.unescape(latex), display="block" if block else "inline"))
-        return f"formula{len(formulas) - 1}alumrof"
-
-    parts = _CODE.split(source)
-    parts[::2] = [_MATH.sub(word, part) for part in parts[::2]]
-    return "".join(parts)
