@@ -99,7 +99,8 @@ def plan(
     price.compute(1.0)  # a wrong GPU or price is said now, not after minutes
     _, scored, _ = examples(task, labels, **_drawing(more))
     zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
-    serving, bought = queries * price.compute(zero), labels * price.usd_per_label
+    query = price.compute(evaluate.counted(zero, lm.name))
+    serving, bought = queries * query, labels * price.usd_per_label
     if budget < min(serving, bought):
         raise FrugalError(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
