@@ -164,16 +164,22 @@ def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, A
             config = transformers.AutoConfig.from_pretrained(folder, **safe)
             auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+            # What does not fit is listed in `loaded`, and refused in one line.
+            safe |= {"weights_only": True, "ignore_mismatched_sizes": True}
             model, loaded = auto.from_pretrained(
-                folder, dtype=dtype, weights_only=True, output_loading_info=True, **safe
+                folder, dtype=dtype, output_loading_info=True, **safe
             )
     except FrugalError as error:
         raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
     except Exception as error:
         # A folder or a hub can be wrong in any way, and transformers raises as many exceptions.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             reason = "it needs Python code of its own, which is never run here"
+        if "weights_only" in str(error):
+            reason = (
+                "its weights are a pickle that is cut off, or would run code, which is not read"
+            )
         if here:
             raise FrugalError(f"cannot load backbone {name!r}: {reason}") from error
         offline = ", ".join([*PINNED, *TINY])
@@ -222,6 +228,8 @@ def _check_files(folder: Path) -> None:
             elif file.suffix == ".safetensors":
                 with safe_open(file, "pt"):
                     pass
+        except FrugalError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise wrong(f"{file.name} cannot be read ({error})") from error
         except SafetensorError as error:
@@ -239,13 +247,11 @@ def _check_weights(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
         stacks = {n.split(".0.")[0] for n, _ in model.named_parameters() if ".0." in n}
         missing = [key for key in missing if not _POOLER.search(key)]
         odd = [key for key in odd if re.split(r"\.\d+\.", key)[0].endswith(tuple(stacks))]
+    shapes = sorted(key for key, *_ in loaded["mismatched_keys"])
     for keys, what in (
         (missing, "its weights lack"),
         (odd, "its weights hold what the model of its config.json has not:"),
-        (
-            sorted(map(str, loaded.get("mismatched_keys", ()))),
-            "of another shape than config.json's:",
-        ),
+        (shapes, "its weights have other shapes than its config.json:"),
     ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
@@ -275,12 +281,28 @@ def _check_tokenizer(backbone: Backbone) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers draws progress bars even into a log; here only where someone looks."""
+    """transformers draws progress bars even into a log; here only where someone looks.
+
+    Nor does it report tensors that it lacks: they are an error here.
+    """
     from transformers.utils import logging
 
-    if sys.stderr.isatty():
-        yield
-        return
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        if sys.stderr.isatty():
+            yield
+        else:
+            with _unbarred():
+                yield
+    finally:
+        logging.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _unbarred() -> Iterator[None]:
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     heard = io.StringIO()  # reading a GGUF draws a bar that no switch of transformers stops
