@@ -103,10 +103,11 @@ class RankTeacher:
     truncate: bool = False
 
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
+        found = evaluate.query_flops(self.backbone, examples, truncate=self.truncate)
+        each = evaluate.counted(found, self.backbone.name)
         started = time.perf_counter()
         scores = choices.score(self.backbone, examples, truncate=self.truncate)
         seconds = time.perf_counter() - started
-        each = evaluate.query_flops(self.backbone, examples, truncate=self.truncate)
         return scores.table(scores.mean_logp), Cost(
             seconds, scores.tokens_computed, each * len(examples)
         )

@@ -97,7 +97,8 @@ def plan(
     _sound(budget, queries, price)  # what is wrong is said now, not after minutes
     _, scored, _ = examples(task, labels, **_drawing(more))
     zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
-    serving, bought = queries * price.compute(zero), labels * price.usd_per_label
+    query = price.compute(evaluate.counted(zero, lm.name))
+    serving, bought = queries * query, labels * price.usd_per_label
     check.amount(f"the price of {labels} labels", bought)
     check.amount(f"the price of {queries:g} queries", serving)
     if budget < min(serving, bought):

@@ -107,6 +107,7 @@ def rank(
     if table is not None:
         objective = Imitation(table)
         recipe = recipe.model_copy(update={"losses": tfew.Recipe.of().losses})  # of all choices
+    spent = evaluate.counted(evaluate.training_flops(backbone, examples, recipe), backbone.name)
     trained = tfew.train(backbone, examples, recipe, objective=objective, checkpoint=checkpoint)
     encoded = tfew.encode(backbone, examples, recipe)
     tokens = [[len(packing.tree(e)) for e in several] for several in encoded]
@@ -114,7 +115,7 @@ def rank(
     cost = Cost(
         trained.seconds,
         sum(tokens[i][wording] for step in seen for i, wording in step),
-        evaluate.training_flops(backbone, examples, recipe),
+        spent,
     )
     params = sum(p.numel() for p in backbone.model.parameters())
     return Learnt(RankTeacher(backbone), cost, params, trained.tuned.trainable_params)

@@ -155,7 +155,7 @@ def _language_model(
     trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, ways.recipe, truncate=truncate)
     yield replace(
         _ranked("t-few", trained, scores.hits, len(shots)),
-        train_flops=trained.train_flops,
+        train_flops=evaluate.counted(trained.train_flops, trained.backbone),
         seconds=trained.seconds + trained.train_seconds,
     )
 
@@ -173,7 +173,7 @@ def _fitting(lm: Backbone, shots: list[Example], scored: list[Example]) -> int:
 
 def _ranked(strategy: str, result: evaluate.RunResult, hits: torch.Tensor, labels: int) -> Trial:
     found = hits.numpy().astype(bool)
-    cost = result.flops_per_query
+    cost = evaluate.counted(result.flops_per_query, result.backbone)
     return Trial(strategy, result.backbone, found, 0.0, cost, labels, result.seconds)
 
 

@@ -222,6 +222,7 @@ def vectors(
     remark(*sources)
     examples = tasks.mixture(sources, limit, seed=seed)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    spent = evaluate.training_flops(model, examples, recipe, truncate=truncate)
     with progress_bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
             model,
@@ -245,7 +246,7 @@ def vectors(
             "first_loss": trained.loss[0],
             "last_loss": trained.loss[-1],
             "train_seconds": trained.seconds,
-            "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
+            "train_flops": spent,
         }
         _keep(outputs, trained.tuned, result)
         emit(result, as_json, outputs)
@@ -302,10 +303,10 @@ def _plan(
     model: Any, source: "Task", examples: "list[list[Example]]", recipe: Any, truncate: bool
 ) -> dict[str, Any]:
     """What a training would take, from closed forms: nothing is trained."""
-    from frugal.costs import arch, methods
+    from frugal.costs import methods
     from frugal.fewshot import evaluate
 
-    method = methods.get(recipe.method, recipe.options)
+    method, shape = methods.get(recipe.method, recipe.options), evaluate.architecture(model)
     return {
         "task": source.name,
         "backbone": model.name,
@@ -314,6 +315,6 @@ def _plan(
         "method": recipe.method,
         "steps": recipe.steps,
         "seed": recipe.seed,
-        "trainable_params": methods.trainable(arch.from_config(model.model.config), method),
+        "trainable_params": methods.trainable(shape, method) if shape else None,
         "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
     }

@@ -10,7 +10,7 @@ from frugal.costs import check
 from frugal.errors import FrugalError, unknown
 
 Kind = Literal["decoder-only", "encoder-decoder", "encoder-only"]
-Family = Literal["t5", "llama", "gpt2", "bert", "bert2bert"]
+Family = Literal["t5", "llama", "gpt2", "bert", "bert2bert", "decoder", "encoder", "seq2seq"]
 Tensors = tuple[str, int, tuple[int, ...]]  # part, how many of them, shape
 
 KINDS: dict[str, Kind] = {
@@ -19,6 +19,9 @@ KINDS: dict[str, Kind] = {
     "gpt2": "decoder-only",
     "bert": "encoder-only",
     "bert2bert": "encoder-decoder",
+    "decoder": "decoder-only",
+    "encoder": "encoder-only",
+    "seq2seq": "encoder-decoder",
 }
 # T5's relative position buckets; one table per stack, in its first layer (Raffel et al. 2020, 2.1).
 POSITION_BUCKETS = 32
@@ -29,7 +32,8 @@ class Architecture:
     """The sizes of a transformer.
 
     family:     how a block is built (norms, biases, positions): t5, llama, gpt2, bert, or
-        bert2bert: BERT reads, and BERT with cross-attention and a vocabulary answers
+        bert2bert: BERT reads, and BERT with cross-attention and a vocabulary answers; in a
+        decoder, encoder or seq2seq read off a configuration, `others` says it
     layers:     of the encoder where there is one, otherwise of the decoder
     decoder_layers: of an encoder–decoder's decoder, otherwise 0
     kv_heads:   fewer than `heads` under grouped-query attention
@@ -38,6 +42,13 @@ class Architecture:
     positions, token_types: rows of the learned tables, 0 where there is none
     pooler:     an encoder's dense layer on the first token's state
     qkv_bias, out_bias, ffn_bias: whether these projections add a bias
+    others:     every parameter tensor beside the matrices, where a model was looked at
+    shifts:     of those the shifts of the layers' norms
+    fused:      one product makes queries, keys and values
+    parallel:   the feed-forward part reads what attention reads, not what it adds
+    norm_first, shift_first: whether a norm, or one of a layer's norms with a shift, lies below
+        every product
+    window:     of the shortest cache that forgets, in tokens; 0 where none does
     nominal_params: the N that papers put into 2N and 6N, e.g. 175e9; None where none did
     source:     where the sizes are printed
     """
@@ -61,6 +72,13 @@ class Architecture:
     qkv_bias: bool = False
     out_bias: bool = False
     ffn_bias: bool = False
+    others: tuple[Tensors, ...] = ()
+    shifts: tuple[Tensors, ...] = ()
+    fused: bool = False
+    parallel: bool = False
+    norm_first: bool = True
+    shift_first: bool = False
+    window: int = 0
     nominal_params: float | None = None
     source: str = ""
 
@@ -94,12 +112,40 @@ class Architecture:
         return self.kv_heads * self.head_size
 
     def tensors(self) -> list[Tensors]:
-        """Every parameter tensor: (part, how many, shape), shape as (rows, columns) or (size,).
+        """Every parameter tensor: (part, how many, shape), as (rows, columns) or (size,).
 
-        A tied output projection is not listed again; GPT-2's fused q, k, v are listed as three.
+        A tied output projection is not listed again; a fused q, k, v is listed as three.
         """
-        d, layers, decoder = self.d_model, self.layers, self.decoder_layers
-        both, stacks = layers + decoder, 2 if decoder else 1
+        d, decoder = self.d_model, self.decoder_layers
+        both = self.layers + decoder
+        if self.family in ("decoder", "encoder", "seq2seq") and not self.others:
+            raise FrugalError(
+                f"{self.name}: parameters are known at the sizes it was read at alone"
+            )
+        found: list[Tensors] = []
+        for part, count in (("attention", both), ("cross-attention", decoder)):
+            found += [
+                (f"{part}/q", count, (self.d_q, d)),
+                (f"{part}/k", count, (self.d_kv, d)),
+                (f"{part}/v", count, (self.d_kv, d)),
+                (f"{part}/o", count, (d, self.d_q)),
+            ]
+        found += [
+            ("ffn/gate", both * self.gated, (self.d_ff, d)),
+            ("ffn/up", both, (self.d_ff, d)),
+            ("ffn/down", both, (d, self.d_ff)),
+            ("pooler", int(self.pooler), (d, d)),
+            ("pooler", int(self.pooler), (d,)),
+            ("transform", int(self.transform), (d, d)),
+            ("vocabulary", int(not self.tied), (self.vocabulary, d)),
+        ]
+        found += self.others or self._beside()
+        return [t for t in found if t[1] and math.prod(t[2])]
+
+    def _beside(self) -> list[Tensors]:
+        """Tables, norms and biases, as the family has them."""
+        d, decoder = self.d_model, self.decoder_layers
+        both, stacks = self.layers + decoder, 2 if decoder else 1
         # A scale; LayerNorm: and a shift.
         norm_vectors = 2 if self.family in ("gpt2", "bert", "bert2bert") else 1
         tables = stacks if self.family == "bert2bert" else 1  # T5's stacks share theirs
@@ -111,31 +157,37 @@ class Architecture:
         ]
         for part, count in (("attention", both), ("cross-attention", decoder)):
             found += [
-                (f"{part}/q", count, (self.d_q, d)),
-                (f"{part}/k", count, (self.d_kv, d)),
-                (f"{part}/v", count, (self.d_kv, d)),
-                (f"{part}/o", count, (d, self.d_q)),
                 (f"{part}/q", count * self.qkv_bias, (self.d_q,)),
                 (f"{part}/k", count * self.qkv_bias, (self.d_kv,)),
                 (f"{part}/v", count * self.qkv_bias, (self.d_kv,)),
                 (f"{part}/o", count * self.out_bias, (d,)),
             ]
-        for part, count in (("ffn/gate", both * self.gated), ("ffn/up", both)):
-            found += [(part, count, (self.d_ff, d)), (part, count * self.ffn_bias, (self.d_ff,))]
         # Two norms a layer, a third where cross-attention is; then the last norm of each stack,
         # which in BERT stands behind the embeddings instead.
-        found += [
-            ("ffn/down", both, (d, self.d_ff)),
+        return [
+            *found,
+            ("ffn/gate", both * self.gated * self.ffn_bias, (self.d_ff,)),
+            ("ffn/up", both * self.ffn_bias, (self.d_ff,)),
             ("ffn/down", both * self.ffn_bias, (d,)),
             ("norms", (2 * both + decoder + stacks + self.transform) * norm_vectors, (d,)),
-            ("pooler", int(self.pooler), (d, d)),
-            ("pooler", int(self.pooler), (d,)),
-            ("transform", int(self.transform), (d, d)),
             ("transform", int(self.transform), (d,)),
-            ("vocabulary", int(not self.tied), (self.vocabulary, d)),
             ("vocabulary", int(self.transform), (self.vocabulary,)),
         ]
-        return [t for t in found if t[1] and math.prod(t[2])]
+
+    def norm_shifts(self) -> tuple[Tensors, ...]:
+        """The shifts of the norms in the layers: (part, how many, shape)."""
+        if self.family not in ("bert", "bert2bert", "gpt2"):
+            return self.shifts
+        count = 2 * self.layers + 3 * self.decoder_layers
+        return (("norms", count, (self.d_model,)),)
+
+    def check_cached(self, tokens: int) -> None:
+        """Raise FrugalError for a cache so long that some layers have forgotten its start."""
+        if self.window and tokens > self.window:
+            raise FrugalError(
+                f"context_tokens: {self.name} has layers that see {self.window} tokens; a cache "
+                f"with {tokens} has no closed form"
+            )
 
     @property
     def params_by_part(self) -> dict[str, int]:
@@ -151,7 +203,14 @@ class Architecture:
         return sum(self.params_by_part.values())
 
     def replace(self, **changes: Any) -> "Architecture":
-        """The same architecture with some sizes changed."""
+        """The same architecture with some sizes changed.
+
+        What was listed beside the matrices of a model that was looked at is of its own sizes: with
+        others, FLOPs can still be had, parameters are refused.
+        """
+        own = {"name", "pooler", "parallel", "norm_first", "shift_first"}  # no parameter's size
+        if set(changes) - own:
+            changes = {"others": (), "shifts": (), **changes}
         return replace(self, **changes)
 
 
@@ -172,6 +231,7 @@ def _from_row(row: dict[str, str]) -> Architecture:
             values[field.name] = float(text) if field.name == "nominal_params" else int(text)
     biased = values["family"] in ("gpt2", "bert", "bert2bert")
     values |= dict.fromkeys(("qkv_bias", "out_bias", "ffn_bias"), biased)
+    values |= dict.fromkeys(("fused", "shift_first"), values["family"] == "gpt2")
     values["pooler"] = values["family"] in ("bert", "bert2bert")
     values["position_buckets"] = POSITION_BUCKETS if values["family"] == "t5" else 0
     return Architecture(**values)
@@ -191,120 +251,13 @@ def get(name: str) -> Architecture:
 
 
 def from_config(config: Any) -> Architecture:
-    """The architecture of a transformers config (T5, mT5, Llama, GPT-2, BERT, RoBERTa, two BERTs).
+    """The architecture of a transformers configuration, proved on the model it describes.
 
-    What is counted is the model that transformers builds from it: T5ForConditionalGeneration,
-    LlamaForCausalLM, GPT2LMHeadModel, for BERT and RoBERTa the bare encoder with its pooler, and
-    EncoderDecoderModel for two BERTs of one size, whose encoder has a pooler that nothing reads.
-    transformers 5 ties T5's output projection whatever the config asks for, so a T5 1.1 config
-    has fewer parameters than the checkpoint `get` describes. Raises FrugalError for a model type
-    without a closed form here.
+    What is counted is the model that `engine.backbones` loads for it: a causal language model, an
+    encoder–decoder with its vocabulary, or an encoder, with its pooler if it has one. Raises
+    FrugalError, with the reason, where the closed form is not exactly that model's (experts,
+    layers of several kinds, cross-attention where none is known). Needs torch and transformers.
     """
-    readers = {
-        "t5": _t5,
-        "mt5": _t5,
-        "llama": _llama,
-        "gpt2": _gpt2,
-        "bert": _bert,
-        "roberta": _bert,
-        "encoder-decoder": _bert2bert,
-    }
-    kind = getattr(config, "model_type", None)
-    if kind not in readers:
-        raise unknown("model type", str(kind), readers)
-    return readers[kind](config)
+    from frugal.costs import derive
 
-
-def _name(config: Any) -> str:
-    return getattr(config, "name_or_path", "") or config.model_type
-
-
-def _t5(config: Any) -> Architecture:
-    return Architecture(
-        name=_name(config),
-        family="t5",
-        layers=config.num_layers,
-        decoder_layers=config.num_decoder_layers,
-        d_model=config.d_model,
-        heads=config.num_heads,
-        kv_heads=config.num_heads,
-        head_size=config.d_kv,
-        d_ff=config.d_ff,
-        vocabulary=config.vocab_size,
-        gated=config.is_gated_act,
-        tied=config.tie_word_embeddings,
-        position_buckets=config.relative_attention_num_buckets,
-    )
-
-
-def _llama(config: Any) -> Architecture:
-    return Architecture(
-        name=_name(config),
-        family="llama",
-        layers=config.num_hidden_layers,
-        d_model=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_size=getattr(config, "head_dim", None)
-        or config.hidden_size // config.num_attention_heads,
-        d_ff=config.intermediate_size,
-        vocabulary=config.vocab_size,
-        gated=True,
-        tied=config.tie_word_embeddings,
-        qkv_bias=config.attention_bias,
-        out_bias=config.attention_bias,
-        ffn_bias=config.mlp_bias,
-    )
-
-
-def _gpt2(config: Any) -> Architecture:
-    return Architecture(
-        name=_name(config),
-        family="gpt2",
-        layers=config.n_layer,
-        d_model=config.n_embd,
-        heads=config.n_head,
-        kv_heads=config.n_head,
-        head_size=config.n_embd // config.n_head,
-        d_ff=config.n_inner or 4 * config.n_embd,
-        vocabulary=config.vocab_size,
-        tied=config.tie_word_embeddings,
-        positions=config.n_positions,
-        qkv_bias=True,
-        out_bias=True,
-        ffn_bias=True,
-    )
-
-
-def _bert(config: Any) -> Architecture:
-    return Architecture(
-        name=_name(config),
-        family="bert",
-        layers=config.num_hidden_layers,
-        d_model=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_attention_heads,
-        head_size=config.hidden_size // config.num_attention_heads,
-        d_ff=config.intermediate_size,
-        vocabulary=config.vocab_size,
-        positions=config.max_position_embeddings,
-        token_types=config.type_vocab_size,
-        pooler=True,
-        qkv_bias=True,
-        out_bias=True,
-        ffn_bias=True,
-    )
-
-
-def _bert2bert(config: Any) -> Architecture:
-    reads, answers = config.encoder, config.decoder
-    if {reads.model_type, answers.model_type} != {"bert"}:
-        raise FrugalError(
-            f"encoder-decoder of {reads.model_type} and {answers.model_type}: only two BERTs have "
-            "a closed form here"
-        )
-    encoder, decoder = _bert(reads), _bert(answers)
-    same = encoder.replace(layers=decoder.layers, name=decoder.name)
-    if same != decoder:
-        raise FrugalError("encoder-decoder: the two BERTs must differ in their layers alone")
-    return encoder.replace(name=_name(config), family="bert2bert", decoder_layers=decoder.layers)
+    return derive.architecture(config)

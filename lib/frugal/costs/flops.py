@@ -79,7 +79,7 @@ class _Walk:
         q = self.linear(f"{name}/q", tokens, a.d_model, a.d_q, x)
         k = self.linear(f"{name}/k", new, a.d_model, a.d_kv, source)
         v = self.linear(f"{name}/v", new, a.d_model, a.d_kv, source)
-        if a.family == "gpt2":  # one product makes all three
+        if a.fused:  # one product makes all three
             q = k = v = q or k or v
         if m.prefix:  # [P_k; K], [P_v; V]
             k, v, keys = True, True, keys + m.tokens
@@ -99,13 +99,15 @@ class _Walk:
         a, m = self.arch, self.method
         # A norm in front of each part: where norms are trained, every product has a parameter
         # below it. (BERT's norms stand behind, the first one behind the embeddings: the same.)
-        x |= m.trains_norms or (m.biases and a.family == "gpt2")
+        x = below = x or m.trains_norms or (m.biases and a.shift_first)
         x |= self.attention("attention", x, tokens, context + tokens, x, tokens)
         if source is not None:
             needs, length, new = source
             x |= self.attention("cross-attention", x, tokens, length, needs, new)
-        gate = a.gated and self.linear("ffn/gate", tokens, a.d_model, a.d_ff, x)
-        up = self.linear("ffn/up", tokens, a.d_model, a.d_ff, x)
+        if not a.parallel:
+            below = x
+        gate = a.gated and self.linear("ffn/gate", tokens, a.d_model, a.d_ff, below)
+        up = self.linear("ffn/up", tokens, a.d_model, a.d_ff, below)
         hidden = gate or up or (m.scales and self.targets("ffn/down"))  # l_ff * act(W_1 x)
         out = self.linear("ffn/down", tokens, a.d_ff, a.d_model, hidden)
         return (self.adapter("ffn", tokens, out) if m.placement else out) or x
@@ -266,6 +268,7 @@ def decode(
     if source and not least:
         raise FrugalError(f"source_tokens: {arch.name} has no encoder")
     context = check.whole("context_tokens", context_tokens)
+    arch.check_cached(context + new_tokens if new_tokens else context)
     walk = _Walk(arch, methods.FROZEN)
     for step in range(check.whole("new_tokens", new_tokens)):
         walk.model(source, 1, 1, context + step, read=True)
@@ -292,6 +295,10 @@ def train_step(
     Arguments as in `forward`; `method` is a name of `methods.METHODS`, or a Method.
     """
     chosen = methods.get(method) if isinstance(method, str) else method
+    if chosen.norms and not arch.norm_first:
+        raise FrugalError(
+            f"{arch.name}: no norm lies below its first product; training norms has no closed form"
+        )
     walk = _Walk(arch, chosen)
     walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, 0))
     times = check.whole("batch", batch, least=1)
@@ -345,6 +352,8 @@ def shape(
         target = 0 if arch.kind == "decoder-only" else 1 if logits is None else logits
     target = check.whole("target_tokens", target)
     fed = target if arch.decoder_layers else prompt + target
+    if context:
+        arch.check_cached(context + fed)
     logits = fed if logits is None else check.whole("logits_at", logits)
     if fed < 1:
         raise FrugalError("prompt_tokens and target_tokens leave the decoder without input")

@@ -51,6 +51,7 @@ def kv_cache(
     if source_tokens and not arch.decoder_layers:
         raise FrugalError(f"source_tokens: {arch.name} has no cross-attention")
     cached = check.whole("tokens", tokens) + check.whole("source_tokens", source_tokens)
+    arch.check_cached(tokens)
     layers = arch.decoder_layers or arch.layers
     numbers = 2 * layers * arch.d_kv * cached  # K and V
     return numbers * dtype_bytes(dtype) * check.whole("batch", batch, least=1)

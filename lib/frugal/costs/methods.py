@@ -143,8 +143,8 @@ def tensors(arch: Architecture, method: str | Method) -> list[Tensors]:
             found += [(f"lora/{part}", count, (m.rank, columns))]
         if m.biases and (m.down or role(part) != "down"):
             found += [(f"bias/{part}", count, (rows,))]
-    if m.biases and arch.family in ("bert", "bert2bert", "gpt2"):
-        found += [("bias/norms", 2 * both + cross, (d,))]
+    if m.biases:
+        found += [(f"bias/{part}", count, shape) for part, count, shape in arch.norm_shifts()]
     if m.placement:
         found += _adapters(m, d, both * (2 if m.placement == "houlsby" else 1))
     if m.prefix:

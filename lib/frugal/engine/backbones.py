@@ -7,9 +7,11 @@
 import contextlib
 import dataclasses
 import io
+import json
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +19,17 @@ from typing import Any, Literal
 import torch
 
 from frugal import data
+from frugal.costs import derive
 from frugal.engine import artifacts, derived, nano
 from frugal.errors import FrugalError, unknown
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
+FAMILIES: dict[str, Family] = {
+    "decoder-only": "causal",
+    "encoder-decoder": "encoder-decoder",
+    "encoder-only": "encoder",
+}
+_LFS = b"version https://git-lfs.github.com/spec/"
 _BAR = re.compile(r"\s*$|.*\d+%\|").match  # an empty line, or a progress bar's
 
 
@@ -91,8 +100,11 @@ def load(
 
     dtype: of the weights, a torch dtype or a name of DTYPES
 
+    Nothing but data is read: Python in a folder is never run, and weights are never unpickled.
+
     Raises FrugalError where the name is neither pinned, nor built in, nor a folder, and the hub
-    cannot be reached.
+    cannot be reached; where a folder is not whole; and where its weights are not all the model's,
+    since transformers would draw at random what is missing.
     """
     if isinstance(dtype, str):
         if dtype not in DTYPES:
@@ -100,69 +112,200 @@ def load(
         dtype = DTYPES[dtype]
     if name in TINY:
         model, tokenizer = TINY[name]()
+        _cast(model, dtype)
     else:
-        folder = Path(PINNED[name]() if name in PINNED else name)
-        if (folder / nano.WEIGHTS).is_file():
+        folder = str(PINNED[name]() if name in PINNED else name)
+        if os.path.isfile(os.path.join(folder, nano.WEIGHTS)):
             with _quiet():
-                model, tokenizer = nano.load(folder)
+                model, tokenizer = nano.load(Path(folder))
+            _cast(model, dtype)
         else:
-            model, tokenizer = _from_pretrained(str(folder), name, dtype)
+            model, tokenizer = _from_pretrained(folder, name, dtype)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device=device, dtype=dtype).eval()
-    return Backbone(name, model, tokenizer, _family(model.config))
+    backbone = Backbone(name, model.to(device).eval(), tokenizer, family(model.config))
+    _check_tokenizer(backbone)
+    return backbone
+
+
+def _cast(model: Any, dtype: torch.dtype) -> None:
+    """The weights of a model built in float32, in `dtype`, but for those that overflow in a half.
+
+    As transformers loads them: T5's second feed-forward matrix stays in float32.
+    """
+    spared = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16:
+        spared |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    for name, module in model.named_modules():
+        own = torch.float32 if spared & set(name.split(".")) else dtype
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(own)
 
 
 def at_hand(name: str) -> bool:
     """Whether `load` needs no hub for this name."""
-    return name in PINNED or name in TINY or Path(name).is_dir()
+    return name in PINNED or name in TINY or os.path.isdir(name)
 
 
-def _family(config: Any) -> Family:
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    if any("CausalLM" in a or "LMHead" in a for a in config.architectures or ()):
-        return "causal"
-    return "encoder"
+def family(config: Any) -> Family:
+    """Of a transformers configuration; FrugalError for a model that is of none."""
+    return FAMILIES[derive.kind_of(config)]
 
 
-def _from_pretrained(folder: str | Path, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForSeq2SeqLM,
-        AutoTokenizer,
-    )
+def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    import transformers
 
-    auto = {
-        "causal": AutoModelForCausalLM,
-        "encoder-decoder": AutoModelForSeq2SeqLM,
-        "encoder": AutoModel,
-    }
+    here = os.path.isdir(folder)
+    if here:
+        _check_files(Path(folder))
+    elif os.path.exists(folder) or folder.startswith((".", "/", "~")) or folder.count("/") > 1:
+        raise FrugalError(f"cannot load backbone {name!r}: there is no such folder")
+    safe: dict[str, Any] = {"trust_remote_code": False}  # nor is it asked for on the terminal
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = auto[_family(config)].from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+            config = transformers.AutoConfig.from_pretrained(folder, **safe)
+            auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+            # What does not fit is listed in `loaded`, and refused in one line.
+            safe |= {"weights_only": True, "ignore_mismatched_sizes": True}
+            model, loaded = auto.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, **safe
+            )
+    except FrugalError as error:
+        raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
+    except Exception as error:
+        # A folder or a hub can be wrong in any way, and transformers raises as many exceptions.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if "trust_remote_code" in str(error) or "custom code" in str(error):
+            reason = "it needs Python code of its own, which is never run here"
+        if "weights_only" in str(error):
+            reason = (
+                "its weights are a pickle that is cut off, or would run code, which is not read"
+            )
+        if here:
+            raise FrugalError(f"cannot load backbone {name!r}: {reason}") from error
         offline = ", ".join([*PINNED, *TINY])
         raise FrugalError(
             f"cannot load backbone {name!r}: no such folder, and the Hugging Face hub did not "
             f"give it ({reason}). Without the hub these work: {offline}, or a model folder"
         ) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise FrugalError(f"cannot load backbone {name!r}: an adapter is put on it; {_ADAPTER}")
+    _check_weights(name, model, loaded)
     return model, tokenizer
+
+
+_ADAPTER = "give its base model as the backbone, and it as --adapter"
+# Tables that older versions of transformers saved beside the weights.
+_NO_WEIGHT = re.compile(
+    r"(^|\.)(position_ids|masked_bias|attn\.bias|attention\.bias|inv_freq|final_logits_bias)$"
+)
+# What an encoder is loaded without: its heads. Its pooler is read by nobody here.
+_POOLER = re.compile(r"(^|\.)pooler\.")
+
+
+def _check_files(folder: Path) -> None:
+    """Raise FrugalError for a folder that is no whole model, before transformers misreads it."""
+    from safetensors import SafetensorError, safe_open
+
+    def wrong(why: str) -> FrugalError:
+        return FrugalError(f"cannot load backbone {str(folder)!r}: {why}")
+
+    if (folder / "adapter_config.json").is_file():
+        raise wrong(f"it holds an adapter; {_ADAPTER}")
+    if not (folder / "config.json").is_file():
+        raise wrong("it has no config.json, so it is no model folder")
+    for file in sorted(f for f in folder.iterdir() if f.is_file()):
+        try:
+            with file.open("rb") as opened:
+                pointer = opened.read(len(_LFS)) == _LFS
+            if pointer:
+                raise wrong(f"{file.name} is a Git LFS pointer, not the file; run `git lfs pull`")
+            if file.name.endswith(".index.json"):
+                parts = set(json.loads(file.read_bytes())["weight_map"].values())
+                if lost := sorted(part for part in parts if not (folder / part).is_file()):
+                    raise wrong(f"{file.name} names {lost[0]}, which is not there")
+            elif file.suffix == ".json":
+                json.loads(file.read_bytes())
+            elif file.suffix == ".safetensors":
+                with safe_open(file, "pt"):
+                    pass
+        except FrugalError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise wrong(f"{file.name} cannot be read ({error})") from error
+        except SafetensorError as error:
+            raise wrong(f"{file.name} is cut off or no safetensors file ({error})") from error
+
+
+def _check_weights(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
+    """Raise FrugalError unless the file held this model's tensors, each of them and no others."""
+    encoder = family(model.config) == "encoder"
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = sorted(set(loaded["missing_keys"]) - tied)
+    odd = sorted(key for key in loaded["unexpected_keys"] if not _NO_WEIGHT.search(key))
+    if encoder:
+        # Its heads may be more; a layer more than the configuration has is none of them.
+        stacks = {n.split(".0.")[0] for n, _ in model.named_parameters() if ".0." in n}
+        missing = [key for key in missing if not _POOLER.search(key)]
+        odd = [key for key in odd if re.split(r"\.\d+\.", key)[0].endswith(tuple(stacks))]
+    shapes = sorted(key for key, *_ in loaded["mismatched_keys"])
+    for keys, what in (
+        (missing, "its weights lack"),
+        (odd, "its weights hold what the model of its config.json has not:"),
+        (shapes, "its weights have other shapes than its config.json:"),
+    ):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise FrugalError(f"cannot load backbone {name!r}: {what} {', '.join(keys[:3])}{more}")
+
+
+def _check_tokenizer(backbone: Backbone) -> None:
+    """Raise FrugalError for a tokenizer that reads nothing, or whose ids have no embedding."""
+    tokenizer, name = backbone.tokenizer, backbone.name
+    ids = tokenizer("Is it read?", add_special_tokens=False)["input_ids"]
+    if not ids or set(ids) == {tokenizer.unk_token_id}:
+        raise FrugalError(
+            f"cannot load backbone {name!r}: its tokenizer reads no text; "
+            "are the tokenizer's own files there?"
+        )
+    rows = backbone.model.get_input_embeddings().weight.shape[0]
+    # Beyond its text a tokenizer may know signs of an image, which no prompt should hold.
+    signs = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    named = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id} - {None}
+    known = set(tokenizer.get_vocab().values()) - signs | named
+    if (most := max(known)) >= rows:
+        raise FrugalError(
+            f"cannot load backbone {name!r}: its tokenizer gives ids up to {most}, "
+            f"its embeddings have {rows} rows; are they of one model?"
+        )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers draws progress bars even into a log; here only where someone looks."""
+    """transformers draws progress bars even into a log; here only where someone looks.
+
+    Nor does it report tensors that it lacks: they are an error here.
+    """
     from transformers.utils import logging
 
-    if sys.stderr.isatty():
-        yield
-        return
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        if sys.stderr.isatty():
+            yield
+        else:
+            with _unbarred():
+                yield
+    finally:
+        logging.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _unbarred() -> Iterator[None]:
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     heard = io.StringIO()  # reading a GGUF draws a bar that no switch of transformers stops

@@ -92,9 +92,11 @@ def dequantise(folder: Path) -> None:
 
     gguf = artifacts.member("smollm2-135m", ".gguf")
     model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
     )
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
     # A model that remembers its quantisation refuses to be saved, so the weights move to a fresh
     # one that never had any.
     config = type(model.config)(

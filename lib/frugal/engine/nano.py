@@ -37,7 +37,7 @@ def build(seed: int = 0) -> tuple[Any, Any]:
     weights = load_file(folder / "model.safetensors")
     weights.pop("embeddings.position_ids")  # 0, 1, 2, …: no weight
     encoder.load_state_dict(weights)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _empty(encoder.config, tokenizer)

@@ -118,10 +118,10 @@ def together(
     behind = shared_prefix(encoded, uses=len(encoded)) if packed else 0
     trees = [tree(e, behind) for e in encoded]
     if not packed:
-        choice, example, correct = _numbers(trees)
         token_logp = passes.alone(backbone, encoded)
-        place = [x.to(backbone.device) for x in (choice, example, correct)]
-        return ChoiceScores(token_logp, *place, _tokens_alone(encoded), packed=False)
+        choice, example, correct = (x.to(backbone.device) for x in _numbers(trees))
+        tokens = _tokens_alone(encoded)
+        return ChoiceScores(token_logp, choice, example, correct, tokens, packed=False)
     cache = prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
     scores = forward(backbone, pack(trees, layout(trees), backbone.device), cache)
     return dataclasses.replace(scores, tokens_computed=behind + scores.tokens_computed)

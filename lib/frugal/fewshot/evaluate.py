@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -28,7 +29,7 @@ class RunResult(BaseModel):
 
     seconds, tokens_computed: of scoring all examples here, with all that packing spares
     flops_per_query: exact FLOPs of one query alone, its shots included and nothing cached, mean
-        over the examples: what a served query costs
+        over the examples: what a served query costs; None where `costs` has no form for the model
     template: number of the task's template that the queries were put in
     accuracy: None where a benchmark keeps the labels to itself
     """
@@ -44,21 +45,21 @@ class RunResult(BaseModel):
     examples: int
     seconds: float
     tokens_computed: int
-    flops_per_query: float
+    flops_per_query: float | None
     template: int = 0
 
 
 class TrainedResult(RunResult):
     """Of a trained method also what the training took.
 
-    train_flops: exact FLOPs of all steps, forward and backward, frozen weights known
+    train_flops: exact FLOPs of all steps, forward and backward, frozen weights known; or None
     adapter: the folder the trained parameters were saved in
     """
 
     trainable_params: int
     steps: int
     train_seconds: float
-    train_flops: float
+    train_flops: float | None
     adapter: str | None = None
 
 
@@ -80,6 +81,7 @@ def rank(
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
     prompted = icl.prompted(queries, shots, order=order)
+    cost = query_flops(backbone, prompted, truncate=truncate)
     started = time.perf_counter()
     mine = processes.part(prompted)
     found = choices.score(backbone, mine, truncate=truncate, progress=progress) if mine else None
@@ -95,7 +97,7 @@ def rank(
         examples=len(queries),
         seconds=seconds,
         tokens_computed=scores.tokens_computed,
-        flops_per_query=query_flops(backbone, prompted, truncate=truncate),
+        flops_per_query=cost,
         template=template,
     )
     return result, scores
@@ -130,6 +132,7 @@ def few_shot(
 
     `options` are those of `tfew.train`.
     """
+    spent = training_flops(backbone, examples, recipe, truncate=truncate)
     trained = tfew.train(backbone, examples, recipe, truncate=truncate, **options)
     result, scores = answered(backbone, task, queries, recipe, truncate=truncate)
     cost = TrainedResult(
@@ -137,7 +140,7 @@ def few_shot(
         trainable_params=trained.tuned.trainable_params,
         steps=recipe.steps,
         train_seconds=trained.seconds,
-        train_flops=training_flops(backbone, examples, recipe, truncate=truncate),
+        train_flops=spent,
     )
     return cost, scores, trained
 
@@ -163,11 +166,42 @@ def answered(
     )
 
 
+def architecture(backbone: Backbone) -> arch.Architecture | None:
+    """What FLOPs are counted by; None, and once a line on stderr, where the model has no form."""
+    try:
+        return arch.from_config(backbone.model.config)
+    except FrugalError as error:
+        _no_flops(f"{backbone.name}: FLOPs are not counted: {error}")
+        return None
+
+
+@cache
+def _no_flops(why: str) -> None:
+    """Say it, once."""
+    if processes.number() == 0:
+        print(f"frugal: note: {why}", file=sys.stderr)
+
+
+def counted(flops: float | None, backbone: str) -> float:
+    """FLOPs that a price is made of; FrugalError where there are none."""
+    if flops is None:
+        raise FrugalError(
+            f"{backbone}: its FLOPs have no closed form, so nothing of it has a price"
+        )
+    return flops
+
+
 def query_flops(
     backbone: Backbone, examples: Sequence[Example], *, truncate: bool = False
-) -> float:
-    """Exact FLOPs of one forward pass for one example alone, mean over `examples`."""
-    shape = arch.from_config(backbone.model.config)
+) -> float | None:
+    """Exact FLOPs of one forward pass for one example alone, mean over `examples`.
+
+    None where the model has no closed form: its accuracy can be had all the same.
+    """
+    if backbone.family == "encoder":
+        raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
+    if (shape := architecture(backbone)) is None:
+        return None
     trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
 
     @cache
@@ -183,11 +217,20 @@ def training_flops(
     recipe: tfew.Recipe,
     *,
     truncate: bool = False,
-) -> float:
-    """Exact FLOPs of a training, every example in a row of its own, known before it starts."""
-    shape = arch.from_config(backbone.model.config)
-    encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
+) -> float | None:
+    """Exact FLOPs of a training, every example in a row of its own, known before it starts.
+
+    None where the model has no closed form, or training it so has none.
+    """
     method = methods.get(recipe.method, recipe.options)
+    if (shape := architecture(backbone)) is None:
+        return None
+    try:
+        flops.train_step(shape, prompt_tokens=1, method=method)
+    except FrugalError as error:
+        _no_flops(f"{backbone.name}: FLOPs of the training are not counted: {error}")
+        return None
+    encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
     once = sum(flops.per_step(shape, method).values())
 
     @cache

@@ -113,7 +113,8 @@ def score_flops(**params: Any) -> float:
     examples = source.wordings(of["labels"], of["seed"])
     queries = source.test(of["limit"], shots=of["labels"], seed=of["seed"])
     training = evaluate.training_flops(model, examples, how)
-    return training + len(queries) * evaluate.query_flops(model, queries)
+    query = evaluate.query_flops(model, queries)
+    return sum(evaluate.counted(n, model.name) for n in (training, *[query] * len(queries)))
 
 
 @runs.job(JOB, inputs=inputs, flops=score_flops)
@@ -137,7 +138,7 @@ def score(
         "score": found["accuracy"],
         "examples": int(found["examples"]),
         "trainable_params": int(found["trainable_params"]),
-        "train_flops": float(found["train_flops"]),
+        "train_flops": None if pd.isna(found["train_flops"]) else float(found["train_flops"]),
         "first_loss": found["loss"][0],
         "last_loss": found["loss"][-1],
     }

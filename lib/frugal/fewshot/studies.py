@@ -122,7 +122,7 @@ def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
             records.append((rung, scores, counter.get_total_flops(), closed))
     finally:
         model.set_attn_implementation(attention)
-    closed = round(evaluate.query_flops(backbone, [example]))
+    closed = round(evaluate.counted(evaluate.query_flops(backbone, [example]), backbone.name))
     records.append(("read once, K and V shared", packed, last.get_total_flops(), closed))
     found = pd.DataFrame(records, columns=["rung", "loss", "flops", "closed"])
     found["loss"] = [sum(float(f(s)) for f in losses.LOSSES.values()) for s in found["loss"]]

@@ -15,6 +15,7 @@ feed-forward has two input matrices. T5's and Llama's norms have no shift.
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from frugal.costs.arch import Architecture
@@ -55,11 +56,12 @@ def costs(arch: Architecture, layer: int) -> dict[str, Cost]:
     d, d_q, d_kv = arch.d_model, arch.d_q, arch.d_kv
     attentions = 2 if layer > arch.layers else 1
     features = attentions * (d_q + 2 * d_kv + d) + (1 + arch.gated) * arch.d_ff + d
-    shifts = 2 * d if arch.family in ("bert", "gpt2") else 0
+    # Of an encoder–decoder BitFit trains none here: T5 has none.
+    shifts = 0 if arch.decoder_layers else sum(n * prod(s) for _, n, s in arch.norm_shifts())
     return {
         "A": Cost(d, 2 * d + 1),
         "P": Cost(0, attentions * 2 * d_kv),
-        "B": Cost(features + shifts, 0),
+        "B": Cost(features + shifts // arch.layers, 0),
         "L": Cost(0, attentions * (2 * d + d_q + d_kv)),
     }
 
