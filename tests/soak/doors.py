@@ -14,12 +14,12 @@ from functools import partial
 
 import mutate
 import nbformat
-import peft as hf_peft
 import safetensors.torch
 import torch
 from harness import Door, Wrong, inputs, quiet
 from hypothesis import strategies as st
 
+import peft as hf_peft
 from frugal import cli, peft
 from frugal.engine import backbones, notebooks
 from frugal.errors import FrugalError
@@ -693,8 +693,11 @@ ODD = [
 
 def odd_for(old):
     """Something odd in the place of a value: of a number, mostly numbers."""
-    number = old.replace(".", "").isdecimal()
-    return st.sampled_from(NUMBERS * 3 + ODD if number else ODD)
+    return st.sampled_from(NUMBERS * 3 + ODD if number(old) else ODD)
+
+
+def number(word):
+    return word.replace(".", "").isdecimal()
 
 
 def commands(place):
@@ -708,25 +711,29 @@ def commands(place):
     (executed / "one.ipynb").write_text(json.dumps(executed_notebook()))
     lines = f"""
         costs query --arch t0-11b --shots 4 --example-tokens 98 --query-tokens 103 --count exact
-        costs query --arch llama-7b --query-tokens 10 --cached --shots 2
+        costs query --arch llama3-8b --query-tokens 10 --cached --shots 2
         costs train --arch t5-base --steps 10 --batch 8 --tokens 100 --method ia3 --count exact
         costs cache --arch t5-base --tokens 100 --dtype float16 --source-tokens 3 --batch 2
         costs adapter --arch t5-base --method lora --rank 4 --dtype float32
         costs memory --arch t5-base --tokens 100 --batch 8 --method ia3 --optimizer adamw
         costs labels --task fever --count 100
-        costs compare --arch t0-11b --queries 1000 --shots 4 --steps 10 --gpu a100-80gb --mfu 0.4 --usd-per-hour 2
+        costs compare --arch t0-11b --queries 1000 --shots 4 --steps 10 --gpu a100-80gb --mfu 0.4
+        costs compare --arch t5-base --queries 10 --usd-per-hour 2 --batch 4 --dtype int8
         papers table tfew_table1
         spaces sample --stage S2 --layers 12 --count 3 --budget 0.005 --seed 1
         spaces sample --stage S4 --count 2 --budget 0.005 --arch t5-base
         budgets buy --task FEVER --budget 100 --labels 1000
-        budgets label {own} --by people --cap 1 --folder {place}/labels --count 5 --seed 1 --usd 0.1 --dry-run
+        {LABEL} {own} --folder {place}/labels --cap 1 --count 5 --seed 1 --usd 0.1 --dry-run
         artifacts list vader
-        tfew --dry-run --preset server --steps 10 --gpu a100-80gb --mfu 0.05 --usd-per-hour 2 --count paper
-        tfew {own} --backbone tiny-causal --dry-run --shots 4 --steps 3 --lr 0.1 --seed 1 --limit 2 --losses lm
+        tfew --dry-run --preset server --steps 9 --gpu a100-80gb --mfu 0.05 --usd-per-hour 2
+        tfew {own} --backbone tiny-causal --dry-run --shots 4 --steps 3 --seed 1 --losses lm
         rank {own} --backbone tiny-causal --shots 2 --seed 1 --limit 3 --preset smoke
         claims {executed}
     """
     return [[*line.split(), "--json"] for line in lines.strip().splitlines()]
+
+
+LABEL = "budgets label --by people"
 
 
 @st.composite
@@ -734,6 +741,7 @@ def changed_command(draw, sound):
     argv = list(draw(st.sampled_from(sound)))
     options = [i for i, word in enumerate(argv) if word.startswith("--") and word != "--json"]
     values = [i for i in range(1, len(argv)) if not argv[i].startswith("--")]
+    values += 2 * [i for i in values if number(argv[i])]
     how = draw(st.sampled_from(["value", "value", "value", "rename", "remove", "more", "double"]))
     if how == "value" and values:
         i = draw(st.sampled_from(values))
@@ -763,8 +771,9 @@ def enter_command(place, case):
     argv = case.data
     if found is None:
         return
-    if argv[:2] == ["costs", "labels"] and "usd_per_label" in found:
-        if not math.isclose(found["usd"], found["count"] * found["usd_per_label"], rel_tol=1e-9):
+    if argv[:2] == ["costs", "labels"]:
+        usd = found["count"] * found["usd_per_label"]
+        if not math.isclose(found["usd"], usd, rel_tol=1e-9):
             raise Wrong(f"the price of labels: {found}")
     if argv[:2] == ["spaces", "sample"]:
         for one in found["designs"]:
@@ -774,9 +783,10 @@ def enter_command(place, case):
         raise Wrong(f"an accuracy of {found['accuracy']}")
 
 
-def command_door(place):
+def command_door(place, only=""):
+    """only: how the commands begin that are sent"""
     place = place / "commands"
-    sound = commands(place)
+    sound = [argv for argv in commands(place) if " ".join(argv).startswith(only)]
     wild = st.lists(
         st.sampled_from([*ODD, "costs", "query", "rank", "spaces", "run", "--arch"]), max_size=5
     )
@@ -926,9 +936,9 @@ def parameter_door(place):
     return Door("-p values", inputs(sound, changed()), enter, 1)
 
 
-def grid_door(place):
+def grid_door(place, annotated=("shots", "rate", "cached", "preset")):
+    """annotated: parameters of the notebook that are varied"""
     run = Runs(place)
-    annotated = ["shots", "rate", "rate", "cached", "preset"]
 
     @st.composite
     def sound(draw):

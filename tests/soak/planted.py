@@ -7,6 +7,7 @@ is written inside.
 import contextlib
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import doors
@@ -174,16 +175,16 @@ def seed_overflows():
     return instead(tasks.Task, "draw", draw)
 
 
-# Name, how it is planted, the door behind which it is seen, and what is said of it there.
+# How it is planted, the door behind which it is seen, and what is said of it there.
 PLANTED = [
-    (label_out_of_range, "JSONL", "accepted, but it is not a file of examples"),
-    (last_line_dropped, "JSONL", "the file says something else"),
-    (mark_eaten_with_the_first_prompt, "JSONL", "the file says something else"),
-    (unknown_field_ignored, "peft folders", "an unknown field is let through"),
-    (not_a_number_swallowed, "peft folders", "other logits, and peft"),
-    (negative_usage_believed, "server answers", "money that is none"),
-    (digest_not_checked, "checkpoints", "goes on from another state"),
-    (empty_result_taken_as_done, "results", "a row that nobody computed"),
-    (not_a_number_in_a_grid, "--grid values", "--grid"),
-    (seed_overflows, "CLI options", "IndexError"),
+    (label_out_of_range, doors.jsonl_door, "accepted, but it is not a file of examples"),
+    (last_line_dropped, doors.jsonl_door, "the file says something else"),
+    (mark_eaten_with_the_first_prompt, doors.jsonl_door, "the file says something else"),
+    (unknown_field_ignored, doors.peft_door, "an unknown field is let through"),
+    (not_a_number_swallowed, doors.peft_door, "other logits, and peft"),
+    (negative_usage_believed, more_doors.server_door, "money that is none"),
+    (digest_not_checked, more_doors.checkpoint_door, "goes on from another state"),
+    (empty_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
+    (not_a_number_in_a_grid, partial(doors.grid_door, annotated=("rate",)), "--grid"),
+    (seed_overflows, partial(doors.command_door, only=doors.LABEL), "IndexError"),
 ]
