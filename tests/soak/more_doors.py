@@ -163,6 +163,15 @@ class Server:
         return httpx.Response(status, headers=headers, content=content, request=request)
 
 
+HEADERS = [
+    ("content-type", "text/html"),
+    ("content-type", ""),
+    ("content-type", "application/json; charset=utf-16"),
+    ("content-encoding", "gzip"),
+    ("content-encoding", "x"),
+]
+
+
 @st.composite
 def lies(draw):
     """One request's answer with one thing wrong; which request; what was done."""
@@ -204,11 +213,7 @@ def lies(draw):
         return f"{again} times HTTP {status} from request {number}, retry after {retry!r}", {
             number + i: told for i in range(again)
         }
-    name, value = draw(
-        st.sampled_from(
-            [("content-type", "text/html"), ("content-encoding", "gzip"), ("content-encoding", "x"), ("content-type", ""), ("content-type", "application/json; charset=utf-16")]
-        )
-    )
+    name, value = draw(st.sampled_from(HEADERS))
     return f"request {number}: {name} is {value!r}", {number: {"headers": {name: value}}}
 
 
