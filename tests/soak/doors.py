@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import csv
+import functools
 import io
 import itertools
 import json
@@ -10,12 +11,12 @@ import math
 import re
 import sys
 import zipfile
-from functools import partial
 
 import mutate
 import nbformat
 import safetensors.torch
 import torch
+import typer
 from harness import Door, Wrong, inputs, quiet
 from hypothesis import strategies as st
 
@@ -129,7 +130,7 @@ def jsonl_door(place):
     return Door(
         "JSONL",
         inputs(records().flatmap(jsonl), changed, mutate.wild_bytes),
-        partial(enter_jsonl, place),
+        functools.partial(enter_jsonl, place),
         2,
     )
 
@@ -216,7 +217,12 @@ def enter_table(place, case):
 def table_door(place):
     wild = st.tuples(st.sampled_from([".csv", ".tsv"]), mutate.wild_bytes)
     sound = records().flatmap(tabular)
-    return Door("CSV and TSV", inputs(sound, changed_table(), wild), partial(enter_table, place), 2)
+    return Door(
+        "CSV and TSV",
+        inputs(sound, changed_table(), wild),
+        functools.partial(enter_table, place),
+        2,
+    )
 
 
 # --- adapters ----------------------------------------------------------------------------------
@@ -618,6 +624,9 @@ def design_door(place):
 # --- the command line --------------------------------------------------------------------------
 
 
+get_command = functools.cache(typer.main.get_command)  # building all of it is most of the time
+
+
 def command(*argv):
     """Status, stdout and stderr of a command in this process, encoded as a terminal encodes."""
     out = io.TextIOWrapper(io.BytesIO(), "utf-8")
@@ -625,7 +634,11 @@ def command(*argv):
     before, sys.argv = sys.argv, ["frugal", *map(str, argv)]
     status = 0
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            instead(typer.main, "get_command", get_command),
+        ):
             try:
                 cli.main()
             except SystemExit as stop:
@@ -794,7 +807,7 @@ def command_door(place, only=""):
     return Door(
         "CLI options",
         inputs(st.sampled_from(sound), changed_command(sound), wild),
-        partial(enter_command, place),
+        functools.partial(enter_command, place),
         1.5,
     )
 
@@ -944,7 +957,8 @@ def grid_door(place, annotated=("shots", "rate", "cached", "preset")):
     def sound(draw):
         names = draw(st.lists(st.sampled_from(annotated), unique=True, min_size=1, max_size=2))
         return {
-            n: draw(st.lists(sound_value(n), min_size=1, max_size=3, unique=True)) for n in names
+            n: draw(st.lists(sound_value(n), min_size=1, max_size=3, unique_by=str.lower))
+            for n in names
         }
 
     @st.composite

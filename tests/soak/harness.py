@@ -115,33 +115,50 @@ def inputs(sound, changed, wild=None):
     return found | {"changed": changed.map(lambda pair: Case("changed", *pair))}
 
 
-def explore(door: Door, count: int, *, number: int = 0, until: float = float("inf")) -> Found:
+CHUNK = 50  # inputs between two looks at the clock
+
+
+def explore(
+    door: Door,
+    count: int,
+    *,
+    number: int = 0,
+    until: float = float("inf"),
+    found: Found | None = None,
+) -> Found:
     """Send `count` inputs, decided by `number`, through a door, but stop at `until` (monotonic).
 
     An eighth is sound, a quarter wild, the rest has one mistake; where there are fewer sound or
-    wild ones than that, more have a mistake.
+    wild ones than that, more have a mistake. found: where what came of others is already
     """
-    found = Found(door.name)
+    found = Found(door.name) if found is None else found
+    end = found.counts["inputs"] + count
     for kind, share in (("sound", count // 8), ("wild", count // 4), ("changed", count)):
-        if kind not in door.inputs:
-            continue
-
-        @seed(number)
-        @settings(
-            max_examples=max(1, min(share, count - found.counts["inputs"])),
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
-        )
-        @given(door.inputs[kind])
-        def each(case):
+        wanted = min(share, end - found.counts["inputs"]) if kind in door.inputs else 0
+        for first in range(0, wanted, CHUNK):
+            before, size = found.counts["inputs"], min(CHUNK, wanted - first)
             if time.monotonic() < until:
-                found.add(case, *attempt(door, case))
-
-        each()
+                _send(door, kind, size, number * 1_000_003 + first, found)
+            if found.counts["inputs"] < before + size:
+                break  # there are no more of this kind, or no more time
     return found
+
+
+def _send(door: Door, kind: str, count: int, number: int, found: Found) -> None:
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    @given(door.inputs[kind])
+    def each(case):
+        found.add(case, *attempt(door, case))
+
+    each()
 
 
 def attempt(door: Door, case: Case) -> tuple[str, ...]:

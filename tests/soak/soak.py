@@ -18,11 +18,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from doors import MAKERS as FILES
-from harness import LEAST, explore, table
+from harness import LEAST, Found, explore, table
 from more_doors import MAKERS as RUNS
 
 MAKERS = FILES | RUNS
 INPUTS = 20_000
+PARTS = 4
 
 
 def shares(doors, inputs):
@@ -47,16 +48,17 @@ def main():
         os.environ["FRUGAL_HOME"] = str(Path(home) / "home")
         doors = [MAKERS[name](Path(home)) for name in asked.doors or MAKERS]
         counts = shares(doors, asked.inputs)
-        found = []
-        print(
-            f"soak: seed {asked.seed}, {sum(counts.values())} inputs, {asked.seconds:g} s at most"
-        )
-        # The slowest first, so that what is cut short at the end has many inputs already.
-        for door in sorted(doors, key=lambda door: door.share):
-            began = time.monotonic()
-            found.append(explore(door, counts[door.name], number=asked.seed, until=until))
-            seconds = time.monotonic() - began
-            print(f"  {door.name}: {seconds:.0f} s, {len(found[-1].findings)} findings", flush=True)
+        found = {door.name: Found(door.name) for door in doors}
+        total = sum(counts.values())
+        print(f"soak: seed {asked.seed}, {total} inputs, {asked.seconds:g} s at most", flush=True)
+        for part in range(PARTS):  # so that a soak which is cut short has seen every door
+            for door in doors:
+                count, number = -(-counts[door.name] // PARTS), asked.seed * PARTS + part
+                explore(door, count, number=number, until=until, found=found[door.name])
+            sent = sum(each.counts["inputs"] for each in found.values())
+            bad = sum(len(each.findings) for each in found.values())
+            print(f"  {sent} inputs, {bad} findings", flush=True)
+    found = list(found.values())
     print("\n" + table(found))
     findings = [finding for each in found for finding in each.findings.values()]
     for finding in findings:

@@ -10,13 +10,15 @@ from planted import PLANTED
 )
 def test_a_planted_mistake_is_found(plant, door, said, tmp_path):
     door = door(tmp_path)
+
+    def seen(number):
+        found = harness.explore(door, 24, number=number)
+        return any(said in where for _, where in found.findings)
+
     with plant():
-        for number in range(40):
-            found = harness.explore(door, 24, number=number)
-            if any(said in where for _, where in found.findings):
-                break
-        else:
-            pytest.fail(f"not found: {plant.__name__}")
+        number = next((n for n in range(40) if seen(n)), None)
+    assert number is not None, "not found"
+    assert not seen(number), "it is found where nothing is planted, too"
 
 
 def test_ten_mistakes_are_planted():
