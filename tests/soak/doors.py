@@ -694,7 +694,19 @@ def answer(argv):
 NUMBERS = [
     *("-1", "0", "1", "3.5", "-0.0", "1e-320", "1e308", "1e400", "nan", "NaN", "inf", "-inf"),
     *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "9" * 400),
-    *("1" + "0" * 30, "0x10", "1_000", "٣", "+2", "1e3", ".5", ""),
+    *(
+        "2147483647",
+        "2147483648",
+        "4294967295",
+        "1" + "0" * 30,
+        "0x10",
+        "1_000",
+        "٣",
+        "+2",
+        "1e3",
+        ".5",
+        "",
+    ),
 ]
 ODD = [
     *NUMBERS,
@@ -843,7 +855,8 @@ def executed_notebook():
 
 
 VALUES = ["3", "-3", "007", "3.0", "5.", "0.25", "True", "true", "TRUE", "yes", "[1, 2]", "[NaN]"]
-values_text = st.sampled_from(NUMBERS * 2 + VALUES + ODD) | st.text(max_size=6)
+no_numbers = st.sampled_from(["nan", "NaN", "inf", "-inf", "1e400"])
+values_text = no_numbers | st.sampled_from(NUMBERS * 2 + VALUES + ODD) | st.text(max_size=6)
 
 
 def as_declared(name, text, value, where):

@@ -103,13 +103,18 @@ def not_a_number_swallowed():
     )
 
 
+def zeros(kind, **given):
+    """A dataclass of zeros, whichever fields it has."""
+    return kind(**{field.name: 0 for field in dataclasses.fields(kind)} | given)
+
+
 def negative_usage_believed():
     real = labels.buy
 
     def buy(*args, **more):
         seen = more_doors.Server.latest.usages
         seen.clear()
-        empty = labels.Bought([None] * 3, labels.Quote(3, 1.0, 1.0), 0.0, 0.0, 0, 0, 3, 0, 0)
+        empty = zeros(labels.Bought, labels=[None] * 3, quote=zeros(labels.Quote))
         try:
             bought = real(*args, **more)
         except FrugalError:
@@ -170,7 +175,7 @@ def seed_overflows():
     real = tasks.Task.draw
 
     def draw(self, shots, seed, **more):
-        return real(self, shots, [seed][0 if abs(seed) < 2**62 else 1], **more)
+        return real(self, shots, [seed][0 if abs(seed) < 2**30 else 1], **more)
 
     return instead(tasks.Task, "draw", draw)
 
