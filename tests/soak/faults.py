@@ -67,6 +67,7 @@ class Room:
         if "label" in self.job.name:
             command = [sys.executable, str(Path(__file__).with_name("billing.py"))]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            pipes["stderr"] = subprocess.DEVNULL  # clients that are killed hang up
             self.server = subprocess.Popen(command, **pipes)
             self.urls["chat"] = self.server.stdout.readline().strip()
         return self

@@ -159,7 +159,7 @@ def pretrain(urls):
     from transformers import BertConfig, EncoderDecoderConfig, EncoderDecoderModel
 
     from frugal.engine import backbones, nano
-    from frugal.fewshot import pretrain
+    from frugal.fewshot import mixture
     from frugal.fewshot.mixture import Mixture, Record, Source, Wording
 
     tokenizer = backbones.load("tiny-t5", device="cpu").tokenizer
@@ -183,8 +183,8 @@ def pretrain(urls):
     words = ["apple", "pear", "dog", "cat", "car", "bus"]
     kinds = [Record({"text": w}, i // 2) for i, w in enumerate(words)]
     wordings = [Wording("{text}?", ("fruit", "animal", "vehicle"))]
-    recipe = pretrain.Recipe(steps=12, batch_size=4, lr=1e-2)
-    pretrain.pretrain(Mixture([Source("kind", kinds, wordings, 1)]), recipe, Path("nano"), every=2)
+    mixture.load = lambda: Mixture([Source("kind", kinds, wordings, 1)])
+    frugal(*["pretrain", "--out", "nano", "--steps", "12", "--json"])
 
 
 def pretrained(folder):
@@ -210,9 +210,8 @@ def dequantise(urls):
         kind = getattr(transformers, name)
         kind.from_pretrained = instead_of(place, kind.from_pretrained)
     artifacts.member = lambda name, ending: Path("none.gguf").resolve()
-    model = backbones.load("smollm2-135m", device="cpu").model
-    found = {name: value.double().sum().item() for name, value in model.state_dict().items()}
-    print(json.dumps(found))
+    words = "rank counting --backbone smollm2-135m --preset smoke --limit 4 --scores own.jsonl"
+    frugal(*words.split(), "--json")
 
 
 def notebook(urls):
@@ -254,5 +253,5 @@ JOBS = [
     Job("plan", plan, printed),
     Job("pretrain", pretrain, pretrained),
     Job("run --grid", notebook, grid, grid_runs, shared=True),
-    Job("dequantise", dequantise, printed),
+    Job("dequantise", dequantise, labelled),
 ]

@@ -12,7 +12,7 @@ def test_a_planted_mistake_is_found(plant, door, said, tmp_path):
     door = door(tmp_path)
 
     def seen(number):
-        found = harness.explore(door, 24, number=number)
+        found = harness.explore(door, 50, number=number)
         return any(said in where for _, where in found.findings)
 
     with plant():
