@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench pretrain figure2 figures spaces study reproduce lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench soak pretrain figure2 figures spaces study reproduce lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -70,6 +70,16 @@ exercises: setup
 
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py
+
+# Odd inputs through every door, then faults in every long command: tables, and what was found.
+# It takes no longer than SECONDS; another SEED sends other inputs. Exit status 1: something was found.
+SECONDS ?= 900
+SEED ?= 0
+soak: setup
+	@export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; found=0; \
+	$(BIN)/python tests/soak/soak.py --seconds $$(( $(SECONDS) * 2 / 3 )) --seed $(SEED) || found=1; \
+	$(BIN)/python tests/soak/faults.py --seconds $$(( $(SECONDS) / 3 )) --seed $(SEED) || found=1; \
+	exit $$found
 
 # nano-t0 made anew, in about half an hour on an idle machine; it goes on where it was killed. With
 # STEPS=50 a short one, from the corpora that are there; the full one fetches BIG-bench (358 MB).
