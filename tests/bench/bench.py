@@ -32,7 +32,7 @@ import spaces
 from frugal import peft
 from frugal.costs import arch, flops
 from frugal.engine import artifacts, backbones
-from frugal.fewshot import choices, evaluate, icl, losses, packing, tasks
+from frugal.fewshot import choices, evaluate, icl, losses, packing, passes, tasks
 from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.tasks import Example
 
@@ -74,7 +74,7 @@ def plain_scores(
     encoded = packing.encode(backbone, examples)
     trees = [packing.tree(e) for e in encoded]
     choice, example, correct = map(torch.from_numpy, packing.numbering(trees))
-    logp = choices.one_row_per_choice(backbone, encoded, read_once=read_once)
+    logp = passes.one_row_per_choice(backbone, encoded, read_once=read_once)
     return ChoiceScores(logp, choice, example, correct, tokens_computed=0)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frugal.engine import backbones
-from frugal.fewshot import choices, losses, packing
+from frugal.fewshot import choices, losses, packing, passes
 from frugal.fewshot.tasks import Example
 
 
@@ -49,7 +49,7 @@ def packed_scores(backbone, examples, *, uses_prefix, one_row=False):
     encoded = packing.encode(backbone, examples)
     behind = packing.shared_prefix(encoded, uses=10**6) if uses_prefix else 0
     assert bool(behind) == uses_prefix
-    cache = choices.prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
+    cache = passes.prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
     trees = [packing.tree(e, behind) for e in encoded]
     numbers = list(range(len(trees)))
     rows = [numbers] if one_row else [[i] for i in numbers]

@@ -22,7 +22,7 @@ from frugal.cli import app
 from frugal.costs import arch, flops
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, tasks, tfew
+from frugal.fewshot import choices, evaluate, losses, packing, passes, probe, tasks, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.tasks import Example
 
@@ -143,7 +143,7 @@ def test_three_rungs_have_the_same_loss(name):
     encoded = packing.encode(b, examples)
     mine = packed(b, examples)
     for read_once in (False, True):
-        logp = choices.one_row_per_choice(b, encoded, read_once=read_once)
+        logp = passes.one_row_per_choice(b, encoded, read_once=read_once)
         other = ChoiceScores(logp, mine.choice, mine.example, mine.correct, 0)
         torch.testing.assert_close(total(other), total(mine), rtol=1e-6, atol=1e-6)
     scored = choices.score(b, examples)
@@ -166,8 +166,8 @@ def test_flops_of_the_three_rungs_are_the_closed_forms(name):
         return counter.get_total_flops()
 
     found = [
-        counted(lambda: choices.one_row_per_choice(b, encoded)),
-        counted(lambda: choices.one_row_per_choice(b, encoded, read_once=True)),
+        counted(lambda: passes.one_row_per_choice(b, encoded)),
+        counted(lambda: passes.one_row_per_choice(b, encoded, read_once=True)),
         counted(lambda: choices.forward(b, packing.pack(trees, [[0]]))),
     ]
     closed = [
@@ -253,7 +253,7 @@ def test_halves_are_near_full_precision(name):
         assert scores.token_logp.dtype == torch.float32
         error = (scores.token_logp - full.token_logp).abs()
         assert float((error / (1 + full.token_logp.abs())).max()) < 0.1
-    choices.check(b)
+    probe.packs(b)
 
 
 def test_prompt_goes_to_the_encoder_and_the_choice_to_the_decoder():
@@ -305,7 +305,7 @@ def test_training_flops_are_counted_to_the_last_one():
     with FlopCounterMode(display=False) as counter:
         tfew.train(b, examples, recipe).tuned.detach()
     with FlopCounterMode(display=False) as probed:  # once, before the first step
-        choices.check(backbone("t5-v1.1", "eager"))
+        probe.packs(backbone("t5-v1.1", "eager"))
     assert counter.get_total_flops() - 2 * probed.get_total_flops() == closed
 
 
@@ -314,7 +314,7 @@ def test_an_encoder_alone_is_refused():
         "some-encoder", backbone("two-berts").model.encoder, TOKENIZER, "encoder"
     )
     with pytest.raises(FrugalError, match="some-encoder is an encoder"):
-        choices.check(b)
+        probe.packs(b)
 
 
 @pytest.mark.parametrize("command", ["rank", "tfew"])

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frugal import data, peft
 from frugal.costs import arch
 from frugal.engine import artifacts, backbones, nano
-from frugal.fewshot import choices, evaluate, mixture, packing, tasks
+from frugal.fewshot import choices, evaluate, mixture, packing, passes, tasks
 
 FOLDER = data.ROOT / "checkpoints" / "nano-t0"
 pytestmark = pytest.mark.real
@@ -66,7 +66,7 @@ def test_packed_scores_are_those_of_one_row_per_choice(shipped):
     examples = tasks.load("movie-reviews").test(6)
     encoded = packing.encode(shipped, examples)
     with torch.inference_mode():
-        plain = choices.one_row_per_choice(shipped, encoded)
+        plain = passes.one_row_per_choice(shipped, encoded)
     torch.testing.assert_close(
         choices.score(shipped, examples).token_logp, plain, atol=1e-4, rtol=0
     )

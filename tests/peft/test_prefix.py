@@ -8,7 +8,7 @@ from transformers import DynamicCache
 from frugal import peft
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, packing
+from frugal.fewshot import choices, packing, passes, probe
 from frugal.fewshot.tasks import Example
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
@@ -275,14 +275,14 @@ def test_packed_choices_score_as_rows_of_their_own(method, attention):
         Example(prompt=f"{shared}{'ab' * n} has", choices=(" two", " four", " twenty"), label=0)
         for n in (1, 2, 5)
     ]
-    choices.check(backbone)
+    probe.packs(backbone)
     found = choices.score(backbone, examples)
     encoded = packing.encode(backbone, examples)
     behind = packing.shared_prefix(encoded, uses=3)
     assert behind > 0  # a cache of it is used
-    cache = choices.prefix_cache(backbone, encoded[0].sequences[0][:behind])
+    cache = passes.prefix_cache(backbone, encoded[0].sequences[0][:behind])
     assert cache.get_seq_length() == in_cache(tuned) + behind
-    expected = choices.one_row_per_choice(backbone, encoded)
+    expected = passes.one_row_per_choice(backbone, encoded)
     assert torch.allclose(found.token_logp, expected.detach(), atol=1e-4)
 
 

@@ -101,9 +101,9 @@ class LocalModel:
         }
 
     def ready(self) -> None:
-        from frugal.fewshot import choices
+        from frugal.fewshot import probe
 
-        choices.check(self.backbone)
+        probe.packs(self.backbone)
 
     def tokens(self, example: Example) -> int:
         """Tokens of the prompt, shots included, and one for the answer."""

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ from frugal.cli import (
     spaces,
     tfew,
 )
-from frugal.errors import FrugalError, without_passwords
+from frugal.errors import FrugalError, FrugalWarning, without_passwords
 
 app = typer.Typer(
     help="What is the cheapest way to get a good classifier out of a language model?",
@@ -92,6 +93,7 @@ def main() -> None:
             raise FrugalError("stdout is closed, and a result would be lost; /dev/null may be it")
         if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters shows × as \\xd7
             sys.stdout.reconfigure(errors="backslashreplace")
+        warnings.showwarning = _note
         arguments = [_checked(text) for text in sys.argv[1:] if text != "--debug"]
         with _command().make_context("frugal", arguments) as context:
             _command().invoke(context)
@@ -110,6 +112,17 @@ def main() -> None:
     sys.exit(status)
 
 
+def _note(message: Any, category: Any, *where: Any, **more: Any) -> None:
+    """A warning that is meant for the user is a line; others look as they do."""
+    if issubclass(category, FrugalWarning):
+        _say("frugal: note: " + _line(str(message)))
+    else:
+        _warn(message, category, *where, **more)
+
+
+_warn = warnings.showwarning
+
+
 def _ending(error: BaseException) -> tuple[int, str]:
     """The exit status that an error ends with, and what is said of it."""
     if isinstance(error, typer.Exit):  # --help and --version
@@ -118,6 +131,8 @@ def _ending(error: BaseException) -> tuple[int, str]:
         return 130, "interrupted"
     if isinstance(error, FrugalError):
         return 2, str(error)
+    if type(error).__name__ == "SafetensorError":  # a disk that filled, or a file that was cut
+        return 2, f"tensors could not be read or written: {error}"
     if hasattr(error, "format_message"):  # what the option parser raises, under any name
         return 2, error.format_message()
     if isinstance(error, BrokenPipeError):

@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache
 
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import passes
+from frugal.fewshot import passes, probe
 from frugal.fewshot.packing import (
     ChoiceTree,
     EncodedExample,
@@ -32,9 +32,7 @@ from frugal.fewshot.packing import (
     shared_prefix,
     tree,
 )
-from frugal.fewshot.passes import one_row_per_choice as one_row_per_choice
-from frugal.fewshot.passes import prefix_cache as prefix_cache
-from frugal.fewshot.probe import packs as check
+from frugal.fewshot.passes import prefix_cache
 from frugal.fewshot.tasks import Example
 
 # Tokens in a forward pass of `score`: what stays in a processor's cache, or fills a GPU.
@@ -137,16 +135,17 @@ def score(
     """Scores of all examples, without gradients, in batches sorted by length.
 
     `progress` is called with the number of examples done after each batch. Raises FrugalError for
-    an empty list, a prompt longer than the model's context, or a model that packing does not suit.
+    an empty list, a prompt longer than the model's context, a model that gives no choice a
+    log-probability of its own, and one that is not finite.
     """
     if not examples:
         raise FrugalError("nothing to score: the list of examples is empty")
-    check(backbone)
+    probe.packs(backbone)
     encoded = encode(backbone, examples, truncate=truncate)
     prefix = shared_prefix(encoded, uses=len(encoded))
     trees = [tree(e, prefix) for e in encoded]
     rows = layout(trees)
-    packed = check(backbone, prefix + max(_width(trees, row) for row in rows))
+    packed = probe.packs(backbone, prefix + max(_width(trees, row) for row in rows))
     token_logp: dict[int, Tensor] = {}
     with torch.inference_mode():
         if packed:
@@ -169,9 +168,8 @@ def score(
             token_logp.update(zip(some, pieces, strict=True))
             progress(len(token_logp))
     every = [token_logp[i] for i in range(len(trees))]
-    if (
-        bad := next((i for i, logp in enumerate(every) if not logp.isfinite().all()), None)
-    ) is not None:
+    if wrong := [i for i, logp in enumerate(every) if not logp.isfinite().all()]:
+        bad = wrong[0]
         raise FrugalError(
             f"example {bad}: {backbone.name} gives it a log-probability that is not finite "
             f"({backbone.model.dtype}): {examples[bad].prompt[:40]!r}"

@@ -31,6 +31,7 @@ class RunResult(BaseModel):
     flops_per_query: exact FLOPs of one query alone, its shots included and nothing cached, mean
         over the examples: what a served query costs; None where `costs` has no form for the model
     template: number of the task's template that the queries were put in
+    packed: whether the choices shared passes; if not, each had one of its own, and costs one
     accuracy: None where a benchmark keeps the labels to itself
     """
 
@@ -47,6 +48,7 @@ class RunResult(BaseModel):
     tokens_computed: int
     flops_per_query: float | None
     template: int = 0
+    packed: bool = True
 
 
 class TrainedResult(RunResult):
@@ -87,6 +89,10 @@ def rank(
     found = choices.score(backbone, mine, truncate=truncate, progress=progress) if mine else None
     scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
+    if not scores.packed:
+        cost = query_flops(backbone, prompted, truncate=truncate, packed=False)
+        note = "each choice is scored in a pass of its own, since packing does not suit this model"
+        _say_once(f"{backbone.name}: {note}")
     result = RunResult(
         task=task.name,
         backbone=backbone.name,
@@ -99,6 +105,7 @@ def rank(
         tokens_computed=scores.tokens_computed,
         flops_per_query=cost,
         template=template,
+        packed=scores.packed,
     )
     return result, scores
 
@@ -115,6 +122,7 @@ def joined(parts: Sequence[ChoiceScores]) -> ChoiceScores:
         torch.cat([p.example + n for p, n in zip(parts, earlier, strict=False)]),
         torch.cat([p.correct for p in parts]),
         tokens_computed=sum(p.tokens_computed for p in parts),
+        packed=all(p.packed for p in parts),
     )
 
 
@@ -134,6 +142,8 @@ def few_shot(
     """
     spent = training_flops(backbone, examples, recipe, truncate=truncate)
     trained = tfew.train(backbone, examples, recipe, truncate=truncate, **options)
+    if not trained.packed:
+        spent = training_flops(backbone, examples, recipe, truncate=truncate, packed=False)
     result, scores = answered(backbone, task, queries, recipe, truncate=truncate)
     cost = TrainedResult(
         **{**result.model_dump(), "shots": len(examples)},
@@ -171,12 +181,12 @@ def architecture(backbone: Backbone) -> arch.Architecture | None:
     try:
         return arch.from_config(backbone.model.config)
     except FrugalError as error:
-        _no_flops(f"{backbone.name}: FLOPs are not counted: {error}")
+        _say_once(f"{backbone.name}: FLOPs are not counted: {error}")
         return None
 
 
 @cache
-def _no_flops(why: str) -> None:
+def _say_once(why: str) -> None:
     """Say it, once."""
     if processes.number() == 0:
         print(f"frugal: note: {why}", file=sys.stderr)
@@ -192,9 +202,15 @@ def counted(flops: float | None, backbone: str) -> float:
 
 
 def query_flops(
-    backbone: Backbone, examples: Sequence[Example], *, truncate: bool = False
+    backbone: Backbone,
+    examples: Sequence[Example],
+    *,
+    truncate: bool = False,
+    packed: bool = True,
 ) -> float | None:
-    """Exact FLOPs of one forward pass for one example alone, mean over `examples`.
+    """Exact FLOPs of answering one example alone, mean over `examples`.
+
+    packed: in one forward pass; if not, in one for every choice
 
     None where the model has no closed form: its accuracy can be had all the same.
     """
@@ -202,13 +218,15 @@ def query_flops(
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
     if (shape := architecture(backbone)) is None:
         return None
-    trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=truncate)]
+    encoded = packing.encode(backbone, examples, truncate=truncate)
 
     @cache
     def cost(*sizes: tuple[str, int]) -> int:
         return sum(flops.forward(shape, **dict(sizes)).values())
 
-    return statistics.fmean(cost(*t.shape.items()) for t in trees)
+    return statistics.fmean(
+        sum(cost(*fed.items()) for fed in packing.shapes(e, packed)) for e in encoded
+    )
 
 
 def training_flops(
@@ -217,8 +235,11 @@ def training_flops(
     recipe: tfew.Recipe,
     *,
     truncate: bool = False,
+    packed: bool = True,
 ) -> float | None:
     """Exact FLOPs of a training, every example in a row of its own, known before it starts.
+
+    packed: if not, every choice has a pass of its own
 
     None where the model has no closed form, or training it so has none.
     """
@@ -228,15 +249,16 @@ def training_flops(
     try:
         flops.train_step(shape, prompt_tokens=1, method=method)
     except FrugalError as error:
-        _no_flops(f"{backbone.name}: FLOPs of the training are not counted: {error}")
+        _say_once(f"{backbone.name}: FLOPs of the training are not counted: {error}")
         return None
     encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
     once = sum(flops.per_step(shape, method).values())
 
     @cache
     def cost(example: int, wording: int) -> int:
-        fed = packing.tree(encoded[example][wording]).shape
-        return sum(flops.train_step(shape, **fed, method=method).values()) - once
+        fed = packing.shapes(encoded[example][wording], packed)
+        steps = (flops.train_step(shape, **sizes, method=method) for sizes in fed)
+        return sum(sum(step.values()) - once for step in steps)
 
     wordings = list(map(len, encoded))
     seen = (tfew.seen(step, recipe, wordings) for step in range(recipe.steps))

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 from frugal.costs import arch, check, flops
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
-from frugal.fewshot.choices import prefix_cache
+from frugal.fewshot.passes import prefix_cache
 
 Kind = Literal["prefill", "decode"]
 KINDS = ("prefill", "decode")

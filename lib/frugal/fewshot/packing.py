@@ -108,7 +108,23 @@ def encode(
     would tie exactly, and the first would win.
     """
     if backbone.family == "encoder-decoder":
-        return _encode_apart(backbone, examples, truncate)
+        encoded = _encode_apart(backbone, examples, truncate)
+    else:
+        encoded = _encode_whole(backbone, examples, truncate)
+    rows = backbone.model.get_input_embeddings().weight.shape[0]
+    for i, e in enumerate(encoded):
+        if (largest := max(*e.read, *map(max, e.sequences), 0)) >= rows:
+            raise FrugalError(
+                f"example {i}: {backbone.tokenizer.convert_ids_to_tokens(largest)!r} is token "
+                f"{largest}, and {backbone.name} knows {rows}"
+            )
+    return encoded
+
+
+def _encode_whole(
+    backbone: Backbone, examples: Sequence[Example], truncate: bool
+) -> list[EncodedExample]:
+    """Examples in tokens for a causal LM: prompt and choice as one text."""
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens
     first = tokenizer.bos_token_id
     begin = [first] if first is not None and tokenizer("x")["input_ids"][0] == first else []
@@ -203,6 +219,21 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     whole = tokenizer("x")["input_ids"]
     at = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
     return whole[:at], whole[at + len(plain) :]
+
+
+def shapes(encoded: EncodedExample, packed: bool = True) -> list[dict[str, int]]:
+    """The sizes of the forward passes that an example takes alone, as `costs.flops` takes them."""
+    if packed:
+        return [tree(encoded).shape]
+    found = []
+    for sequence in encoded.sequences:  # the vocabulary runs wherever the model runs it
+        fed = len(sequence) - 1
+        if encoded.read:
+            sizes = {"prompt_tokens": len(encoded.read), "target_tokens": fed}
+        else:
+            sizes = {"prompt_tokens": fed}
+        found.append({**sizes, "logits_at": fed})
+    return found
 
 
 def shared_prefix(encoded: Sequence[EncodedExample], uses: int) -> int:

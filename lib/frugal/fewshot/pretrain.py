@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from frugal.engine import nano, training
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, losses, packing, tfew
+from frugal.fewshot import choices, losses, packing, probe, tfew
 from frugal.fewshot.mixture import Mixture
 
 # Batches that are drawn together and sorted by length, so that little is spent on padding.
@@ -73,7 +73,7 @@ def pretrain(
     started, every = time.perf_counter(), every or min(100, math.ceil(recipe.steps / 10))
     model, tokenizer = nano.build(recipe.seed)
     backbone = Backbone("nano-t0", model, tokenizer, "encoder-decoder")
-    if not choices.check(backbone):
+    if not probe.packs(backbone):
         raise FrugalError("nano-t0 as it is built does not suit packing")
     model.requires_grad_(False)
     parameters = nano.trained(model)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frugal.costs import arch, flops
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, tfew
+from frugal.fewshot import choices, evaluate, losses, packing, passes, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.tasks import Example, Task, Use
 
@@ -116,7 +116,7 @@ def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
             packed = choices.forward(backbone, batch)
         for rung, once in rungs.items():
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                logp = choices.one_row_per_choice(backbone, [encoded], read_once=once)
+                logp = passes.one_row_per_choice(backbone, [encoded], read_once=once)
             scores = dataclasses.replace(packed, token_logp=logp)
             closed = sum(flops.one_row_per_choice(shape, **sizes, read_once=once).values())
             records.append((rung, scores, counter.get_total_flops(), closed))

@@ -23,7 +23,7 @@ from frugal.engine import processes, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, losses, packing
+from frugal.fewshot import choices, losses, packing, probe
 from frugal.fewshot.templates import Example, first_problem
 
 # An example, or the same example in several wordings, one of which is drawn at every sight of it.
@@ -79,12 +79,13 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """The tuned model, the loss of every step, and what the training took."""
+    """The tuned model, the loss of every step, what training took, and whether it was packed."""
 
     tuned: peft.Tuned
     loss: list[float]
     tokens_computed: int
     seconds: float
+    packed: bool = True
 
 
 def train(
@@ -116,13 +117,13 @@ def train(
         raise FrugalError("nothing to train on: the list of examples is empty")
     if objective and recipe.losses == ("lm",):
         raise FrugalError("recipe: an objective reads all choices, losses = ['lm'] the right one")
-    choices.check(backbone)
+    probe.packs(backbone)
     started = time.perf_counter()
     encoded = encode(backbone, examples, recipe, truncate=truncate)
     sizes = sorted(len(packing.tree(e)) for several in encoded for e in several)
     longest = sum(sizes[-recipe.batch_size :])  # of a row: no batch has more tokens
     loss_of = objective or _as_recipe(recipe)
-    loss_on = functools.partial(_loss, backbone, loss_of, choices.check(backbone, longest))
+    loss_on = functools.partial(_loss, backbone, loss_of, probe.packs(backbone, longest))
     wordings, tokens = list(map(len, encoded)), 0
     # Some methods look at the loss of each example before they start.
     numbered = [(i, e) for i, several in enumerate(encoded) for e in several]
@@ -139,7 +140,8 @@ def train(
 
     try:
         # What was attached may change what packing suits.
-        loss_on = functools.partial(_loss, backbone, loss_of, choices.check(backbone, longest))
+        packed = probe.packs(backbone, longest)
+        loss_on = functools.partial(_loss, backbone, loss_of, packed)
         state = None
         if checkpoint:
             begun = _digest_of(tuned.named_parameters()) if start else ""
@@ -166,7 +168,7 @@ def train(
     except BaseException:
         tuned.detach()  # whoever catches it can attach again
         raise
-    return Trained(tuned, loss, tokens, preparing + seconds)
+    return Trained(tuned, loss, tokens, preparing + seconds, packed)
 
 
 def encode(
