@@ -1,5 +1,7 @@
 """The recipe's parts: shares of a batch, wordings, saved starts, and the paper's optimiser."""
 
+import functools
+
 import pytest
 import torch
 from transformers.optimization import Adafactor
@@ -35,6 +37,10 @@ def examples():
     return tasks.load("counting").draw(8, 0)
 
 
+def loss_on(backbone, recipe):
+    return functools.partial(tfew._loss, backbone, tfew._as_recipe(recipe), True)
+
+
 @pytest.mark.parametrize("micro", [1, 2, 3, 4])
 def test_gradients_of_micro_batches_add_up_to_the_whole_batchs(tiny, examples, micro):
     """Shares are unequal for 2, 3 and 4 of 5 examples, whose choices differ in number."""
@@ -43,7 +49,7 @@ def test_gradients_of_micro_batches_add_up_to_the_whole_batchs(tiny, examples, m
     (batch,) = zip(*tfew.encode(tiny, examples[:5], RECIPE), strict=True)
     found = []
     for size in (0, micro):
-        part = (list(enumerate(batch)), parameters, size, tfew._as_recipe(RECIPE))
+        part = (list(enumerate(batch)), parameters, size, loss_on(tiny, RECIPE))
         value, tokens = tfew._gradients(tiny, *part)
         found.append((value, tokens, [p.grad.clone() for p in parameters.values()]))
         for p in parameters.values():
@@ -69,7 +75,7 @@ def test_the_lm_loss_reads_the_right_choice_alone(tiny, examples):
     rows = [[i] for i in range(len(trees))]
     everything = losses.lm_loss(choices.forward(tiny, packing.pack(trees, rows)))
     tuned = peft.attach(tiny.model, "ia3")
-    part = (list(enumerate(short)), dict(tuned.named_parameters()), 0, tfew._as_recipe(recipe))
+    part = (list(enumerate(short)), dict(tuned.named_parameters()), 0, loss_on(tiny, recipe))
     value, tokens = tfew._gradients(tiny, *part)
     assert value == pytest.approx(everything.item(), abs=1e-6)
     assert tokens < sum(map(len, trees))

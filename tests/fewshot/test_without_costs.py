@@ -18,7 +18,7 @@ def uncounted(monkeypatch):
         raise FrugalError("it has experts")
 
     monkeypatch.setattr(arch, "from_config", refuse)
-    evaluate._no_flops.cache_clear()
+    evaluate._say_once.cache_clear()
 
 
 def test_accuracy_is_had_without_flops_and_said_once(uncounted, tiny, capsys):
