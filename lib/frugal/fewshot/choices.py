@@ -145,7 +145,8 @@ def score(
     prefix = shared_prefix(encoded, uses=len(encoded))
     trees = [tree(e, prefix) for e in encoded]
     rows = layout(trees)
-    packed = probe.packs(backbone, prefix + max(_width(trees, row) for row in rows))
+    longest = prefix + max(_width(trees, row) for row in rows)
+    packed = probe.packs(backbone, longest, answers(backbone, trees))
     token_logp: dict[int, Tensor] = {}
     with torch.inference_mode():
         if packed:
@@ -175,6 +176,11 @@ def score(
             f"({backbone.model.dtype}): {examples[bad].prompt[:40]!r}"
         )
     return ChoiceScores(torch.cat(every), *_numbers(trees), computed, packed)
+
+
+def answers(backbone: Backbone, trees: Sequence[ChoiceTree]) -> int:
+    """Tokens of an encoder–decoder's longest decoder row; 0 in a causal LM."""
+    return max(len(t.tokens) for t in trees) if backbone.family == "encoder-decoder" else 0
 
 
 def _width(trees: Sequence[ChoiceTree], row: Sequence[int]) -> int:

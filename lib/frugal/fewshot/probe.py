@@ -21,13 +21,13 @@ from frugal.errors import FrugalError
 from frugal.fewshot import passes
 from frugal.fewshot.packing import EncodedExample, layout, pack, tree
 
-# Numbers of a configuration that are no length of a text. Any other might be one.
+# Numbers of a configuration that are lengths of a text, and those that are none. Any other may be.
+_LENGTH = re.compile(r"position|window|length|seq|chunk|block|local|ctx|context|distance|capacity")
 _NO_LENGTH = re.compile(
     r"vocab|hidden|embed|dim|d_model|d_kv|d_ff|d_inner|intermediate|ffn|head|layer|expert|rank"
     r"|_ids?$|token_index|group|theta|type_|bits|kernel|state|version|seed|degree|mup|beams"
     r"|n_inner|num_labels|channels|image|vision|audio|patch|spatial"
 )
-# Where a row's tokens crowd each other out, how it fares is known from its length alone.
 _CAPACITY = re.compile(r"capacity$")
 _SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for more
 
@@ -35,8 +35,10 @@ _SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for mor
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
-def packs(backbone: Backbone, longest: int = 0) -> bool:
+def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     """Whether rows of up to `longest` tokens (prefix included) can be packed for this model.
+
+    answers: of an encoder–decoder, tokens of a decoder's row; `longest` counts what is read too
 
     Raises FrugalError where the model gives no choice a log-probability of its own. What is found
     is remembered for a model and what is attached to it.
@@ -44,25 +46,27 @@ def packs(backbone: Backbone, longest: int = 0) -> bool:
     if backbone.family == "encoder":
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
     model = backbone.model
-    numbers = [(name, n) for name, n in _numbers(model.config) if _SHORT < n < longest]
-    length = max((n for _, n in numbers), default=0)
+    numbers = list(_numbers(model.config))
+    # Where a row's tokens crowd each other out: a prompt that is read has its row to itself.
+    fed = answers or longest
+    crowded = any(n < fed for name, n in numbers if _CAPACITY.search(name))
+    lengths = (n for name, n in numbers if not _CAPACITY.search(name))
+    length = max((n for n in lengths if _SHORT < n < longest), default=0)
     # Sparse attention is for long texts alone: what a row computes then depends on its length.
     sparse = getattr(model.config, "attention_type", "") == "block_sparse"
     attached = getattr(model, "_frugal_tuned", None)
     key = (attached, model.config._attn_implementation, model.dtype, length)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        crowded = any(_CAPACITY.search(name) for name, _ in numbers)
-        known[key] = _try(backbone, length) and not crowded and not sparse
-    return known[key]
+        known[key] = _try(backbone, length) and not sparse
+    return known[key] and not crowded
 
 
 def _numbers(config: Any) -> Iterator[tuple[str, int]]:
     """Names and values of what might be a length of a text in a configuration."""
     for name, value in _flat("", config.to_dict()):
-        if name == "num_attention_heads" or _NO_LENGTH.search(name):
-            continue
-        yield name, value
+        if _LENGTH.search(name) or not _NO_LENGTH.search(name):
+            yield name, value
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, int]]:

@@ -120,10 +120,11 @@ def train(
     probe.packs(backbone)
     started = time.perf_counter()
     encoded = encode(backbone, examples, recipe, truncate=truncate)
-    sizes = sorted(len(packing.tree(e)) for several in encoded for e in several)
-    longest = sum(sizes[-recipe.batch_size :])  # of a row: no batch has more tokens
+    trees = [packing.tree(e) for several in encoded for e in several]
+    longest = sum(sorted(map(len, trees))[-recipe.batch_size :])  # no batch has a longer row
+    packs = functools.partial(probe.packs, backbone, longest, choices.answers(backbone, trees))
     loss_of = objective or _as_recipe(recipe)
-    loss_on = functools.partial(_loss, backbone, loss_of, probe.packs(backbone, longest))
+    loss_on = functools.partial(_loss, backbone, loss_of, packs())
     wordings, tokens = list(map(len, encoded)), 0
     # Some methods look at the loss of each example before they start.
     numbered = [(i, e) for i, several in enumerate(encoded) for e in several]
@@ -140,7 +141,7 @@ def train(
 
     try:
         # What was attached may change what packing suits.
-        packed = probe.packs(backbone, longest)
+        packed = packs()
         loss_on = functools.partial(_loss, backbone, loss_of, packed)
         state = None
         if checkpoint:
