@@ -41,9 +41,11 @@ def test_lower_bounds_hold_for_the_pins():
     pins = dict(re.findall(r"^([\w-]+)==([\d.]+)", CONSTRAINTS.replace("_", "-"), re.MULTILINE))
     for requirement in PROJECT["dependencies"]:
         name, _, bound = requirement.partition(">=")
+        least, _, above = bound.partition(",<")
         if name in pins and bound:
-            as_numbers = [tuple(map(int, v.split("."))) for v in (bound, pins[name])]
-            assert as_numbers[0] <= as_numbers[1], requirement
+            least, pin = (tuple(map(int, v.split("."))) for v in (least, pins[name]))
+            assert least <= pin, requirement
+            assert not above or pin < tuple(map(int, above.split("."))), requirement
 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop", "colab", "server"])

@@ -134,13 +134,8 @@ def test_lost_rows_are_computed_again_and_doubled_ones_count_once(tmp_path):
         by = found.sort_values("strategy", ignore_index=True)[EXACT]
         assert by.equals(whole.sort_values("strategy", ignore_index=True)[EXACT])
     out.write_text("".join([header, *lines, lines[2]]))
-    assert study.run(one, tmp_path / "work", out=out)[EXACT].equals(whole[EXACT])
-    for value in ("nan", "inf", "-1.0"):
-        fields = lines[1].split(",")
-        fields[header.split(",").index("usd")] = value
-        out.write_text("".join([header, lines[0], ",".join(fields)]))
-        with pytest.raises(FrugalError, match=r"runs\.csv, line 3: holds a number that cannot be"):
-            study.run(one, tmp_path / "work", out=out)
+    by = study.run(one, tmp_path / "work", out=out).sort_values("strategy", ignore_index=True)
+    assert by[EXACT].equals(whole.sort_values("strategy", ignore_index=True)[EXACT])
 
 
 def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):

@@ -1,7 +1,6 @@
 """`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +67,7 @@ def label(
     ] = None,
     answer_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a server's answer, thoughts included; else a choice's."),
+        number(help="Of a server's answer, thoughts included; else a choice's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
@@ -76,12 +75,8 @@ def label(
 ) -> None:
     """Buy labels under a cap: from people (the task's own), a local model, or a server."""
     from frugal.budgets import labels, sources
-    from frugal.costs import check
     from frugal.fewshot import tasks
 
-    check.amount("--cap", cap)
-    for name, price in (("--usd", usd), ("--usd-out", 0 if usd_out is None else usd_out)):
-        check.amount(name, price)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, {"--folder": folder}, reads=(task,))
@@ -232,16 +227,6 @@ def plan(
     result = asdict(found)
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen["preset"]}
     emit(result, as_json)
-
-
-def _writable(file: Path) -> None:
-    """Raise FrugalError for a place that nothing can be written to, before the work."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise FrugalError(f"{file}: no file can be written here")
-    except OSError as error:
-        raise FrugalError(f"{file}: {error.strerror or error}") from error
 
 
 def _say(message: str) -> None:
