@@ -32,14 +32,14 @@ run: setup
 	@$(BIN)/frugal claims reports
 
 test: check browser
-	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
+	$(BIN)/pytest -q -m '(real or cluster or slow) and not browser' tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not browser' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not slow and not browser' -n 2 tests
 
 # The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
 browser: setup
@@ -80,6 +80,10 @@ soak: setup
 	$(BIN)/python tests/soak/soak.py --seconds $$(( $(SECONDS) * 2 / 3 )) --seed $(SEED) || found=1; \
 	$(BIN)/python tests/soak/faults.py --seconds $$(( $(SECONDS) / 3 )) --seed $(SEED) || found=1; \
 	exit $$found
+
+# How every class of transformers that scores text is scored: packed, alone, or refused and why.
+architectures: setup
+	FRUGAL_TABLE=data/results/architectures.csv $(BIN)/pytest -q -m slow -k no_class tests/fewshot
 
 # nano-t0 made anew, in about half an hour on an idle machine; it goes on where it was killed. With
 # STEPS=50 a short one, from the corpora that are there; the full one fetches BIG-bench (358 MB).

@@ -127,9 +127,10 @@ def plain(backbone, encoded):
             ids = torch.tensor([sequence])
             if backbone.family == "encoder-decoder":
                 read = torch.tensor([list(e.read)])
-                logits = backbone.model(input_ids=read, decoder_input_ids=ids).logits[0]
+                inputs = {"input_ids": read, "decoder_input_ids": ids}
             else:
-                logits = backbone.model(input_ids=ids).logits[0]
+                inputs = {"input_ids": ids}
+            logits = backbone.model(**inputs, use_cache=False).logits[0]
             logp = logits.float().log_softmax(-1)[e.start - 1 : -1]
             found.append(logp.gather(1, ids[0, e.start :, None])[:, 0])
     return torch.cat(found)

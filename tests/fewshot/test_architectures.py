@@ -5,6 +5,7 @@
 
 import csv
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from architectures import build, examples, kinds, plain
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, packing, passes, probe
 from frugal.fewshot.packing import EncodedExample
+from frugal.fewshot.templates import Example
 
 # What must stay packed; the others of the table may change with transformers.
 PACKED = {
@@ -186,6 +188,30 @@ def test_no_class_is_wrong(tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     print({h: how.count(h) for h in sorted(set(how))}, out, file=sys.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_600_random_examples_are_the_models_own(kind):
+    family = "encoder-decoder" if kind == "t5" else "causal"
+    backbone, drawn = build(family, kind), random.Random(kind)
+
+    def text(most):
+        letters = "abcdefgh .,:?\n가나다éß0123456789"
+        return "".join(drawn.choice(letters) for _ in range(drawn.randint(1, most))) + "x"
+
+    some = [
+        Example(
+            prompt=text(60),
+            choices=tuple({f" {text(8)}" for _ in range(drawn.randint(2, 5))} | {" yes", " no"}),
+            label=0,
+        )
+        for _ in range(600)
+    ]
+    scores = choices.score(backbone, some)
+    own = plain(backbone, packing.encode(backbone, some))
+    assert scores.packed
+    assert float((scores.token_logp - own).abs().max()) < 1e-4
 
 
 # Without compiled kernels transformers walks these token by token, or chunk by chunk.

@@ -20,6 +20,7 @@ import httpx
 from frugal.budgets.labels import Answer, Answers
 from frugal.budgets.replies import KEY, TEXT, completion, loads, parse, redacted, wishes
 from frugal.costs import check
+from frugal.engine import digests
 from frugal.errors import FrugalError
 from frugal.fewshot.templates import Example
 
@@ -95,6 +96,7 @@ class LocalModel:
             digest.update(place.encode() + vector.detach().float().cpu().numpy().tobytes())
         return {
             "model": self.name,
+            "content": digests.backbone(self.name),
             "tuned": digest.hexdigest() if tuned else None,
             "shots": [[s.prompt, s.choices[s.label]] for s in self.shots],
             "usd_per_1k_tokens": self.usd_per_1k_tokens,
