@@ -78,6 +78,35 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "link", "own.jsonl"]
 
 
+def test_a_model_or_an_adapter_is_not_overwritten(frugal, own, tmp_path, no_work):
+    """Neither by a file that takes the place of a part of it, nor by an adapter saved into it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    parts = [folder / name for name in ("config.json", "model.safetensors")]
+    for part in parts:
+        part.write_text("kept")
+    for argv in (
+        ("rank", own, "--backbone", folder, "--scores", parts[1]),
+        ("rank", own, "--backbone", "tiny-causal", "--adapter", folder, "--scores", parts[1]),
+        ("tfew", own, "--backbone", folder, "--scores", parts[1]),
+        ("tfew", own, "--backbone", folder, "--save", folder),
+        ("vectors", own, "--backbone", folder, "--save", folder),
+    ):
+        status, out, err = frugal(*argv)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"would overwrite part of {folder}" in err
+    for name in ("config.json", "adapter_config.json", "frugal_adapter.json"):
+        other = tmp_path / name.partition(".")[0]
+        other.mkdir()
+        (other / name).write_text("kept")
+        for argv in (("tfew", own), ("vectors", own)):
+            status, out, err = frugal(*argv, "--backbone", "tiny-causal", "--save", other)
+            assert (status, out) == (2, "")
+            assert f"--save: {other} holds another's {name}" in err
+        assert [p.name for p in other.iterdir()] == [name]
+    assert [p.read_text() for p in parts] == ["kept", "kept"]
+
+
 def test_a_full_or_read_only_folder_is_refused_before_the_work(own, tmp_path, monkeypatch):
     def full(*_, **__):
         raise FULL

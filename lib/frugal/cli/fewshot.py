@@ -60,7 +60,7 @@ def rank(
     from frugal.fewshot import evaluate, tasks
 
     chosen = presets.named(preset, backbone=backbone)
-    outputs = Outputs({"--scores": scores}, reads=(task, train))
+    outputs = Outputs({"--scores": scores}, reads=(task, train, chosen["backbone"], adapter))
     if train:
         pool, source = tasks.pair(train, task, template=template)
     else:

@@ -52,7 +52,7 @@ def figure2(
         return
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-    outputs = Outputs({"--out": out}, reads=(task,))
+    outputs = Outputs({"--out": out}, reads=(task, chosen["backbone"]))
     with progress_bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
     found = figure2.table(runs, specs)

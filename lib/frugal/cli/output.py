@@ -36,9 +36,9 @@ class Outputs:
     """The files and folders that a command was asked for, by the option that names each.
 
     They are looked at when this is made, before the work: a folder that is not there, is read-only
-    or full, a name too long, a file that is also read, raise FrugalError. What cannot be written
-    after the work all the same is kept in another place, and `emit`, or `done`, ends with an error
-    that says where.
+    or full, a name too long, a file that is also read or is part of a folder that is (a model, an
+    adapter), raise FrugalError. What cannot be written after the work all the same is kept in
+    another place, and `emit`, or `done`, ends with an error that says where.
     """
 
     def __init__(
@@ -49,11 +49,16 @@ class Outputs:
     ) -> None:
         self.asked = {o: p for o, p in {**files, **(folders or {})}.items() if p is not None}
         self.problems: list[str] = []
-        seen = {os.path.realpath(p): str(p) for p in reads if p is not None and os.path.isfile(p)}
+        there = {os.path.realpath(p): str(p) for p in reads if p is not None and os.path.exists(p)}
+        seen = {real: name for real, name in there.items() if os.path.isfile(real)}
+        used = {real: name for real, name in there.items() if os.path.isdir(real)}
         for option, path in self.asked.items():
             outputs.look(option, path, folder=option not in files)
             if (real := os.path.realpath(path)) in seen:
                 raise FrugalError(f"{option}: {path} would overwrite {seen[real]}")
+            part_of = os.path.dirname(real) if os.path.isfile(real) else real
+            if part_of in used:
+                raise FrugalError(f"{option}: {path} would overwrite part of {used[part_of]}")
             if not outputs.special(path):
                 seen[real] = f"what {option} writes"
 

@@ -119,8 +119,11 @@ def tfew(
     if predictions and test:
         raise FrugalError("--predictions answers the benchmark's own examples; --test has others")
     outputs = Outputs(
-        {"--scores": scores, "--predictions": predictions}, {"--save": save}, reads=(task, test)
+        {"--scores": scores, "--predictions": predictions},
+        {"--save": save},
+        reads=(task, test, chosen["backbone"], start),
     )
+    _begun_here(save)
     if test:
         source, scored = tasks.pair(task, test, template=template)
     else:
@@ -210,8 +213,9 @@ def vectors(
     from frugal.fewshot import evaluate, tasks, tfew
 
     processes.join()
-    outputs = Outputs({}, {"--save": save})
     chosen = presets.named(preset, backbone=backbone)
+    outputs = Outputs({}, {"--save": save}, reads=(*task, chosen["backbone"], start))
+    _begun_here(save)
     recipe = tfew.Recipe.of(
         chosen["recipe"],
         presets.of_backbone(chosen, chosen["backbone"])["recipe"],
@@ -251,6 +255,18 @@ def vectors(
         _keep(outputs, trained.tuned, result)
         emit(result, as_json, outputs)
     processes.leave()
+
+
+def _begun_here(folder: Path | None) -> None:
+    """Raise FrugalError for a folder of a model or an adapter that no training there has left."""
+    from frugal.fewshot import tfew
+    from frugal.peft import formats
+
+    if folder is None or (folder / tfew.STATE).exists():
+        return  # whether it is this training's, its state says
+    for name in ("config.json", *formats.OWN, *formats.HF):
+        if (folder / name).exists():
+            raise FrugalError(f"--save: {folder} holds another's {name}; name another folder")
 
 
 def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:

@@ -58,9 +58,12 @@ class Backbone:
         config = getattr(self.model.config, "encoder", None) or self.model.config
         if hasattr(config, "relative_attention_num_buckets"):
             return None
-        return getattr(config, "max_position_embeddings", None) or getattr(
-            config, "n_positions", None
-        )
+        names = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
+        found = next((n for n in (getattr(config, name, None) for name in names) if n), None)
+        for name, table in self.model.named_modules():
+            if name.endswith("position_embeddings") and getattr(table, "padding_idx", None):
+                return found and found - table.padding_idx - 1  # RoBERTa counts from there
+        return found
 
     @property
     def decoder_ends(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ differs from each choice alone, in a pass of its own, is not packed. What cannot
 (no logits, an answer that is seen before it is predicted, chance in it) is refused.
 """
 
+import dataclasses
 import random
 import re
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ _NO_LENGTH = re.compile(
     r"|n_inner|num_labels|channels|image|vision|audio|patch|spatial"
 )
 _CAPACITY = re.compile(r"capacity$")
+_LAST = 64  # tokens at the end of a text of which it is tried whether more behind them matter
 _SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for more
 
 # model -> {(what is attached, attention, dtype, tokens): whether packing suits it}
@@ -54,6 +56,8 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     length = max((n for n in lengths if _SHORT < n < longest), default=0)
     # Sparse attention is for long texts alone: what a row computes then depends on its length.
     sparse = getattr(model.config, "attention_type", "") == "block_sparse"
+    if sparse:
+        length = longest  # from which on it is sparse no number says
     attached = getattr(model, "_frugal_tuned", None)
     key = (attached, model.config._attn_implementation, model.dtype, length)
     known = _KNOWN.setdefault(model, {})
@@ -111,7 +115,14 @@ def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
     # Two choices that begin alike: what is predicted first cannot know how they go on.
     first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
     assert first == second
-    if not _equal((own[:1] - own[first : first + 1]).abs(), own[:1], backbone.model.dtype):
+    ahead = _equal((own[:1] - own[first : first + 1]).abs(), own[:1], backbone.model.dtype)
+    # Nor what is predicted before a text's end, whether it goes on by a token.
+    text = probes[0].sequences[0]
+    start = max(1, len(text) - _LAST)
+    ends = [dataclasses.replace(probes[0], sequences=[t], start=start) for t in (text, text[:-1])]
+    longer, shorter = (passes.alone(backbone, [e]) for e in ends)
+    difference = (longer[: len(shorter)] - shorter).abs()
+    if not (ahead and _equal(difference, shorter, backbone.model.dtype)):
         raise FrugalError(
             f"{name}: a token's log-probability depends on what comes after it; "
             f"{backbone.model.config.model_type} is no causal language model"
@@ -145,6 +156,9 @@ def _probes(backbone: Backbone, length: int) -> list[EncodedExample]:
     def some(count: int) -> list[int]:
         return [ordinary.choice(allowed) for _ in range(count)]
 
+    # A row of several texts may be longer than the model's positions allow one to be.
+    if backbone.max_tokens:
+        length = max(0, min(length, backbone.max_tokens - _COMMON - 8))
     begin, a, b = some(_COMMON), ordinary.sample(allowed, 4), some(4)
     texts = [
         (some(length + 5), [[a[0], a[1], a[3]], [a[0], a[2], a[3]]], 0),  # these begin alike

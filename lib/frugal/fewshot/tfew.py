@@ -26,6 +26,8 @@ from frugal.errors import FrugalError
 from frugal.fewshot import choices, losses, packing, probe
 from frugal.fewshot.templates import Example, first_problem
 
+STATE = "training.safetensors"  # what a training that was killed goes on from, beside its result
+
 # An example, or the same example in several wordings, one of which is drawn at every sight of it.
 Wordings = Example | Sequence[Example]
 # An example in tokens, and its number among all.
@@ -284,7 +286,7 @@ def kept(folder: Path, recipe: BaseModel, examples: str, **more: str) -> Checkpo
     more: digests of what else it is a function of, by what an error calls them
     """
     of = {"recipe": recipe.model_dump_json(), "examples": examples, **more}
-    return Checkpoint(folder / "training.safetensors", of)
+    return Checkpoint(folder / STATE, of)
 
 
 def digest(examples: Sequence[Wordings]) -> str:
