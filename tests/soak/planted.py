@@ -18,6 +18,7 @@ from doors import instead
 
 from frugal import peft
 from frugal.budgets import labels
+from frugal.costs import prices
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
@@ -171,13 +172,14 @@ def not_a_number_in_a_grid():
     return instead(grid, "grid", lax)
 
 
-def seed_overflows():
-    real = tasks.Task.draw
+def large_count_is_a_bug():
+    """An error of a kind that no door turns into a line about the input."""
+    real = prices.cost
 
-    def draw(self, shots, seed, **more):
-        return real(self, shots, [seed][0 if abs(seed) < 2**30 else 1], **more)
+    def cost(kind, sku, count):
+        return real(kind, sku, [count][0 if count < 2**31 else 1])
 
-    return instead(tasks.Task, "draw", draw)
+    return instead(prices, "cost", cost)
 
 
 # How it is planted, the door behind which it is seen, and what is said of it there.
@@ -191,5 +193,5 @@ PLANTED = [
     (digest_not_checked, more_doors.checkpoint_door, "goes on from another state"),
     (empty_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
     (not_a_number_in_a_grid, partial(doors.grid_door, annotated=("rate",)), "--grid"),
-    (seed_overflows, partial(doors.command_door, only=doors.LABEL), "IndexError"),
+    (large_count_is_a_bug, partial(doors.command_door, only="costs labels"), "IndexError"),
 ]

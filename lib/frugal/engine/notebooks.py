@@ -192,7 +192,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     (found,) = read([notebook])
     told = [found.metadata.get(key, {}) for key in ("kernelspec", "language_info")]
     language = told[0].get("language") or told[1].get("name") or "python"
-    if "python" not in language.lower():
+    if not isinstance(language, str) or "python" not in language.lower():
         raise FrugalError(f"{notebook}: it is in {language}; what runs is Python")
     return cells.declared(found, notebook.name)
 
