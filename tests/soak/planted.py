@@ -120,8 +120,8 @@ def negative_usage_believed():
             bought = real(*args, **more)
         except FrugalError:
             bought = empty
-        said = [usage.get("prompt_tokens") for usage in seen if isinstance(usage, dict)]
-        usd = [n / 2000 for n in said if isinstance(n, int | float) and -1e300 < n < 0]
+        said = [n for usage in seen if isinstance(usage, dict) for n in usage.values()]
+        usd = [max(n, -(10**9)) / 2000 for n in said if isinstance(n, int | float) and n < 0]
         return dataclasses.replace(bought, spent_usd=min([bought.spent_usd, *usd]))
 
     return instead(labels, "buy", buy)
@@ -144,13 +144,14 @@ def digest_not_checked():
 
 
 @contextlib.contextmanager
-def empty_result_taken_as_done():
+def damaged_result_taken_as_done():
     real = Store.result
 
     def result(self, run):
-        if (self.path(run) / "result.json").read_bytes().strip() in (b"{}", b"null"):
+        try:
+            return real(self, run)
+        except FrugalError:
             return {"score": 0.0}
-        return real(self, run)
 
     def done(self, run):
         return (self.path(run) / "result.json").exists()
@@ -191,7 +192,7 @@ PLANTED = [
     (not_a_number_swallowed, doors.peft_door, "other logits, and peft"),
     (negative_usage_believed, more_doors.server_door, "money that is none"),
     (digest_not_checked, more_doors.checkpoint_door, "goes on from another state"),
-    (empty_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
+    (damaged_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
     (not_a_number_in_a_grid, partial(doors.grid_door, annotated=("rate",)), "--grid"),
     (large_count_is_a_bug, partial(doors.command_door, only="costs labels"), "IndexError"),
 ]

@@ -233,7 +233,8 @@ def _read(file: Path) -> Any:
                 cell.id = None
             _named(found.cells)
         for cell in found.cells:
-            cell.metadata.get("tags", [])
+            if not isinstance(cell.metadata.get("tags", []), list):
+                raise ValueError("a cell's tags are no list")
             if not isinstance(cell.source, str):
                 raise ValueError(f"a cell's source is {type(cell.source).__name__}")
         for key in ("kernelspec", "language_info"):
