@@ -1,5 +1,6 @@
 """The doors: files and options of the classifier side. `more_doors` has those of runs and money."""
 
+import ast
 import contextlib
 import copy
 import csv
@@ -675,6 +676,13 @@ def strict(text):
     return value
 
 
+# What the door says of exceptions that should have been named where they began.
+LAST_RESORT = re.compile(
+    r"frugal: (tensors could not|out of memory|a number is too large|text that is not UTF-8"
+    r"|what was given is nested)"
+)
+
+
 def answer(argv):
     """What a command says as JSON; FrugalError where it refuses in one line."""
     status, out, err = command(*argv)
@@ -684,8 +692,12 @@ def answer(argv):
             return None
         lines = out.strip()
         return strict(lines) if "--json" in argv else None
+    if bug := re.search(r"a bug of ours: (\w+): .*\((\S+:\d+)\)\. Please", err):
+        raise Wrong(f"a bug, {bug[1]} at {bug[2]}: {err[-300:]}")
     if status != 2:
         raise Wrong(f"exit status {status}: {err[-300:]}")
+    if unnamed := LAST_RESORT.match(err):
+        raise Wrong(f"a line that names neither file nor option, {unnamed[1]}: {err[-300:]}")
     if len(mine) != 1 or not mine[0].startswith("frugal: ") or not mine[0][8:].strip():
         raise Wrong(f"a refusal of {len(mine)} lines: {err[-300:]!r}")
     raise FrugalError(mine[0])
@@ -859,14 +871,22 @@ no_numbers = st.sampled_from(["nan", "NaN", "inf", "-inf", "1e400"])
 values_text = no_numbers | st.sampled_from(NUMBERS * 2 + VALUES + ODD) | st.text(max_size=6)
 
 
+def literal(text, kind):
+    """The number (an int or a float) that a text is in Python, or by itself; NaN where none."""
+    for read in (ast.literal_eval, int, float):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, OverflowError):
+            found = read(text.strip())
+            if type(found) in (int, kind):
+                return kind(found)
+    return math.nan
+
+
 def as_declared(name, text, value, where):
     """`Wrong` unless `value` is what `text` says in the type of the parameter."""
     kind = KINDS[name]
     good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-    if good and kind is float:
-        good = math.isfinite(value) and value == float(text)
-    elif good and kind is int:
-        good = value == int(text)
+    if good and kind in (int, float):
+        good = math.isfinite(value) and value == literal(text, kind)
     elif good and kind is bool:
         good = text.strip().lower() == str(value).lower()
     elif good and kind is str:
@@ -1002,7 +1022,7 @@ def grid_door(place, annotated=("shots", "rate", "cached", "preset")):
             for name, texts_of in case.data.items():
                 fits = []
                 for text in texts_of:
-                    with contextlib.suppress(Wrong, ValueError):
+                    with contextlib.suppress(Wrong):
                         as_declared(name, text.strip(), point[name], "--grid")
                         fits.append(text)
                 if not fits:

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import shutil
+import string
 import time
 from pathlib import Path
 
@@ -631,13 +632,17 @@ def model_door(place):
         found = backbones.load(str(place / "case"), device="cpu")
         theirs = doors.loaded(case.data["model.safetensors"])
         own = found.model.state_dict()
+        if "lm_head.weight" not in theirs:
+            theirs["lm_head.weight"] = theirs["model.embed_tokens.weight"]  # tied
         for name, value in own.items():
-            if name == "lm_head.weight" and name not in theirs:
-                continue  # tied
             if name not in theirs or not torch.equal(value, theirs[name].to(value.dtype)):
                 raise Wrong(f"weights that are not in the file: {name}")
             if not bool(value.isfinite().all()):
                 raise Wrong(f"weights that are not finite: {name}")
+            if not theirs[name].is_floating_point():
+                raise Wrong(f"weights that are whole numbers: {name}")
+        if lost := [c for c in string.printable.strip() if not found.tokenizer(c)["input_ids"]]:
+            raise Wrong(f"text that no token stands for: {lost}")
 
     return Door(
         "model folders", inputs(st.just(kept), changed(), wild_tree(kept, names)), enter, 0.6

@@ -18,6 +18,7 @@ from doors import instead
 
 from frugal import peft
 from frugal.budgets import labels
+from frugal.costs import prices
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
@@ -119,8 +120,8 @@ def negative_usage_believed():
             bought = real(*args, **more)
         except FrugalError:
             bought = empty
-        said = [usage.get("prompt_tokens") for usage in seen if isinstance(usage, dict)]
-        usd = [n / 2000 for n in said if isinstance(n, int | float) and -1e300 < n < 0]
+        said = [n for usage in seen if isinstance(usage, dict) for n in usage.values()]
+        usd = [max(n, -(10**9)) / 2000 for n in said if isinstance(n, int | float) and n < 0]
         return dataclasses.replace(bought, spent_usd=min([bought.spent_usd, *usd]))
 
     return instead(labels, "buy", buy)
@@ -143,13 +144,14 @@ def digest_not_checked():
 
 
 @contextlib.contextmanager
-def empty_result_taken_as_done():
+def damaged_result_taken_as_done():
     real = Store.result
 
     def result(self, run):
-        if (self.path(run) / "result.json").read_bytes().strip() in (b"{}", b"null"):
+        try:
+            return real(self, run)
+        except FrugalError:
             return {"score": 0.0}
-        return real(self, run)
 
     def done(self, run):
         return (self.path(run) / "result.json").exists()
@@ -171,13 +173,14 @@ def not_a_number_in_a_grid():
     return instead(grid, "grid", lax)
 
 
-def seed_overflows():
-    real = tasks.Task.draw
+def large_count_is_a_bug():
+    """An error of a kind that no door turns into a line about the input."""
+    real = prices.cost
 
-    def draw(self, shots, seed, **more):
-        return real(self, shots, [seed][0 if abs(seed) < 2**30 else 1], **more)
+    def cost(kind, sku, count):
+        return real(kind, sku, [count][0 if count < 2**31 else 1])
 
-    return instead(tasks.Task, "draw", draw)
+    return instead(prices, "cost", cost)
 
 
 # How it is planted, the door behind which it is seen, and what is said of it there.
@@ -189,7 +192,7 @@ PLANTED = [
     (not_a_number_swallowed, doors.peft_door, "other logits, and peft"),
     (negative_usage_believed, more_doors.server_door, "money that is none"),
     (digest_not_checked, more_doors.checkpoint_door, "goes on from another state"),
-    (empty_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
+    (damaged_result_taken_as_done, more_doors.store_door, "a row that nobody computed"),
     (not_a_number_in_a_grid, partial(doors.grid_door, annotated=("rate",)), "--grid"),
-    (seed_overflows, partial(doors.command_door, only=doors.LABEL), "IndexError"),
+    (large_count_is_a_bug, partial(doors.command_door, only="costs labels"), "IndexError"),
 ]

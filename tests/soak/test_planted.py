@@ -12,11 +12,11 @@ def test_a_planted_mistake_is_found(plant, door, said, tmp_path):
     door = door(tmp_path)
 
     def seen(number):
-        found = harness.explore(door, 50, number=number)
+        found = harness.explore(door, 24, number=number)
         return any(said in where for _, where in found.findings)
 
     with plant():
-        number = next((n for n in range(40) if seen(n)), None)
+        number = next((n for n in range(100) if seen(n)), None)
     assert number is not None, "not found"
     assert not seen(number), "it is found where nothing is planted, too"
 

@@ -460,8 +460,8 @@ class _Ledger:
             try:
                 self._take(json.loads(line))
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                problem = f"{self.file}, line {self.lines}: not a line of answers ({error})"
-                raise FrugalError(problem) from error
+                problem = f"{self.file}, line {self.lines}: not a line of answers"
+                raise FrugalError(f"{problem} ({str(error)[:200]})") from error
         if self.other:
             raise FrugalError(
                 f"{self.file}: holds the answers of another source or price "

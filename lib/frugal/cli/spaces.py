@@ -14,6 +14,7 @@ from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
 from frugal.spaces import sizes, space
+from frugal.spaces.design import MOST_LAYERS
 from frugal.spaces.sizes import Sized
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ DEFAULT_ARCH = "t5-base"
 def sample(
     stage: Annotated[str, typer.Option(help="S0, S1, S2, S3 or S4, as the paper found them.")],
     layers: Annotated[
-        int | None, number(help="Layers of the model, encoder and decoder together.", most=1000)
+        int | None,
+        number(help="Layers of the model, encoder and decoder together.", most=MOST_LAYERS),
     ] = None,
     count: Annotated[int, number(help="Designs to draw.", most=100_000)] = 100,
     budget: Annotated[

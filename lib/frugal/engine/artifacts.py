@@ -169,7 +169,7 @@ def listed(folder: Path) -> tuple[Any, dict[str, tuple[int, str]]]:
 
     Raises ValueError for a manifest that is none.
     """
-    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    found = files.read_json(folder / MANIFEST)
     try:
         members = {
             str(path): (int(of["bytes"]), str(of["sha256"]))
@@ -213,7 +213,7 @@ def broken(folder: Path, members: Mapping[str, tuple[int, str]], *, all_: bool =
 
 def _seen(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / SEEN).read_text(encoding="utf-8"))
+        found = files.read_json(folder / SEEN)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -226,7 +226,7 @@ def _folder(name: str) -> Path:
 def _complete(folder: Path, artifact: Artifact) -> bool:
     """Whether the folder holds this artifact, and its files are what they must be."""
     try:
-        about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        about = files.read_json(folder / MANIFEST)
         if about["sha256"] != artifact.sha256:
             return False
         sizes = {path: int(about["members"][path]) for path in artifact.members}

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,8 +128,19 @@ def load(
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = Backbone(name, model.to(device).eval(), tokenizer, family(model.config))
-    _check_tokenizer(backbone)
+    try:
+        _check_tokenizer(backbone)
+    except FrugalError:
+        raise
+    except Exception as error:  # its files can say anything
+        raise FrugalError(
+            f"cannot load backbone {name!r}: its tokenizer's files: {_reason(error)}"
+        ) from error
     return backbone
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _cast(model: Any, dtype: torch.dtype) -> None:
@@ -165,11 +177,14 @@ def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, A
     elif os.path.exists(folder) or folder.startswith((".", "/", "~")) or folder.count("/") > 1:
         raise FrugalError(f"cannot load backbone {name!r}: there is no such folder")
     safe: dict[str, Any] = {"trust_remote_code": False}  # nor is it asked for on the terminal
+    stage = "config.json"
     try:
         with _quiet():
             config = transformers.AutoConfig.from_pretrained(folder, **safe)
             auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
+            stage = "its tokenizer's files"
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+            stage = "config.json or its weights"
             # What does not fit is listed in `loaded`, and refused in one line.
             safe |= {"weights_only": True, "ignore_mismatched_sizes": True}
             model, loaded = auto.from_pretrained(
@@ -179,7 +194,7 @@ def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, A
         raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
     except Exception as error:
         # A folder or a hub can be wrong in any way, and transformers raises as many exceptions.
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = f"{stage}: {_reason(error)}"
         if "trust_remote_code" in str(error) or "custom code" in str(error):
             reason = "it needs Python code of its own, which is never run here"
         if "weights_only" in str(error):
@@ -204,6 +219,8 @@ _ADAPTER = "give its base model as the backbone, and it as --adapter"
 _NO_WEIGHT = re.compile(
     r"(^|\.)(position_ids|masked_bias|attn\.bias|attention\.bias|inv_freq|final_logits_bias)$"
 )
+_SIGNS = string.ascii_letters + string.digits + string.punctuation
+_OBJECTS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 # What an encoder is loaded without: its heads. Its pooler is read by nobody here.
 _POOLER = re.compile(r"(^|\.)pooler\.")
 
@@ -230,20 +247,30 @@ def _check_files(folder: Path) -> None:
                 if lost := sorted(part for part in parts if not (folder / part).is_file()):
                     raise wrong(f"{file.name} names {lost[0]}, which is not there")
             elif file.suffix == ".json":
-                json.loads(file.read_bytes())
+                found = json.loads(file.read_bytes())
+                if file.name in _OBJECTS and not isinstance(found, dict):
+                    raise wrong(f"{file.name} holds no JSON object")
             elif file.suffix == ".safetensors":
-                with safe_open(file, "pt"):
-                    pass
+                with safe_open(file, "pt") as tensors:
+                    for key in tensors.keys():  # noqa: SIM118
+                        kind = tensors.get_slice(key).get_dtype()
+                        if not (kind[0] in "FB" and kind != "BOOL" or _NO_WEIGHT.search(key)):
+                            raise wrong(f"{file.name}: {key} is of {kind}, which no weight is")
         except FrugalError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise wrong(f"{file.name} cannot be read ({error})") from error
+        except RecursionError as error:
+            raise wrong(f"{file.name} is nested too deeply to be read") from error
         except SafetensorError as error:
             raise wrong(f"{file.name} is cut off or no safetensors file ({error})") from error
 
 
 def _check_weights(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
-    """Raise FrugalError unless the file held this model's tensors, each of them and no others."""
+    """Raise FrugalError unless the file held this model's tensors, each of them and no others.
+
+    Nor may a number in them be none, which every score would turn into.
+    """
     encoder = family(model.config) == "encoder"
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     missing = sorted(set(loaded["missing_keys"]) - tied)
@@ -262,6 +289,12 @@ def _check_weights(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise FrugalError(f"cannot load backbone {name!r}: {what} {', '.join(keys[:3])}{more}")
+    for key, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise FrugalError(
+                f"cannot load backbone {name!r}: its weights are no finite numbers in "
+                f"{str(parameter.dtype).removeprefix('torch.')}: {key}"
+            )
 
 
 def _check_tokenizer(backbone: Backbone) -> None:
@@ -272,6 +305,11 @@ def _check_tokenizer(backbone: Backbone) -> None:
         raise FrugalError(
             f"cannot load backbone {name!r}: its tokenizer reads no text; "
             "are the tokenizer's own files there?"
+        )
+    if lost := [c for c in _SIGNS if not tokenizer(c, add_special_tokens=False)["input_ids"]]:
+        raise FrugalError(
+            f"cannot load backbone {name!r}: its tokenizer drops {lost[0]!r} from every text; "
+            "is its vocabulary whole?"
         )
     rows = backbone.model.get_input_embeddings().weight.shape[0]
     # Beyond its text a tokenizer may know signs of an image, which no prompt should hold.

@@ -7,6 +7,8 @@ the next one to come can tell what a dead process left behind.
 import contextlib
 import errno
 import itertools
+import json
+import math
 import os
 import platform
 import re
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from frugal.errors import FrugalError
 
@@ -32,6 +35,39 @@ def write(file: Path, text: str) -> None:
     """Make `file` appear whole or not at all, even where the power goes or the disk is full."""
     with staged(file) as fresh, fresh.open("w", encoding="utf-8") as out:
         out.write(text + "\n")
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file says; ValueError for bytes that are not UTF-8, and where `loads` refuses."""
+    return loads(file.read_text(encoding="utf-8-sig"))
+
+
+def loads(text: str) -> Any:
+    """What JSON says that can be written again, and then says the same to whoever reads it.
+
+    Raises ValueError for NaN, a number that no float or no 64 bits hold, half of a surrogate pair,
+    more levels than can be read, and what is no JSON at all.
+    """
+    try:
+        found = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
+        if "\\ud" in text.lower():  # the only way to half a pair in text that was UTF-8
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text[:30]} is no number that is read here")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= 20 and int(text).bit_length() <= 64 else _no_number(text)
 
 
 @contextlib.contextmanager

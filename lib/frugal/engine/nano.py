@@ -98,7 +98,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     Raises FrugalError where the file cannot be read, is not what was saved, or is of another model.
     """
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = files.read_json(folder / ABOUT)
         sha256 = about.get("sha256") if isinstance(about, dict) else None
     except FileNotFoundError:
         sha256 = None

@@ -192,7 +192,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     (found,) = read([notebook])
     told = [found.metadata.get(key, {}) for key in ("kernelspec", "language_info")]
     language = told[0].get("language") or told[1].get("name") or "python"
-    if "python" not in language.lower():
+    if not isinstance(language, str) or "python" not in language.lower():
         raise FrugalError(f"{notebook}: it is in {language}; what runs is Python")
     return cells.declared(found, notebook.name)
 
@@ -233,7 +233,8 @@ def _read(file: Path) -> Any:
                 cell.id = None
             _named(found.cells)
         for cell in found.cells:
-            cell.metadata.get("tags", [])
+            if not isinstance(cell.metadata.get("tags", []), list):
+                raise ValueError("a cell's tags are no list")
             if not isinstance(cell.source, str):
                 raise ValueError(f"a cell's source is {type(cell.source).__name__}")
         for key in ("kernelspec", "language_info"):

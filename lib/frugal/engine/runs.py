@@ -130,9 +130,7 @@ class RunSpec(BaseModel):
     def _plain(cls, params: dict[str, Any]) -> dict[str, Any]:
         """A copy as JSON gives it back, so that a spec read from disk equals the one written."""
         try:
-            text = json.dumps(params, allow_nan=False, ensure_ascii=False)
-            text.encode()  # a lone surrogate is in no JSON file
-            return dict(json.loads(text))
+            return dict(files.loads(json.dumps(params, allow_nan=False)))
         except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from error
 
@@ -247,7 +245,7 @@ def _checked(spec: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
     taken = spec.params.keys() | {_DIGEST}
     if both := sorted(result.keys() & taken):
         raise FrugalError(f"job {spec.job}: {', '.join(both)} is both a parameter and a result")
-    return dict(json.loads(json.dumps(dict(result), allow_nan=False)))
+    return dict(files.loads(json.dumps(dict(result), allow_nan=False)))
 
 
 _DIGEST = "sha256"  # in result.json: of the rest of it
@@ -355,9 +353,8 @@ class Store:
     def _read(self, run: str, name: str) -> dict[str, Any]:
         """A JSON object whose numbers are all finite."""
         try:
-            text = (self.path(run) / name).read_text(encoding="utf-8")
-            found = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-        except (OSError, ValueError, RecursionError) as error:
+            found = files.read_json(self.path(run) / name)
+        except (OSError, ValueError) as error:
             raise self._broken(run, name, str(error)) from None
         if not isinstance(found, dict):
             raise self._broken(run, name, "it holds no JSON object")
@@ -434,7 +431,7 @@ def _of_version(key: int) -> str:
 def _parsed(file: Path) -> RunSpec:
     """The spec that a file holds; FrugalError where it holds none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = files.read_json(file)
         if not isinstance(found, dict):
             raise ValueError("it holds no JSON object")
         key = found.setdefault("key", 1)  # which version 1 did not say
@@ -449,18 +446,9 @@ def _parsed(file: Path) -> RunSpec:
     except ValidationError as error:
         why = str(error.errors()[0]["msg"])
         raise FrugalError(f"{file}: not a run's spec: {why}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise FrugalError(f"{file}: not a run's spec: {error}") from error
 
 
 def _digest(result: Mapping[str, Any]) -> str:
     return digests.of(dict(result))
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from frugal.engine import files
 from frugal.errors import FrugalError, FrugalWarning
 from frugal.peft import bases, configs, ia3, surgery
 from frugal.peft.ia3 import IA3
@@ -160,13 +161,9 @@ def _unreadable(path: Path, error: BaseException) -> FrugalError:
 
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object, of finite numbers."""
-
-    def refuse(text: str) -> float:
-        raise ValueError(f"{text} is no number")
-
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        found = files.read_json(file)
+    except (OSError, ValueError) as error:
         raise _unreadable(file, error) from error
     if not isinstance(found, dict):
         raise FrugalError(f"{file}: holds no adapter that can be read (it is no JSON object)")

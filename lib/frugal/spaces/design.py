@@ -22,6 +22,7 @@ LETTERS = "".join(METHODS)
 # The 15 non-empty sets of methods, and of groups, smallest first.
 METHOD_SETS = tuple("".join(s) for n in range(1, 5) for s in itertools.combinations(LETTERS, n))
 GROUPS = (1, 2, 3, 4)
+MOST_LAYERS = 200  # of a model, both stacks together; every one is written down and looked at
 GROUP_SETS = tuple(s for n in GROUPS for s in itertools.combinations(GROUPS, n))
 
 Sizes = tuple[int, int, int, int]
@@ -62,6 +63,11 @@ class Group:
         return bool(self.methods)
 
 
+def _check_layers(layers: int) -> None:
+    if not 1 <= layers <= MOST_LAYERS:
+        raise FrugalError(f"layers must be at least 1 and at most {MOST_LAYERS}, not {layers}")
+
+
 @dataclass(frozen=True)
 class Design:
     """Groups that cover all layers, in order; shares have no common divisor over all of them."""
@@ -78,11 +84,11 @@ class Design:
                 )
             if group.methods and group.methods not in METHOD_SETS:
                 raise FrugalError(f"G{number}: {group.methods!r} is not a set of {LETTERS}")
-            if len(group.shares) != (len(group.layers) if group.methods else 0):
-                raise FrugalError(
-                    f"G{number}: {len(group.shares)} shares for {len(group.layers)} layers"
-                )
+            layers = group.last - group.first + 1
+            if len(group.shares) != (layers if group.methods else 0):
+                raise FrugalError(f"G{number}: {len(group.shares)} shares for {layers} layers")
             expected = group.last + 1
+        _check_layers(expected - 1)
         shares = [share for group in self.groups for share in group.shares]
         if not shares:
             raise FrugalError("nothing is tuned")
@@ -127,8 +133,8 @@ def _written(number: int, group: Group) -> str:
 
 
 _GROUP = re.compile(
-    r"\s*G(?P<number>\d+)\[(?P<first>\d+)(?:-(?P<last>\d+))?\]:"
-    r"(?P<methods>-|[A-Z](?:,[A-Z])*)(?:@(?P<shares>\d+(?:,\d+)*))?\s*"
+    r"\s*G(?P<number>\d{1,4})\[(?P<first>\d{1,4})(?:-(?P<last>\d{1,4}))?\]:"
+    r"(?P<methods>-|[A-Z](?:,[A-Z])*)(?:@(?P<shares>\d{1,9}(?:,\d{1,9})*))?\s*"
 )
 
 
@@ -162,8 +168,7 @@ def groupings(pattern: str, layers: int) -> tuple[Sizes, ...]:
     known = PATTERNS | WEAK
     if pattern not in known:
         raise unknown("grouping pattern", pattern, known)
-    if layers < 1:
-        raise FrugalError(f"layers must be at least 1, not {layers}")
+    _check_layers(layers)
     cuts = itertools.combinations(range(1, layers), 3)
     found = ((a, b - a, c - b, layers - c) for a, b, c in cuts)
     return tuple(sizes for sizes in found if known[pattern](*sizes))

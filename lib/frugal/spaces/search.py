@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
-from frugal.engine import sweep
+from frugal.engine import files, sweep
 from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec, write
 from frugal.errors import FrugalError, unknown
 from frugal.spaces import design, judge, sizes
@@ -316,7 +316,7 @@ def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
     """Settings and inputs as a store keeps them; before there were inputs, it kept none."""
     file = folder / FILE
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = files.read_json(file)
         if not isinstance(about, dict):
             raise ValueError("it holds no JSON object")
         inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
@@ -328,7 +328,7 @@ def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
         ) from error
     except OSError as error:
         raise FrugalError(f"{folder}: no search was started here ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FrugalError(f"{file}: cannot be read ({error})") from error
 
 
