@@ -247,3 +247,43 @@ def test_a_score_that_is_not_finite_names_its_example(monkeypatch):
     monkeypatch.setattr(passes, "packed", poisoned)
     with pytest.raises(FrugalError, match=r"example 2: llama gives it .* not finite"):
         choices.score(backbone, some)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "llama", "bart", "led"])
+def test_rows_longer_than_the_positions_are_packed(kind):
+    """A row of several texts may be longer than the model lets a text be; the texts are not."""
+    family = "encoder-decoder" if kind in ("bart", "led") else "causal"
+    names = {"gpt2": ["n_positions"], "led": ["max_decoder_position_embeddings"]}
+    sizes = dict.fromkeys(names.get(kind, ["max_position_embeddings"]), 64)
+    backbone = build(family, kind, **sizes)
+    some = [
+        Example(prompt="w" * n, choices=(" ab", " cde"), label=0) for n in (55, 50, 20, 18, 16, 12)
+    ]
+    scores = choices.score(backbone, some)
+    assert scores.packed
+    own = plain(build(family, kind, **sizes), packing.encode(backbone, some))
+    torch.testing.assert_close(scores.token_logp, own, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("big_bird", {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1}),
+        ("doge", {"keep_window_size": 10}),
+    ],
+)
+def test_what_sees_the_answer_in_long_texts_alone_is_refused(kind, more):
+    """Sparse attention looks ahead from some length on; short texts do not show it."""
+    with pytest.raises(FrugalError, match="depends on what comes after it"):
+        choices.score(build("causal", kind, **more), examples()[0])
+
+
+def test_positions_that_count_from_an_offset_bound_a_text():
+    """RoBERTa's first position is that behind padding's; LED names its encoder's by itself."""
+    roberta = build("causal", "roberta", max_position_embeddings=66, pad_token_id=1)
+    assert roberta.max_tokens == 64
+    led = build("encoder-decoder", "led", max_encoder_position_embeddings=80)
+    assert led.max_tokens == 80
+    for backbone, long in ((roberta, 64), (led, 81)):
+        with pytest.raises(FrugalError, match=f"takes {backbone.max_tokens}"):
+            choices.score(backbone, [Example(prompt="w" * long, choices=("ab", "cd"), label=0)])

@@ -33,7 +33,7 @@ _CAPACITY = re.compile(r"capacity$")
 _LAST = 64  # tokens at the end of a text of which it is tried whether more behind them matter
 _SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for more
 
-# model -> {(what is attached, attention, dtype, tokens): whether packing suits it}
+# model -> {(what is attached, attention, dtype, tokens, of answers): whether packing suits it}
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
@@ -52,17 +52,18 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     # Where a row's tokens crowd each other out: a prompt that is read has its row to itself.
     fed = answers or longest
     crowded = any(n < fed for name, n in numbers if _CAPACITY.search(name))
-    lengths = (n for name, n in numbers if not _CAPACITY.search(name))
+    lengths = [n for name, n in numbers if not _CAPACITY.search(name)]
     length = max((n for n in lengths if _SHORT < n < longest), default=0)
+    answer = max((n for n in lengths if _SHORT < n < answers), default=0)
     # Sparse attention is for long texts alone: what a row computes then depends on its length.
     sparse = getattr(model.config, "attention_type", "") == "block_sparse"
     if sparse:
         length = longest  # from which on it is sparse no number says
     attached = getattr(model, "_frugal_tuned", None)
-    key = (attached, model.config._attn_implementation, model.dtype, length)
+    key = (attached, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        known[key] = _try(backbone, length) and not sparse
+        known[key] = _try(backbone, length, answer) and not sparse
     return known[key] and not crowded
 
 
@@ -85,8 +86,8 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, int]]:
 
 
 @torch.inference_mode()
-def _try(backbone: Backbone, length: int) -> bool:
-    probes = _probes(backbone, length)
+def _try(backbone: Backbone, length: int, answer: int) -> bool:
+    probes = _probes(backbone, length, answer)
     own = _alone(backbone, probes)
     for prefix in (0, _COMMON) if backbone.family == "causal" else (0,):
         try:
@@ -145,8 +146,12 @@ def _equal(difference: Tensor, of: Tensor, dtype: torch.dtype) -> bool:
 _COMMON = 8  # tokens that all prompts of the probe begin with
 
 
-def _probes(backbone: Backbone, length: int) -> list[EncodedExample]:
-    """Examples of made-up tokens; the first prompt is longer than `length`."""
+def _probes(backbone: Backbone, length: int, answer: int) -> list[EncodedExample]:
+    """Examples of made-up tokens; the first prompt is longer than `length`.
+
+    answer: and so are the first choices of an encoder–decoder than that, if it is not 0; none is
+        longer than the model's positions allow, however long a row of several may be
+    """
     ordinary = random.Random(0)
     config = backbone.model.config
     special = {n for name, n in _flat("", config.to_dict()) if name.endswith(("_id", "_index"))}
@@ -156,7 +161,6 @@ def _probes(backbone: Backbone, length: int) -> list[EncodedExample]:
     def some(count: int) -> list[int]:
         return [ordinary.choice(allowed) for _ in range(count)]
 
-    # A row of several texts may be longer than the model's positions allow one to be.
     if backbone.max_tokens:
         length = max(0, min(length, backbone.max_tokens - _COMMON - 8))
     begin, a, b = some(_COMMON), ordinary.sample(allowed, 4), some(4)
@@ -172,8 +176,9 @@ def _probes(backbone: Backbone, length: int) -> list[EncodedExample]:
             for p, choices, label in texts
         ]
     start, end = backbone.decoder_ends
-    # A row as long as a number in the configuration may be the decoder's as well.
-    texts[0][1][:] = [c + some(1) * (length and length + 2) for c in texts[0][1]]
+    limit = getattr(config, "max_decoder_position_embeddings", None) or backbone.max_tokens
+    more = max(0, min(answer, limit - 8) if limit else answer)
+    texts[0][1][:] = [c + some(1) * (more and more + 2) for c in texts[0][1]]
     return [
         EncodedExample([[start, *c, end] for c in choices], 1, label, read=(*begin, *p, end))
         for p, choices, label in texts
