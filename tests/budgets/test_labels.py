@@ -356,6 +356,18 @@ def test_bad_folders_and_caps_have_one_clear_error(tmp_path, examples):
         labels.buy(sources.HumanPool(0.2), examples, tmp_path, cap_usd=9)
 
 
+def test_answers_of_nobody_are_refused(tmp_path, examples):
+    """A file that lost its first line would pass for any source's, at any price."""
+    pool, file = sources.HumanPool(0.1), tmp_path / "answers.jsonl"
+    labels.buy(pool, examples, tmp_path, cap_usd=9)
+    first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    assert "source" in first
+    file.write_text(rest, encoding="utf-8")
+    with pytest.raises(FrugalError, match=r"answers\.jsonl: does not say whose answers it holds"):
+        labels.buy(pool, examples, tmp_path, cap_usd=9)
+    assert file.read_text(encoding="utf-8") == rest
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -167,6 +167,7 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["tfew", "counting", "--lr", "-1"], "Invalid value for '--lr': Input should be greater"),
         (["tfew", "counting", "--steps", "0"], "--steps"),
         (["tfew"], "name a TASK or FILE"),
+        (["tfew", "counting", "--losses", ""], "recipe: losses.0: Input should be 'lm'"),
         (["tfew", "counting", "--losses", "lm,ul"], "recipe: losses.1: Input should be 'lm'"),
         (["tfew", "counting", "--templates", "al"], "unknown use of templates 'al'; did you mean"),
         (["tfew", "counting", "--start", "nowhere"], "nowhere: holds no adapter"),

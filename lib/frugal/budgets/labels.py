@@ -316,6 +316,7 @@ class _Ledger:
         self.spent = self.gone = Decimal(0)
         self.answers = self.malformed = self.tokens = self.cached = 0
         self.greedy = self.last = ""
+        self.named = False
         self.other: Any = None
 
     @property
@@ -350,6 +351,8 @@ class _Ledger:
             self.asking.clear()
             if not self.lines:
                 self._write([{"source": self.identity}])
+            elif not self.named:
+                raise FrugalError(f"{self.file}: does not say whose answers it holds")
         except OSError as error:
             self.__exit__()
             raise _unwritable(self.file, error) from error
@@ -470,6 +473,7 @@ class _Ledger:
 
     def _take(self, record: dict[str, Any]) -> None:
         if "source" in record:
+            self.named = True
             self.other = record["source"] if record["source"] != self.identity else self.other
         elif "asked" in record:
             k, usd = record["asked"], _money(check.amount("usd", record["usd"]))

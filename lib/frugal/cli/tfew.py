@@ -97,7 +97,7 @@ def tfew(
     processes.join()
     chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
     given = _given(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
-    if losses:
+    if losses is not None:
         given["losses"] = [name.strip() for name in losses.split(",")]
     if dry_run and (task is None or not _at_hand(task, chosen["backbone"])):
         cost = plan.study(
