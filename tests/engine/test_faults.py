@@ -478,5 +478,5 @@ def test_json_of_others_is_read_as_it_is(tmp_path):
 @pytest.mark.parametrize("said", ["\ud800", float("nan"), 2**70])
 def test_a_result_that_could_not_be_read_again_is_not_kept(said):
     spec = RunSpec(job="tiny_jobs:add")
-    with pytest.raises(ValueError, match="allowed|number|JSON"):
+    with pytest.raises(ValueError, match=r"allowed|number|JSON"):
         runs._checked(spec, {"score": 1.0, "said": said})

@@ -291,9 +291,9 @@ def main():
                 counts[job.name, kind] = counts.get((job.name, kind), 0) + 1
                 how = f"touch {at} of {ended.touches}" if inside else f"after {delay:.3f} s"
                 bad += [(job.name, kind, how, text) for text in found]
-    print(f"\n{'command':20}" + "".join(f"{kind:>19}" for kind in ALL))
+    print(f"\n{'command':20}" + "".join(f"{kind:>21}" for kind in ALL))
     for job in chosen:
-        print(f"{job.name:20}" + "".join(f"{counts.get((job.name, kind), 0):>19}" for kind in ALL))
+        print(f"{job.name:20}" + "".join(f"{counts.get((job.name, kind), 0):>21}" for kind in ALL))
     for name, kind, how, text in bad:
         print(f"\n{name}, {kind} ({how}): {text}")
     print(f"\n{len(bad)} findings in {sum(counts.values())} faults")
