@@ -58,6 +58,15 @@ def tensors(folder, change):
     save_file(weights, file, metadata={"format": "pt"})
 
 
+FIRST = "transformer.h.0.ln_1.weight"
+
+
+def vocabulary(folder, change):
+    found = json.loads((folder / "tokenizer.json").read_text())
+    change(found["model"]["vocab"])
+    (folder / "tokenizer.json").write_text(json.dumps(found))
+
+
 def pointer(folder):
     (folder / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
@@ -109,7 +118,34 @@ BROKEN = {
     "no configuration": (without("config.json"), "no config.json"),
     "no tokenizer": (without("token*"), "tokenizer"),
     "no weights": (without("*.safetensors"), "model.safetensors"),
-    "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "copy"),
+    "a list for a configuration": (
+        lambda f: (f / "config.json").write_text("[]"),
+        "config.json holds no JSON object",
+    ),
+    "a number for a tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text("3"),
+        "tokenizer.json holds no JSON object",
+    ),
+    "a configuration of a thousand levels": (
+        lambda f: (f / "config.json").write_text("[" * 10**5),
+        "config.json is nested too deeply",
+    ),
+    "a number that is none among the weights": (
+        lambda f: tensors(f, lambda w: w["transformer.wte.weight"][3].fill_(float("nan"))),
+        "no finite numbers in float32: transformer.wte.weight",
+    ),
+    "weights that are whole numbers": (
+        lambda f: tensors(f, lambda w: w.update({FIRST: w[FIRST].to(torch.int64)})),
+        "model.safetensors: transformer.h.0.ln_1.weight is of I64",
+    ),
+    "a tokenizer that drops a letter": (
+        lambda f: vocabulary(f, lambda known: known.pop("q")),
+        "its tokenizer drops 'q' from every text",
+    ),
+    "a length that is a word": (
+        lambda f: edit(f, "tokenizer_config.json", model_max_length="x"),
+        "its tokenizer's files: ",
+    ),
     "a part that is not there": (shards, "names model-00002-of-00002.safetensors"),
     "an adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "--adapter"),
     "weights that run code": (evil, "would run code"),
@@ -130,7 +166,7 @@ BROKEN = {
     ),
     "a type that is unknown": (lambda f: edit(f, model_type="gpt9"), "gpt9"),
     "no type": (lambda f: edit(f, model_type=None, architectures=None), "copy"),
-    "sizes that are words": (lambda f: edit(f, n_layer="two"), "copy"),
+    "sizes that are words": (lambda f: edit(f, n_layer="two"), "config.json"),
 }
 
 

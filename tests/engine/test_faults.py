@@ -447,3 +447,36 @@ def test_a_spec_of_a_job_that_is_gone_fails_alone(store):
     with pytest.raises(FrugalError, match="1 of 2 runs failed"):
         sweep.run([gone, RunSpec(job="tiny_jobs:returns", params={"value": 1})], store)
     assert sweep.status(store)["state"].tolist().count("done") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": NaN}', "NaN is no number"),
+        ("[1e999]", "1e999 is no number"),
+        (f"[{2**64}]", "is no number"),
+        (f"[{'9' * 5000}]", "is no number"),
+        ('["\\ud800"]', "surrogates not allowed"),
+        ('{"\\uDCFF": 1}', "surrogates not allowed"),
+        ("[" * 10**5, "nested too deeply"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_that_could_not_be_written_again_is_not_read(tmp_path, text, why):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=why):
+        files.read_json(tmp_path / "x.json")
+
+
+def test_json_of_others_is_read_as_it_is(tmp_path):
+    said = {"é": [1, -(2**63), 2**64 - 1, 0.5, None, True], "👍": "C:\\udder \u2028"}
+    for text in (json.dumps(said), json.dumps(said, ensure_ascii=False)):
+        (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert files.read_json(tmp_path / "x.json") == said
+
+
+@pytest.mark.parametrize("said", ["\ud800", float("nan"), 2**70])
+def test_a_result_that_could_not_be_read_again_is_not_kept(said):
+    spec = RunSpec(job="tiny_jobs:add")
+    with pytest.raises(ValueError, match=r"allowed|number|JSON"):
+        runs._checked(spec, {"score": 1.0, "said": said})

@@ -243,6 +243,13 @@ def test_other_things_that_do_not_run_are_refused(frugal, tmp_path):
     kernel = {"name": "ir", "display_name": "R", "language": "R"}
     nbformat.write(book("x <- 3", kernelspec=kernel), tmp_path / "r.ipynb")
     assert "r.ipynb: it is in R" in frugal("run", tmp_path / "r.ipynb")[2]
+    tagged = book("x = 3")
+    tagged.cells[0].metadata["tags"] = 7
+    for odd in (book("x = 3", kernelspec=kernel | {"language": 3}), tagged):
+        (tmp_path / "odd.ipynb").write_text(json.dumps(odd))
+        status, _, err = frugal("run", tmp_path / "odd.ipynb")
+        assert (status, err.count("\n")) == (2, 1)
+        assert "odd.ipynb: " in err
     file = tmp_path / "n.ipynb"
     nbformat.write(book("x = 3"), file)
     before = file.read_bytes()

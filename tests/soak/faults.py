@@ -3,7 +3,7 @@
     python tests/soak/faults.py [--seconds S] [--seed N] [JOB …]
 
 Every command runs undisturbed once; then again and again with a fault (`breaking.KINDS`, a kill
-from outside at a random moment, two processes whose locks lock nothing), each time followed by one
+or Ctrl-C from outside at a random moment, two processes whose locks lock nothing), followed by one
 run without. That one must end well with the result of the undisturbed run; what was finished
 before the fault must still be there; no server may have billed beyond the cap. Each run is a fork
 of this process, which has imported everything and computed nothing.
@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,9 @@ from frugal.budgets import recommend, study  # noqa: F401
 from frugal.fewshot import figure2, pretrain, tfew  # noqa: F401
 from frugal.spaces import train  # noqa: F401
 
-ALL = (*KINDS, "kill from outside", "no locks")
+LATER = {"kill from outside": signal.SIGKILL, "Ctrl-C from outside": signal.SIGINT}
+ALL = (*KINDS, *LATER, "no locks")
+KEPT = "frugal-kept-"  # how folders begin in which a result is kept that could not be written
 LIMIT = 120.0  # seconds of one run; it hangs if it takes more
 KEY = "sk-test-0123456789"  # of the tests' server
 
@@ -127,15 +131,18 @@ class Room:
             return stop.code or 0
         return 0
 
-    def wait(self, child, until=None):
-        """How the child ended; killed at `until` (monotonic), or when it hangs."""
+    def wait(self, child, until=None, with_=signal.SIGKILL):
+        """How the child ended; sent a signal at `until` (monotonic), and killed when it hangs."""
         began, killed = time.monotonic(), False
         while True:
             found, code = os.waitpid(child, os.WNOHANG)
             now = time.monotonic()
             if found:
                 break
-            if not killed and now > (until or began + LIMIT):
+            if until and now > until:
+                os.kill(child, with_)
+                until = None
+            if not killed and now > began + LIMIT:
                 os.kill(child, signal.SIGKILL)
                 killed = True
             time.sleep(0.005)
@@ -151,7 +158,7 @@ class Room:
             lines = out.read_text("utf-8", "replace").strip().splitlines()
             (self.folder / "out.json").write_text(lines[-1] if lines else "")
         seconds = now - began
-        if killed and until is None:
+        if killed:
             err += f"\nhangs for {LIMIT:g} s"
         return Ended(os.waitstatus_to_exitcode(code), err, seconds, touches)
 
@@ -160,9 +167,15 @@ class Room:
 
 
 def listing(folder):
-    """Folders below, and files of weights: what must not be left behind."""
-    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_dir()}
-    return found | {str(p.relative_to(folder)) for p in folder.rglob("*.safetensors*")}
+    """Folders below, and files of weights: what must not be left behind, and how many of it.
+
+    A run is in its folder, whatever its id; what could not be written where it should be is kept
+    in a folder of its own, and that is not counted: `trial` looks whether it was said.
+    """
+    found = [p for p in folder.rglob("*") if p.is_dir()] + [*folder.rglob("*.safetensors*")]
+    names = [str(p.relative_to(folder)) for p in found]
+    runs = (re.sub(r"(^|/)runs/[0-9a-f]{16}", r"\1runs/ID", name) for name in names)
+    return Counter(name for name in runs if not name.startswith(KEPT))
 
 
 def trial(job, kind, place, whole, at, delay):
@@ -173,13 +186,13 @@ def trial(job, kind, place, whole, at, delay):
         if kind == "no locks":
             both = [room.start(locks=False) for _ in range(2)]
             first = [room.wait(child) for child in both]
-        elif kind == "kill from outside":
+        elif kind in LATER:
             child = room.start()
-            first = [room.wait(child, until=time.monotonic() + delay)]
+            first = [room.wait(child, time.monotonic() + max(0.3, delay), LATER[kind])]
         else:
             first = [room.wait(room.start(kind, at))]
         for one in first:
-            if "Traceback" in one.err and kind != "interrupt":
+            if "Traceback" in one.err:
                 problems.append(f"traceback: {' '.join(one.err.split()[-30:])[-220:]}")
             if "hangs for" in one.err:
                 problems.append("hangs")
@@ -189,6 +202,10 @@ def trial(job, kind, place, whole, at, delay):
                 and "Traceback" not in one.err
             ):
                 problems.append(f"exit status {one.status}: {one.err.strip()[-150:]}")
+            if kind in ("interrupt", "Ctrl-C from outside") and one.status not in (0, 130):
+                problems.append(f"interrupted, exit status {one.status}: {one.err.strip()[-150:]}")
+            if unsaid := [p.name for p in room.folder.glob(f"{KEPT}*") if p.name not in one.err]:
+                problems.append(f"kept without a word: {unsaid[0]}")
         before = job.lasting(room.folder)
         again = room.wait(room.start())
         if again.status:
@@ -197,7 +214,7 @@ def trial(job, kind, place, whole, at, delay):
             found = job.result(room.folder)
             if found != wanted:
                 problems.append(f"another result: {differs(found, wanted)}")
-            if more := sorted(listing(room.folder) - names):
+            if more := sorted((listing(room.folder) - names).elements()):
                 problems.append(f"left behind: {', '.join(more)[:150]}")
         after = job.lasting(room.folder)
         if lost := [name for name, content in before.items() if after.get(name) != content]:
@@ -274,9 +291,9 @@ def main():
                 counts[job.name, kind] = counts.get((job.name, kind), 0) + 1
                 how = f"touch {at} of {ended.touches}" if inside else f"after {delay:.3f} s"
                 bad += [(job.name, kind, how, text) for text in found]
-    print(f"\n{'command':20}" + "".join(f"{kind:>19}" for kind in ALL))
+    print(f"\n{'command':20}" + "".join(f"{kind:>21}" for kind in ALL))
     for job in chosen:
-        print(f"{job.name:20}" + "".join(f"{counts.get((job.name, kind), 0):>19}" for kind in ALL))
+        print(f"{job.name:20}" + "".join(f"{counts.get((job.name, kind), 0):>21}" for kind in ALL))
     for name, kind, how, text in bad:
         print(f"\n{name}, {kind} ({how}): {text}")
     print(f"\n{len(bad)} findings in {sum(counts.values())} faults")

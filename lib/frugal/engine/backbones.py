@@ -254,7 +254,8 @@ def _check_files(folder: Path) -> None:
                 with safe_open(file, "pt") as tensors:
                     for key in tensors.keys():  # noqa: SIM118
                         kind = tensors.get_slice(key).get_dtype()
-                        if not (kind[0] in "FB" and kind != "BOOL" or _NO_WEIGHT.search(key)):
+                        real = kind[0] in "FB" and kind != "BOOL"
+                        if not real and not _NO_WEIGHT.search(key):
                             raise wrong(f"{file.name}: {key} is of {kind}, which no weight is")
         except FrugalError:
             raise

@@ -119,6 +119,8 @@ def trials(work, place, kind):
 def test_a_command_that_takes_half_a_file_for_done_is_found(tmp_path):
     assert any("another result" in text for text in trials(careless, tmp_path / "a", "kill"))
     assert any("traceback: " in text for text in trials(careless, tmp_path / "b", "full"))
+    found = trials(careful, tmp_path / "c", "interrupt")
+    assert any("interrupted, exit status 1" in text for text in found)
 
 
 @pytest.mark.parametrize("kind", ["full", "error", "kill", "kill from outside"])
