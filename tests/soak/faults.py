@@ -30,8 +30,8 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
+import httpx  # noqa: F401  imported before the forks, which need it
 import jobs
-import openai  # noqa: F401  imported before the forks, which need it
 import papermill  # noqa: F401
 import torch  # noqa: F401
 from breaking import KINDS, Breaking, install, without_locks
