@@ -32,7 +32,8 @@ run: setup
 	@$(BIN)/frugal claims reports
 
 test: check browser
-	$(BIN)/pytest -q -m '(real or cluster or slow) and not browser' tests
+	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow -n 2 tests
 	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
@@ -83,7 +84,7 @@ soak: setup
 
 # How every class of transformers that scores text is scored: packed, alone, or refused and why.
 architectures: setup
-	FRUGAL_TABLE=data/results/architectures.csv $(BIN)/pytest -q -m slow -k no_class tests/fewshot
+	OMP_NUM_THREADS=1 FRUGAL_TABLE=data/results/architectures.csv $(BIN)/pytest -q -m slow -k no_class tests/fewshot
 
 # nano-t0 made anew, in about half an hour on an idle machine; it goes on where it was killed. With
 # STEPS=50 a short one, from the corpora that are there; the full one fetches BIG-bench (358 MB).
