@@ -46,7 +46,7 @@ def tried(family, kind, **more):
 
 
 def exact(wrong, largest):
-    return wrong <= 1e-5 * max(1.0, largest / 2)  # of a float32's last places
+    return wrong <= 1e-5 * max(1.0, largest)  # the last places of a float32
 
 
 @pytest.mark.parametrize(
