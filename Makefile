@@ -50,7 +50,7 @@ browser: setup
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False \
-	  --Exporter.preprocessors=frugal.engine.notebooks.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+	  --Exporter.preprocessors=frugal_course.notebooks.execution.still $(NOTEBOOKS) notebooks/dashboard.ipynb
 	$(MAKE) figures
 
 # What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.
@@ -65,7 +65,7 @@ badges: setup
 slides: setup
 	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
 
-# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal/exercises.
+# notebooks/exercises and notebooks/solutions, from their one source, lib/frugal_course/exercises.
 exercises: setup
 	$(BIN)/frugal notebooks exercises notebooks
 

@@ -7,7 +7,8 @@ import csv
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from frugal.fewshot import sources, tasks
+from frugal import tasks
+from frugal.tasks import sources
 
 TEXT, INT = Value("string"), Value("int32")
 PAIR = {"premise": TEXT, "hypothesis": TEXT}

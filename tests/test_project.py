@@ -62,7 +62,9 @@ def test_calculators_and_figures_need_no_torch():
     import subprocess
     import sys
 
-    rooms = "frugal.costs, frugal.papers, frugal.cli, frugal.show, frugal.show.explorers"
+    rooms = (
+        "frugal.costs, frugal.papers, frugal.cli, frugal_course.figures, frugal_course.explorers"
+    )
     code = f"import {rooms}, sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

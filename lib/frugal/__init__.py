@@ -1,7 +1,14 @@
 """Frugal: what is the cheapest way to get a good classifier out of a language model?
 
-One room per chapter: `costs` and `papers` (no torch), `peft`, `fewshot`; `engine` under them,
-`show` and `cli` on top. Nothing is imported here, so that `import frugal.costs` stays cheap.
+One room per idea: `costs` and `papers` (no torch), `engine`, `peft`, `tasks`, `fewshot`,
+`encoders`, `spaces`, `budgets`, `choice`, and `cli` on top; what a person looks at is
+`frugal_course`. Nothing is imported here, so that `import frugal.costs` stays cheap.
 """
 
+import sys
+
+from frugal import moved
+
 __version__ = "0.1.0"
+
+sys.meta_path.insert(0, moved.Finder())

@@ -29,12 +29,12 @@ from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 import peft as hf
 import spaces
-from frugal import peft
+from frugal import peft, tasks
 from frugal.costs import arch, flops
 from frugal.engine import artifacts, backbones
-from frugal.fewshot import choices, evaluate, icl, losses, packing, passes, tasks
+from frugal.fewshot import choices, evaluate, icl, losses, packing, passes
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "bench.csv"
 

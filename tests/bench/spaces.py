@@ -20,7 +20,8 @@ from transformers import (
 
 import peft as hf
 from frugal.engine import artifacts, backbones
-from frugal.spaces import build, tasks, train
+from frugal.spaces import build, train
+from frugal.tasks import texts
 
 RECIPE = train.Recipe(epochs=3, batch_size=16, lr=1e-3, max_tokens=64)
 UPPER = "G1[1]:- | G2[2-3]:- | G3[4-5]:- | G4[6]:L"
@@ -30,7 +31,7 @@ Compared = Callable[..., dict[str, Any]]
 def rows(compared: Compared, quick: bool) -> list[dict[str, Any]]:
     """One row a comparison, as `compared` of bench.py makes them."""
     labels, limit, repeats = (32, 32, 1) if quick else (200, 400, 3)
-    task = tasks.load("movie-reviews", labels, limit, 0)
+    task = texts.load("movie-reviews", labels, limit, 0)
     minilm = backbones.load("minilm-l6", device="cpu")
 
     def ours(design: str, cached: bool = True) -> torch.Tensor:
@@ -70,7 +71,7 @@ def rows(compared: Compared, quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-def trainer(sized: Any, task: tasks.TextTask, minilm: backbones.Backbone) -> torch.Tensor:
+def trainer(sized: Any, task: texts.TextTask, minilm: backbones.Backbone) -> torch.Tensor:
     """The same run as one would write it; trained parameters, head included, and steps."""
     folder = artifacts.member("minilm-l6", "model/config.json").parent
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=task.classes)

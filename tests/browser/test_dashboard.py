@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import pytest
 from playwright.sync_api import expect
 
-from frugal.show import explorers
+from frugal_course import explorers
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "dashboard.ipynb"
 LOCAL = "--Voila.tornado_settings={'allow_remote_access': False}"  # as in the Makefile

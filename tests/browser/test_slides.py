@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frugal.seminar import slides
+from frugal_course.publish import slides
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))

@@ -3,8 +3,8 @@
 import chat_server
 import pytest
 
-from frugal.budgets import sources
-from frugal.fewshot import tasks
+from frugal import tasks
+from frugal.budgets import annotators
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def examples():
 @pytest.fixture
 def endpoint(monkeypatch):
     """Start a server with faults and lies; the source that asks it, and its meter."""
-    monkeypatch.setenv(sources.KEY, chat_server.KEY)
+    monkeypatch.setenv(annotators.KEY, chat_server.KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     open_servers = []
 
@@ -23,7 +23,7 @@ def endpoint(monkeypatch):
         context = chat_server.serving(faults, **dict(lies))
         url, meter = context.__enter__()
         open_servers.append(context)
-        return sources.Endpoint("tiny", base_url=url, **{**chat_server.PRICE, **options}), meter
+        return annotators.Endpoint("tiny", base_url=url, **{**chat_server.PRICE, **options}), meter
 
     yield start
     for context in open_servers:

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from frugal import peft
-from frugal.budgets import classifier, distill
+from frugal import peft, tasks
+from frugal.budgets import distill
+from frugal.encoders import classifier
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, tasks
+from frugal.fewshot import choices
 
 RECIPE = classifier.Fit(steps=9, batch_size=4, lr=1e-2)
 TWO = (" a", " b b")

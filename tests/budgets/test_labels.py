@@ -23,12 +23,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frugal import peft
-from frugal.budgets import labels, sources
+from frugal import peft, tasks
+from frugal.budgets import annotators, labels
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, icl, probe, tasks
-from frugal.fewshot.tasks import Example
+from frugal.fewshot import choices, icl, probe
+from frugal.tasks import Example
 
 SHARED = [HealthCheck.function_scoped_fixture]  # the examples never change
 PRICE = chat_server.PRICE
@@ -47,7 +47,7 @@ def billed_usd(meter):
 
 
 def test_people_give_the_tasks_labels_and_a_second_purchase_is_free(tmp_path, examples):
-    pool = sources.HumanPool(0.1)
+    pool = annotators.HumanPool(0.1)
     assert labels.quote(pool, examples) == labels.Quote(20, pytest.approx(2), pytest.approx(2))
     bought = labels.buy(pool, examples, tmp_path, cap_usd=100)
     assert bought.labels == [e.label for e in examples]
@@ -70,7 +70,7 @@ def test_the_cap_is_met_to_the_last_label_and_never_passed(
 ):
     folder = tmp_path_factory.mktemp("labels")
     for stop in range(step, 20 + step, step):  # bought in parts, as a killed run would
-        bought = labels.buy(sources.HumanPool(price), examples[:stop], folder, cap_usd=cap)
+        bought = labels.buy(annotators.HumanPool(price), examples[:stop], folder, cap_usd=cap)
         assert bought.spent_usd <= cap
     assert bought.spent_usd == pytest.approx(price * bought.answers)
     assert bought.unasked == 0 or cap - bought.spent_usd < price
@@ -78,19 +78,19 @@ def test_the_cap_is_met_to_the_last_label_and_never_passed(
 
 
 def test_an_exact_cap_buys_exactly_what_it_pays_for(tmp_path, examples):
-    bought = labels.buy(sources.HumanPool(0.1), examples, tmp_path, cap_usd=1.0)
+    bought = labels.buy(annotators.HumanPool(0.1), examples, tmp_path, cap_usd=1.0)
     assert (bought.answers, bought.spent_usd, bought.unasked) == (10, 1.0, 10)
 
 
 def test_a_text_that_comes_twice_is_paid_once(tmp_path, examples):
     other = examples[0].model_copy(update={"label": 1 - examples[0].label})
-    bought = labels.buy(sources.HumanPool(1), [examples[0], other], tmp_path, cap_usd=9)
+    bought = labels.buy(annotators.HumanPool(1), [examples[0], other], tmp_path, cap_usd=9)
     assert (bought.answers, len(set(bought.labels))) == (1, 1)
 
 
 def test_a_local_model_answers_by_rank_and_pays_by_the_token(tmp_path, tiny, examples):
     shots = tuple(tasks.load("counting").draw(22, 0)[20:])
-    source = sources.LocalModel(tiny, 0.02, shots)
+    source = annotators.LocalModel(tiny, 0.02, shots)
     bought = labels.buy(source, examples, tmp_path, cap_usd=100)
     prompted = icl.prompted(examples, shots)
     assert bought.labels == choices.score(tiny, prompted).predictions.tolist()
@@ -101,12 +101,12 @@ def test_a_local_model_answers_by_rank_and_pays_by_the_token(tmp_path, tiny, exa
 
 
 def test_a_tuned_teacher_is_another_source(tmp_path, tiny, examples):
-    plain = sources.LocalModel(tiny, 0.02)
+    plain = annotators.LocalModel(tiny, 0.02)
     labels.buy(plain, examples[:2], tmp_path, cap_usd=1)
     tuned = peft.attach(tiny.model, "ia3")
     for vector in tuned.parameters():
         vector.data.mul_(1.5)
-    teacher = sources.LocalModel(tiny, 0.02)
+    teacher = annotators.LocalModel(tiny, 0.02)
     with pytest.raises(FrugalError, match="another source or price"):
         labels.buy(teacher, examples, tmp_path, cap_usd=1)
     bought = labels.buy(teacher, examples, tmp_path / "teacher", cap_usd=1)
@@ -241,7 +241,7 @@ def buy_until_done(monkeypatch, kills, source, examples, folder, cap):
 def test_killed_at_any_write_people_are_paid_once_for_every_label(
     tmp_path_factory, monkeypatch, examples, kills
 ):
-    folder, pool = tmp_path_factory.mktemp("labels"), sources.HumanPool(0.1, batch=4)
+    folder, pool = tmp_path_factory.mktemp("labels"), annotators.HumanPool(0.1, batch=4)
     bought, _ = buy_until_done(monkeypatch, kills, pool, examples, folder, 2.0)
     assert Counter(r["key"] for r in answered(folder)) == {labels.key(e): 1 for e in examples}
     assert bought.labels == [e.label for e in examples]
@@ -279,7 +279,7 @@ def buying(folder, source, examples):
         import json, sys
         from pathlib import Path
         from frugal.budgets import labels, sources
-        from frugal.fewshot.templates import Example
+        from frugal.tasks.templates import Example
         folder, url, examples = sys.argv[1:]
         source = sources.Endpoint(
             "tiny", usd_per_1k_in=0.5, usd_per_1k_out=1.5, base_url=url, batch=3)
@@ -317,7 +317,7 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere(
 ):
     source, meter = endpoint()
     secret = "sk-very-secret-9876"
-    monkeypatch.setenv(sources.KEY, secret)
+    monkeypatch.setenv(annotators.KEY, secret)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(FrugalError, match="HTTP 401") as error:
         labels.buy(source, examples, tmp_path, cap_usd=50)
@@ -326,13 +326,13 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere(
     for text in (str(error.value), caplog.text, captured.out, captured.err, repr(source)):
         assert secret not in text
     assert all(secret not in p.read_text() for p in tmp_path.iterdir())
-    monkeypatch.delenv(sources.KEY)
+    monkeypatch.delenv(annotators.KEY)
     with pytest.raises(FrugalError, match=r"OPENAI_API_KEY is not set"):
-        labels.buy(sources.Endpoint("m", **PRICE), examples, tmp_path / "other", cap_usd=50)
+        labels.buy(annotators.Endpoint("m", **PRICE), examples, tmp_path / "other", cap_usd=50)
 
 
 def test_a_server_nobody_listens_at_costs_nothing(tmp_path, examples, endpoint):
-    source = sources.Endpoint("tiny", base_url="http://127.0.0.1:9/v1", **PRICE)
+    source = annotators.Endpoint("tiny", base_url="http://127.0.0.1:9/v1", **PRICE)
     with pytest.raises(FrugalError, match="no connection"):
         labels.buy(source, examples, tmp_path, cap_usd=50)
     assert not answered(tmp_path)
@@ -340,25 +340,25 @@ def test_a_server_nobody_listens_at_costs_nothing(tmp_path, examples, endpoint):
 
 
 def test_bad_folders_and_caps_have_one_clear_error(tmp_path, examples):
-    pool = sources.HumanPool(0.1)
+    pool = annotators.HumanPool(0.1)
     with pytest.raises(FrugalError, match="cap_usd must not be negative"):
         labels.buy(pool, examples, tmp_path, cap_usd=-1)
     for odd in (-1, math.nan, math.inf, -math.inf, "9", None, 10**400):
         with pytest.raises(FrugalError, match="cap_usd must"):
             labels.buy(pool, examples, tmp_path, cap_usd=odd)
         with pytest.raises(FrugalError, match="usd must"):
-            sources.HumanPool(odd)
+            annotators.HumanPool(odd)
         for prices in ((odd, 1), (1, odd)):
             with pytest.raises(FrugalError, match="must"):
-                sources.Endpoint("m", *prices)
+                annotators.Endpoint("m", *prices)
     labels.buy(pool, examples, tmp_path, cap_usd=9)
     with pytest.raises(FrugalError, match=r'another source or price \(\{"people"'):
-        labels.buy(sources.HumanPool(0.2), examples, tmp_path, cap_usd=9)
+        labels.buy(annotators.HumanPool(0.2), examples, tmp_path, cap_usd=9)
 
 
 def test_answers_of_nobody_are_refused(tmp_path, examples):
     """A file that lost its first line would pass for any source's, at any price."""
-    pool, file = sources.HumanPool(0.1), tmp_path / "answers.jsonl"
+    pool, file = annotators.HumanPool(0.1), tmp_path / "answers.jsonl"
     labels.buy(pool, examples, tmp_path, cap_usd=9)
     first, _, rest = file.read_text(encoding="utf-8").partition("\n")
     assert "source" in first
@@ -384,7 +384,7 @@ def test_answers_of_nobody_are_refused(tmp_path, examples):
     ],
 )
 def test_a_damaged_line_is_refused_by_its_number(tmp_path, examples, line):
-    pool, file = sources.HumanPool(0.1), tmp_path / "answers.jsonl"
+    pool, file = annotators.HumanPool(0.1), tmp_path / "answers.jsonl"
     labels.buy(pool, examples, tmp_path, cap_usd=9)
     before = file.read_bytes()
     wrong = line.replace("KEY", labels.key(examples[0])).encode("latin-1")
@@ -397,14 +397,14 @@ def test_a_damaged_line_is_refused_by_its_number(tmp_path, examples, line):
 def test_a_text_with_half_a_character_is_refused_before_anything_is_bought(tmp_path):
     half = Example.model_construct(prompt="so \ud83d", choices=(" a", " b"), label=0)
     with pytest.raises(FrugalError, match="half a character"):
-        labels.buy(sources.HumanPool(0.1), [half], tmp_path / "new", cap_usd=9)
+        labels.buy(annotators.HumanPool(0.1), [half], tmp_path / "new", cap_usd=9)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_local_model_with_nan_sells_no_label(tmp_path, tiny, examples, monkeypatch):
     with torch.no_grad():
         next(tiny.model.parameters())[ord("a")] = math.nan
-    source = sources.LocalModel(tiny, 0.02)
+    source = annotators.LocalModel(tiny, 0.02)
     with pytest.raises(FrugalError):
         labels.buy(source, examples, tmp_path / "checked", cap_usd=9)
     monkeypatch.setattr(probe, "packs", lambda *_: True)  # which may see it first
@@ -412,7 +412,7 @@ def test_a_local_model_with_nan_sells_no_label(tmp_path, tiny, examples, monkeyp
         labels.buy(source, examples, tmp_path, cap_usd=9)
     assert not answered(tmp_path)
     with pytest.raises(FrugalError, match="must not be negative"):
-        sources.LocalModel(tiny, -0.02)
+        annotators.LocalModel(tiny, -0.02)
 
 
 def test_a_local_models_label_does_not_depend_on_the_order_of_the_choices(tmp_path, tiny):
@@ -424,7 +424,7 @@ def test_a_local_models_label_does_not_depend_on_the_order_of_the_choices(tmp_pa
     for name in ("told apart", "tied"):
         said = []
         for i, some in enumerate((drawn, turned)):
-            source, folder = sources.LocalModel(tiny, 0.02), tmp_path / f"{name}{i}"
+            source, folder = annotators.LocalModel(tiny, 0.02), tmp_path / f"{name}{i}"
             bought = labels.buy(source, some, folder, cap_usd=9).labels
             said.append([e.choices[y] for e, y in zip(some, bought, strict=True)])
         assert said[0] == said[1]
@@ -432,7 +432,7 @@ def test_a_local_models_label_does_not_depend_on_the_order_of_the_choices(tmp_pa
             tiny.model.get_output_embeddings().weight.zero_()
 
 
-class Another(sources.HumanPool):
+class Another(annotators.HumanPool):
     """While it answers, something happens to the file."""
 
     def ask(self, examples, attempt):
@@ -550,24 +550,24 @@ def test_without_a_working_lock_the_cap_holds_and_nothing_is_bought_twice(
 def test_folders_that_cannot_be_used_are_refused(tmp_path, examples, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(FrugalError, match="no folder for answers"):
-        labels.buy(sources.HumanPool(0.1), examples, tmp_path / "file", cap_usd=9)
+        labels.buy(annotators.HumanPool(0.1), examples, tmp_path / "file", cap_usd=9)
     (tmp_path / "odd" / "answers.jsonl").mkdir(parents=True)
     with pytest.raises(FrugalError, match="cannot be written"):
-        labels.buy(sources.HumanPool(0.1), examples, tmp_path / "odd", cap_usd=9)
+        labels.buy(annotators.HumanPool(0.1), examples, tmp_path / "odd", cap_usd=9)
 
 
 def test_two_buyers_do_not_share_a_folder(tmp_path, examples):
-    class Nosy(sources.HumanPool):
+    class Nosy(annotators.HumanPool):
         def ask(self, examples, attempt):
             with pytest.raises(FrugalError, match="being bought here already"):
-                labels.buy(sources.HumanPool(0.1), examples, tmp_path, cap_usd=9)
+                labels.buy(annotators.HumanPool(0.1), examples, tmp_path, cap_usd=9)
             return super().ask(examples, attempt)
 
     assert None not in labels.buy(Nosy(0.1), examples, tmp_path, cap_usd=9).labels
 
 
 def test_a_server_that_bills_more_than_it_may_stops_the_run(tmp_path, examples):
-    class Greedy(sources.HumanPool):
+    class Greedy(annotators.HumanPool):
         def most_usd(self, example):
             return self.usd / 2
 
@@ -601,7 +601,7 @@ def smollm2_served(tmp_path, monkeypatch):
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
-            monkeypatch.delenv(sources.KEY, raising=False)
+            monkeypatch.delenv(annotators.KEY, raising=False)
             yield backbone, folder, f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()
@@ -614,7 +614,7 @@ def test_a_real_server_labels_reviews_and_its_token_counts_are_the_tokenizers(
     backbone, folder, url = smollm2_served
     task = tasks.load("movie-reviews")
     reviews, shots = task.test(8), tuple(task.draw(4, 0))
-    source = sources.Endpoint(folder, base_url=url, shots=shots, batch=2, **PRICE)
+    source = annotators.Endpoint(folder, base_url=url, shots=shots, batch=2, **PRICE)
     planned = labels.quote(source, reviews)
     bought = labels.buy(source, reviews, tmp_path / "bought", cap_usd=planned.most_usd)
     assert bought.labels.count(None) <= 2

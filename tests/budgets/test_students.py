@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frugal.budgets import classifier, distill, students
-from frugal.budgets.classifier import Fit
+from frugal import tasks
+from frugal.budgets import distill, students
+from frugal.encoders import classifier
+from frugal.encoders.classifier import Fit
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, packing, tasks, tfew
+from frugal.fewshot import choices, packing, tfew
 
 OF = (" a", " b b", " c c c")
 SHARE = 0.2

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from frugal.fewshot import tasks
+from frugal import tasks
 
 TEXTS = [
     f"{['카드가 기계에 걸렸어요', '송금이 도착하지 않았어요'][i % 2]} {{{i}}}, 제발"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from frugal import tasks
 from frugal.engine import backbones, processes
-from frugal.fewshot import evaluate, tasks, tfew
+from frugal.fewshot import evaluate, tfew
 
 
 def work(out):

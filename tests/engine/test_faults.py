@@ -19,7 +19,7 @@ from frugal.engine import artifacts, backbones, checkpoints, derived, files, nan
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 
 @pytest.fixture

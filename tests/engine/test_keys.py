@@ -10,15 +10,15 @@ import pytest
 import torch
 from tokenizers import normalizers
 
-from frugal import data
-from frugal.engine import backbones, digests, notebooks, presets, runs, sweep
+from frugal import data, tasks
+from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
-from frugal.fewshot import figure2, sources, tasks, tfew
-from frugal.seminar import grid
+from frugal.fewshot import figure2, tfew
 from frugal.spaces import rivals, search, train
-from frugal.spaces import tasks as texts
 from frugal.spaces.search import Search, Settings
+from frugal.tasks import sources, texts
+from frugal_course.notebooks import execution, grid
 
 LINES = [
     {"prompt": f"{n} is", "choices": [" even", " odd"], "label": n % 2} for n in range(20)
@@ -380,7 +380,7 @@ def test_a_notebook_is_run_at_the_preset_that_was_chosen(task, model, tmp_path, 
     for environment, given, expected in cases:
         monkeypatch.setenv("FRUGAL_PRESET", environment)
         with pytest.raises(Started) as seen:
-            notebooks.run(notebook, tmp_path / "out", given)
+            execution.run(notebook, tmp_path / "out", given)
         assert seen.value.args == expected
-        assert notebooks.preset(notebook, given) == (expected[0] or "smoke")
+        assert execution.preset(notebook, given) == (expected[0] or "smoke")
         assert presets.of_environment() == environment

@@ -11,9 +11,9 @@ import shared_work
 import torch
 from safetensors.torch import load_file
 
-from frugal import data
+from frugal import data, tasks
 from frugal.engine import backbones, processes
-from frugal.fewshot import choices, evaluate, tasks
+from frugal.fewshot import choices, evaluate
 
 
 @pytest.mark.cluster

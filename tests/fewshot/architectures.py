@@ -6,7 +6,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from frugal.engine.backbones import Backbone, byte_tokenizer
-from frugal.fewshot.templates import Example
+from frugal.tasks.templates import Example
 
 TOKENIZER = byte_tokenizer()
 PAD, END = TOKENIZER.pad_token_id, TOKENIZER.eos_token_id

@@ -16,7 +16,7 @@ from architectures import build, examples, kinds, plain
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, packing, passes, probe
 from frugal.fewshot.packing import EncodedExample
-from frugal.fewshot.templates import Example
+from frugal.tasks.templates import Example
 
 # What must stay packed; the others of the table may change with transformers.
 PACKED = {

@@ -5,7 +5,7 @@ import torch
 
 from frugal.engine import backbones
 from frugal.fewshot import choices, losses, packing, passes
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from frugal import tasks
 from frugal.cli import app
 from frugal.costs import arch, flops
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, passes, probe, tasks, tfew
+from frugal.fewshot import choices, evaluate, losses, packing, passes, probe, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 TOKENIZER = backbones.load("tiny-t5").tokenizer
 PAD, END = TOKENIZER.pad_token_id, TOKENIZER.eos_token_id

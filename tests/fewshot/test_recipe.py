@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers.optimization import Adafactor
 
-from frugal import data, peft
+from frugal import data, peft, tasks
 from frugal.engine import backbones, training
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, tasks, tfew
+from frugal.fewshot import choices, evaluate, losses, packing, tfew
 
 RECIPE = tfew.Recipe(steps=6, batch_size=5, lr=3e-2)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import hub
-from frugal import data
+from frugal import data, tasks
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, studies, tasks, tfew
+from frugal.fewshot import choices, evaluate, losses, studies, tfew
 from frugal.papers import tables
 
 RECIPE = tfew.Recipe(steps=3, batch_size=4, lr=3e-2)

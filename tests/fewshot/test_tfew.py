@@ -11,10 +11,10 @@ import textwrap
 import pytest
 import torch
 
-from frugal import peft
+from frugal import peft, tasks
 from frugal.engine import backbones, training
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, icl, tasks, tfew
+from frugal.fewshot import evaluate, icl, tfew
 
 RECIPE = tfew.Recipe(steps=9, batch_size=4, lr=3e-2)
 

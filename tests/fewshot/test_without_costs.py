@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from frugal import tasks
 from frugal.costs import arch
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, tasks, tfew
+from frugal.fewshot import choices, evaluate, tfew
 
 RECIPE = tfew.Recipe.of({"steps": 2, "batch_size": 2})
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from frugal.engine import notebooks
 from frugal.errors import FrugalError
-from frugal.seminar import prepare
-from frugal.show.closing import collect
+from frugal_course.figures.closing import collect
+from frugal_course.notebooks import execution, prepare
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -64,7 +63,7 @@ def test_is_committed_executed_with_clean_outputs(notebook):
             assert output.get("name") != "stderr", output.get("text")
             kinds = output.get("data", {})
             assert "image/svg+xml" not in kinds
-            assert notebooks.VIEW not in kinds  # a still is shown where no kernel runs
+            assert execution.VIEW not in kinds  # a still is shown where no kernel runs
             text = str(output.get("text", "")) + str(
                 {k: v for k, v in kinds.items() if "png" not in k}
             )
@@ -81,13 +80,13 @@ def test_is_small(notebook):
 
 def test_unknown_or_ill_typed_parameters_are_refused():
     file = FOLDER / "03_tfew.ipynb"
-    assert notebooks.parameters(file, {"labels": "8", "preset": "smoke"}) == {
+    assert execution.parameters(file, {"labels": "8", "preset": "smoke"}) == {
         "labels": 8,
         "preset": "smoke",
     }
     with pytest.raises(FrugalError, match=r"unknown parameter of 03_tfew\.ipynb 'preste'; did you"):
-        notebooks.parameters(file, {"preste": "smoke"})
+        execution.parameters(file, {"preste": "smoke"})
     with pytest.raises(FrugalError, match=r"labels is of type int; '8\.5' is not"):
-        notebooks.parameters(file, {"labels": "8.5"})
+        execution.parameters(file, {"labels": "8.5"})
     with pytest.raises(FrugalError, match="unknown preset 'smok'; did you mean 'smoke'"):
-        notebooks.parameters(file, {"preset": "smok"})
+        execution.parameters(file, {"preset": "smok"})

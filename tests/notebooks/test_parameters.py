@@ -4,8 +4,8 @@ import html
 
 import nbformat
 
-from frugal.engine import notebooks
-from frugal.show import explorers
+from frugal_course import explorers
+from frugal_course.notebooks import execution
 
 PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -16,7 +16,7 @@ def test_a_notebooks_parameters_are_an_explorers_state(tmp_path):
             "right: float = 0.2  # of a token\na_tokens: int = 3  # of a wrong choice",
             ["parameters"],
         ),
-        ("from frugal.show import explorers", []),
+        ("from frugal_course import explorers", []),
         ("explorers.loss(right=right, a_tokens=a_tokens)", []),
     ]
     source = nbformat.v4.new_notebook(
@@ -28,7 +28,7 @@ def test_a_notebooks_parameters_are_an_explorers_state(tmp_path):
     nbformat.write(source, tmp_path / "moved.ipynb")
     state = explorers.loss(right=0.4, a_tokens=5).parameters()
     given = {name: str(state[name]) for name in ("right", "a_tokens")}
-    ran = notebooks.run(tmp_path / "moved.ipynb", tmp_path / "out", given)
+    ran = execution.run(tmp_path / "moved.ipynb", tmp_path / "out", given)
     executed = nbformat.read(ran, as_version=4)
     assert "widgets" not in executed.metadata
     pictures, words = executed.cells[-1].outputs

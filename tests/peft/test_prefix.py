@@ -9,7 +9,7 @@ from frugal import peft
 from frugal.engine import backbones
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, packing, passes, probe
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
 CAUSAL = ("llama", "gpt2")

@@ -22,12 +22,11 @@ from harness import Door, Wrong, inputs, quiet
 from hypothesis import strategies as st
 
 import peft as hf_peft
-from frugal import cli, peft
-from frugal.engine import backbones, notebooks
+from frugal import cli, peft, tasks
+from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import tasks
-from frugal.seminar import grid
 from frugal.spaces import design
+from frugal_course.notebooks import execution, grid
 
 # Text that people have: several scripts, quotes, braces, no surrogates.
 texts = st.text(
@@ -925,14 +924,14 @@ class Runs:
         self.values = self.points = None
 
         def run(notebook, out, given, *rest, **more):
-            self.values = notebooks.parameters(notebook, given)
+            self.values = execution.parameters(notebook, given)
             return self.file
 
         def run_grid(of, out, **more):
             self.points = of.points
             return pd.DataFrame({"notebook": [str(self.file)] * len(of.points)})
 
-        with instead(notebooks, "run", run), instead(grid, "run", run_grid):
+        with instead(execution, "run", run), instead(grid, "run", run_grid):
             return answer(["run", self.file, *words, "--out", self.place / "out", "--json"])
 
 
@@ -1055,7 +1054,7 @@ def notebook_door(place):
         file.write_bytes(case.data)
         refusals = []
         for ask in (
-            lambda: notebooks.parameters(file, {"shots": "7", "rate": "0.25"}),
+            lambda: execution.parameters(file, {"shots": "7", "rate": "0.25"}),
             lambda: answer(["claims", place / "reports", "--json"]),
         ):
             try:

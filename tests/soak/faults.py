@@ -37,8 +37,8 @@ import torch  # noqa: F401
 from breaking import KINDS, Breaking, install, without_locks
 
 from frugal import cli  # noqa: F401
-from frugal.budgets import recommend, study  # noqa: F401
-from frugal.fewshot import figure2, pretrain, tfew  # noqa: F401
+from frugal.budgets import study  # noqa: F401
+from frugal.pretraining import pretrain  # noqa: F401
 from frugal.spaces import train  # noqa: F401
 
 LATER = {"kill from outside": signal.SIGKILL, "Ctrl-C from outside": signal.SIGINT}

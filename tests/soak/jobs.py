@@ -159,8 +159,8 @@ def pretrain(urls):
     from transformers import BertConfig, EncoderDecoderConfig, EncoderDecoderModel
 
     from frugal.engine import backbones, nano
-    from frugal.fewshot import mixture
-    from frugal.fewshot.mixture import Mixture, Record, Source, Wording
+    from frugal.pretraining import mixture
+    from frugal.pretraining.mixture import Mixture, Record, Source, Wording
 
     tokenizer = backbones.load("tiny-t5", device="cpu").tokenizer
 

@@ -20,12 +20,12 @@ from doors import folder_of, instead, put, unlike
 from harness import Door, Wrong, inputs
 from hypothesis import strategies as st
 
-from frugal.budgets import distill, labels, sources
+from frugal.budgets import annotators, distill, labels
 from frugal.engine import artifacts, backbones, runs, sweep
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
-from frugal.fewshot.tasks import Example
 from frugal.spaces.search import Search, Settings
+from frugal.tasks import Example
 
 # --- checkpoints -------------------------------------------------------------------------------
 
@@ -248,7 +248,9 @@ def lies(draw):
 
 def server_door(place):
     place = place / "server"
-    source = sources.Endpoint("m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5)
+    source = annotators.Endpoint(
+        "m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5
+    )
     server = Server(source)
     most = max(map(source.most_usd, QUESTIONS))
     naps = []
@@ -312,7 +314,7 @@ def server_door(place):
 
 def ledger_door(place):
     place = place / "ledger"
-    pool = sources.HumanPool(0.1, batch=2)
+    pool = annotators.HumanPool(0.1, batch=2)
     shutil.rmtree(place, ignore_errors=True)
     labels.buy(pool, QUESTIONS, place, cap_usd=1)
     sound = (place / "answers.jsonl").read_bytes()

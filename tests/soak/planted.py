@@ -16,14 +16,13 @@ import safetensors.torch
 import torch
 from doors import instead
 
-from frugal import peft
+from frugal import peft, tasks
 from frugal.budgets import labels
 from frugal.costs import prices
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
-from frugal.fewshot import tasks
-from frugal.seminar import grid
+from frugal_course.notebooks import grid
 
 
 def _reading(change):

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from frugal.encoders.encoder import Encoder, Split, shuffled
 from frugal.engine import backbones, runs
 from frugal.engine.training import schedule
 from frugal.errors import FrugalError
-from frugal.spaces import build, metrics, tasks, train
-from frugal.spaces.encoder import Encoder, Split, shuffled
-from frugal.spaces.tasks import TextTask
+from frugal.spaces import build, train
 from frugal.spaces.train import Recipe, fit
+from frugal.tasks import metrics, texts
+from frugal.tasks.texts import TextTask
 
 RECIPE = Recipe(epochs=3, batch_size=4, lr=1e-2, max_tokens=24)
 LOW = "G1[1]:A,L | G2[2-3]:A,P | G3[4-5]:- | G4[6]:P"
@@ -194,7 +195,7 @@ def test_the_job_is_a_fit(encoder):
     }
     job = runs.find("frugal.spaces.train:finetune")
     result = job.function(**params)
-    made = tasks.load("counting", 8, 6, 3)
+    made = texts.load("counting", 8, 6, 3)
     fitted = fit(encoder, design(encoder, HIGH), made, Recipe(**params["recipe"], seed=3))
     assert result == {
         "score": fitted.score,
@@ -237,7 +238,7 @@ def test_pearson_is_that_of_the_textbook():
 
 
 def test_tasks_share_their_answers_or_are_refused(tmp_path):
-    made = tasks.load("counting", 1000, 5, 0)
+    made = texts.load("counting", 1000, 5, 0)
     assert (made.classes, made.metric) == (3, "accuracy")
     assert len(made.train) == 23  # all that can be drawn
     assert not set(made.train) & set(made.test)
@@ -246,16 +247,16 @@ def test_tasks_share_their_answers_or_are_refused(tmp_path):
     line = '{{"prompt": "p{0}", "choices": ["x{0}", "y"], "label": 0}}\n'
     path.write_text("".join(line.format(i) for i in range(6)))
     with pytest.raises(FrugalError, match="do not choose among the same answers"):
-        tasks.load(str(path), 3, 3, 0)
+        texts.load(str(path), 3, 3, 0)
     with pytest.raises(FrugalError, match="unknown task"):
-        tasks.load("movie-reviwes", 3, 3, 0)
+        texts.load("movie-reviwes", 3, 3, 0)
     with pytest.raises(FrugalError, match="at least 1"):
-        tasks.load("counting", 0, 3, 0)
+        texts.load("counting", 0, 3, 0)
 
 
 @pytest.mark.real
 def test_ratings_are_a_regression_that_minilm_learns():
-    made = tasks.load("movie-reviews-rating", 64, 200, 0)
+    made = texts.load("movie-reviews-rating", 64, 200, 0)
     assert (made.classes, made.metric, len(made.train), len(made.test)) == (1, "pearson", 64, 200)
     assert not set(made.train) & set(made.test)
     assert all(-4 <= label <= 4 for label in made.train_labels)

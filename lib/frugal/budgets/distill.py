@@ -23,7 +23,7 @@ from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import DIGEST, digest
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import choices, evaluate
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 TEMPERATURE = 2.0  # of the released code
 CHUNK = 256  # examples in a file of teacher outputs; a kill loses at most so many

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from frugal.costs import check
 from frugal.errors import FrugalError
-from frugal.fewshot.templates import Example
+from frugal.tasks.templates import Example
 
 ATTEMPTS = 3  # at an example whose answers are malformed or lost
 PATIENCE = 8  # so many paid answers in a row without a label, and buying stops

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frugal.budgets import classifier
-from frugal.budgets.classifier import Classifier, Fit
 from frugal.budgets.distill import Cost, Imitation, RankTeacher, Teacher
+from frugal.encoders import classifier
+from frugal.encoders.classifier import Classifier, Fit
 from frugal.engine import backbones
 from frugal.engine.backbones import Backbone
 from frugal.fewshot import evaluate, packing, tfew
-from frugal.fewshot.tasks import Example
 from frugal.spaces.design import METHODS
+from frugal.tasks import Example
 
 _LAYERS = re.compile(r"(\d+) layers?")
 

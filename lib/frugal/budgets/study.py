@@ -21,15 +21,17 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from frugal.budgets import classifier, labels, sources, students
-from frugal.budgets.classifier import Fit
+from frugal import tasks
+from frugal.budgets import annotators, labels, students
 from frugal.budgets.distill import Cost, outputs, right
 from frugal.budgets.students import Learnt
+from frugal.encoders import classifier
+from frugal.encoders.classifier import Fit
 from frugal.engine import backbones, digests, files, presets
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import tasks, tfew
-from frugal.fewshot.tasks import Example, Task
+from frugal.fewshot import tfew
+from frugal.tasks import Example, Task
 
 Progress = Callable[[str], Any]
 KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
@@ -175,7 +177,7 @@ class Bench:
                 f"{self.task.name}: {count} labels and {self.setting.unlabelled} texts without "
                 f"are more than the {len(pool)} there are to label, and {there} to read"
             )
-        source = sources.HumanPool(self.setting.usd_per_label)
+        source = annotators.HumanPool(self.setting.usd_per_label)
         cap = len(pool) * source.usd
         bought = labels.buy(source, pool[:count], self.folder / f"people-{seed}", cap_usd=cap)
         return bought.labelled(pool[:count])
@@ -216,7 +218,7 @@ class Bench:
         labelled before, for another cell, is not computed again, but paid for in every cell.
         """
         shots = tuple(train[: self.setting.llm_shots])
-        source = sources.LocalModel(self.llm, self.setting.usd_per_1k_tokens, shots)
+        source = annotators.LocalModel(self.llm, self.setting.usd_per_1k_tokens, shots)
         price = [source.expected_usd(text) for text in texts]
         spent = list(itertools.takewhile(lambda total: total <= usd, itertools.accumulate(price)))
         some = texts[: len(spent)]

@@ -12,25 +12,14 @@ import re
 import sys
 import traceback
 import warnings
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import frugal
-from frugal.cli import (
-    artifacts,
-    budgets,
-    costs,
-    fewshot,
-    figure2,
-    notebooks,
-    papers,
-    pretrain,
-    seminar,
-    spaces,
-    tfew,
-)
+from frugal.cli import artifacts, budgets, costs, fewshot, figure2, papers, pretrain, spaces, tfew
 from frugal.errors import FrugalError, FrugalWarning, without_passwords
 
 app = typer.Typer(
@@ -63,7 +52,6 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(costs.app, name="costs")
 app.add_typer(papers.app, name="papers")
-app.add_typer(seminar.app, name="notebooks")
 app.add_typer(spaces.app, name="spaces")
 app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
@@ -71,8 +59,8 @@ app.command("vectors")(tfew.vectors)
 app.command("figure2")(figure2.figure2)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
-app.command("run", cls=notebooks.WithParameters)(notebooks.run)
-app.command("claims")(notebooks.claims)
+for entry in entry_points(group="frugal.commands"):  # of packages that stand on this one
+    entry.load()(app)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def buy(
     as_json: Json = False,
 ) -> None:
     """What a budget buys in Distill or Annotate, by its table 3, and what it scores there."""
-    from frugal.budgets import plan as paper
+    from frugal.papers import purchases as paper
 
     bought = [paper.buy(task, s, labels=labels, budget=budget) for s in paper.STRATEGIES]
     winner = paper.winner(*bought)
@@ -74,8 +74,8 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Buy labels under a cap: from people (the task's own), a local model, or a server."""
-    from frugal.budgets import labels, sources
-    from frugal.fewshot import tasks
+    from frugal import tasks
+    from frugal.budgets import annotators, labels
 
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -86,18 +86,18 @@ def label(
     shown, wanted = tuple(drawn[:shots]), drawn[shots:]
     source: labels.Source
     if by == "people":
-        source = sources.HumanPool(usd)
+        source = annotators.HumanPool(usd)
     elif base_url:
         written = usd if usd_out is None else usd_out
         # Whoever may think for long is given time for ten tokens in a second.
         seconds = max(60.0, (answer_tokens or 0) / 10)
-        source = sources.Endpoint(
+        source = annotators.Endpoint(
             by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
         )
     else:
         from frugal.engine import backbones
 
-        source = sources.LocalModel(backbones.load(by), usd, shown)
+        source = annotators.LocalModel(backbones.load(by), usd, shown)
     planned = asdict(labels.quote(source, wanted))
     if dry_run:
         emit({"by": by, "dry_run": True, "cap_usd": cap, **planned}, as_json)
@@ -188,12 +188,12 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Try every way of classifying on your task, price it, and recommend one."""
-    from frugal.budgets import recommend
-    from frugal.budgets.options import Prices
-    from frugal.budgets.trials import Ways
+    from frugal import tasks
+    from frugal.choice import recommend
+    from frugal.choice.options import Prices
+    from frugal.choice.trials import Ways
     from frugal.costs import prices
     from frugal.engine import backbones, presets
-    from frugal.fewshot import tasks
 
     chosen = presets.named(preset)
     own = chosen["capstone"]

@@ -13,7 +13,7 @@ from frugal.cli.output import Json, Outputs, emit, preset_option
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
-    from frugal.fewshot.tasks import Example, Task
+    from frugal.tasks import Example, Task
 
 TaskName = Annotated[
     str,
@@ -55,9 +55,9 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Zero-shot or in-context answers, by the highest mean token log-probability."""
-    from frugal import peft
+    from frugal import peft, tasks
     from frugal.engine import backbones, presets
-    from frugal.fewshot import evaluate, tasks
+    from frugal.fewshot import evaluate
 
     chosen = presets.named(preset, backbone=backbone)
     outputs = Outputs({"--scores": scores}, reads=(task, train, chosen["backbone"], adapter))

@@ -24,7 +24,7 @@ def pretrain(
     Tasks of BIG-bench take part if that artifact was fetched.
     """
     from frugal.engine import backbones
-    from frugal.fewshot import mixture, pretrain
+    from frugal.pretraining import mixture, pretrain
 
     Outputs({}, {"--out": out})
     recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))

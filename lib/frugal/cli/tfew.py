@@ -27,9 +27,9 @@ from frugal.cli.output import Json, Outputs, emit
 from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
-    from frugal.fewshot.tasks import Example, Task
     from frugal.fewshot.tfew import Recipe
     from frugal.peft.tuned import Tuned
+    from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
 Rate = Annotated[float | None, amount("--lr", help="Learning rate; else the preset's.", most=1e6)]
@@ -91,8 +91,9 @@ def tfew(
 
     Under `accelerate launch` all processes work on the one training.
     """
+    from frugal import tasks
     from frugal.engine import backbones, presets, processes
-    from frugal.fewshot import evaluate, plan, studies, tasks
+    from frugal.fewshot import estimate, evaluate, studies
 
     processes.join()
     chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
@@ -100,7 +101,7 @@ def tfew(
     if losses is not None:
         given["losses"] = [name.strip() for name in losses.split(",")]
     if dry_run and (task is None or not _at_hand(task, chosen["backbone"])):
-        cost = plan.study(
+        cost = estimate.study(
             chosen,
             names=[task] if task else (),
             backbone=backbone,
@@ -209,8 +210,9 @@ def vectors(
 
     T-Few pretrains its (IA)³ in this way (§3.4). All templates are used. A run killed goes on.
     """
+    from frugal import tasks
     from frugal.engine import backbones, presets, processes
-    from frugal.fewshot import evaluate, tasks, tfew
+    from frugal.fewshot import evaluate, tfew
 
     processes.join()
     chosen = presets.named(preset, backbone=backbone)
@@ -290,8 +292,8 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _at_hand(task: str, backbone: str) -> bool:
     """Whether the exact cost of a training can be had: its text and its model need no hub."""
+    from frugal import tasks
     from frugal.engine import backbones
-    from frugal.fewshot import tasks
 
     if tasks.is_file(task):
         return True

@@ -42,7 +42,7 @@ KEY = 2  # of the ids: 1 hashed a job's place in the code and its parameters, no
 # code moves: only its place here changes. A job that computes something else gets another name.
 HOMES = {
     "figure2.score": "frugal.fewshot.figure2",
-    "notebook.execute": "frugal.seminar.grid",
+    "notebook.execute": "frugal_course.notebooks.grid",
     "spaces.finetune": "frugal.spaces.train",
 }
 _FORMER = {  # what keys of version 1 called them

@@ -33,7 +33,7 @@ from frugal.fewshot.packing import (
     tree,
 )
 from frugal.fewshot.passes import prefix_cache
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 # Tokens in a forward pass of `score`: what stays in a processor's cache, or fills a GPU.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}

@@ -21,7 +21,7 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, icl, packing, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.tasks import Example, Task, Use
+from frugal.tasks import Example, Task, Use
 
 
 class RunResult(BaseModel):

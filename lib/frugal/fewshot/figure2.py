@@ -11,15 +11,15 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from frugal import data
+from frugal import data, tasks
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
 from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.errors import FrugalError, unknown
-from frugal.fewshot import evaluate, tasks
-from frugal.fewshot.templates import first_problem
+from frugal.fewshot import evaluate
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
+from frugal.tasks.templates import first_problem
 
 JOB = "figure2.score"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from frugal.errors import FrugalError
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 
 def prompted(

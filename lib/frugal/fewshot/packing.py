@@ -24,7 +24,7 @@ from torch import Tensor
 
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot.tasks import Example
+from frugal.tasks import Example
 
 # Tokens in a row, at least: the matrix products of shorter ones are slow.
 ROW_TOKENS = 64

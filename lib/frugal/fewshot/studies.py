@@ -15,7 +15,7 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, evaluate, losses, packing, passes, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.tasks import Example, Task, Use
+from frugal.tasks import Example, Task, Use
 
 # The four rows of T-Few's loss ablation (§3.2), by the names that they have there.
 ABLATION: dict[str, tuple[str, ...]] = {

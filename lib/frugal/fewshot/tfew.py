@@ -24,7 +24,7 @@ from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, losses, packing, probe
-from frugal.fewshot.templates import Example, first_problem
+from frugal.tasks.templates import Example, first_problem
 
 STATE = "training.safetensors"  # what a training that was killed goes on from, beside its result
 

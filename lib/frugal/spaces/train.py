@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from frugal import peft
 from frugal.costs import arch, flops
+from frugal.encoders.encoder import Batch, Encoder, Split, shuffled
 from frugal.engine import backbones, digests, runs, training
 from frugal.engine.backbones import Backbone
-from frugal.spaces import build, metrics, tasks
-from frugal.spaces.encoder import Batch, Encoder, Split, shuffled
+from frugal.spaces import build
 from frugal.spaces.sizes import Sized
-from frugal.spaces.tasks import TextTask
+from frugal.tasks import metrics, texts
+from frugal.tasks.texts import TextTask
 
 CACHE_BYTES = 4 * 2**30  # of states that are kept; those beyond are computed in every epoch
 
@@ -155,7 +156,7 @@ def _steps(
 
 def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
     """What a run reads beside its params."""
-    return {"backbone": digests.backbone(backbone), "task": tasks.content(task)}
+    return {"backbone": digests.backbone(backbone), "task": texts.content(task)}
 
 
 # Kept by content: a file or a folder that was edited is read again.
@@ -166,7 +167,7 @@ def _backbone(name: str, content: str) -> Backbone:
 
 @lru_cache(maxsize=64)
 def _task(name: str, content: str, labels: int, limit: int, seed: int) -> TextTask:
-    return tasks.load(name, labels, limit, seed)
+    return texts.load(name, labels, limit, seed)
 
 
 def finetune_flops(
@@ -178,7 +179,7 @@ def finetune_flops(
     computes gradients of the weights), and the test texts once through all.
     """
     recipe = Recipe(**more["recipe"])
-    texts = _task(task, tasks.content(task), labels, limit, seed)
+    drawn = _task(task, texts.content(task), labels, limit, seed)
     if backbone in arch.names():
         shape = arch.get(backbone)
     else:
@@ -189,7 +190,7 @@ def finetune_flops(
         tokens = min(recipe.max_tokens, 2 + len(text) // 4)
         return sum(flops.forward(shape, prompt_tokens=tokens).values()) / shape.layers
 
-    train, test = (sum(map(layer, part)) for part in (texts.train, texts.test))
+    train, test = (sum(map(layer, part)) for part in (drawn.train, drawn.test))
     if design in ("full", "head"):
         frozen = 0 if design == "full" else shape.layers
     else:

@@ -1,0 +1,1 @@
+"""Chapter 6: every way on one task, priced and compared."""

@@ -1,0 +1,235 @@
+"""Ways of answering as options: priced, compared on the same examples, set against each other.
+
+Intervals are over the scored examples. What another draw of the labels would change is not in them.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugal.choice.trials import Trial
+from frugal.costs import check, memory, prices, scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 1.96  # of a normal distribution: 95 % intervals
+RESAMPLES = 4000
+NOTHING = "nothing"  # what a budget buys that is too small
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD for a label and a GPU hour; what share of the GPU's peak FLOP/s is reached (assumed)."""
+
+    usd_per_label: float
+    gpu: str = "a100-40gb"
+    usd_per_hour: float | None = None  # by default the listed price of `gpu`
+    mfu: float = 0.4
+
+    def check(self) -> None:
+        """Raise FrugalError for a price that is none, and would change what is recommended."""
+        check.amount("usd_per_label", self.usd_per_label)
+        self.compute(1.0)
+
+    def compute(self, flops: float) -> float:
+        """USD for so many FLOPs."""
+        rate = self.usd_per_hour
+        rate = prices.get("gpu", self.gpu).usd if rate is None else rate
+        check.amount("usd_per_hour", rate)
+        peak = memory.gpu(self.gpu).peak_flops
+        return scenario.hours(flops, peak_flops=peak, mfu=self.mfu) * rate
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to answer, as measured here and priced for `queries` queries.
+
+    accuracy, low, high: on the scored examples, and its 95 % interval (Wilson)
+    usd_labels, usd_training, usd_serving: what usd_total is the sum of; usd_per_query: serving one
+    seconds: of training and scoring here; affordable: whether the budget pays for it
+    behind, behind_low, behind_high: by how much the recommended way is more accurate, with its 95 %
+        interval (paired bootstrap); None where none is recommended
+    best: how often it is the most accurate affordable way when the examples are drawn again
+    """
+
+    strategy: str
+    model: str
+    accuracy: float
+    low: float
+    high: float
+    usd_total: float
+    usd_labels: float
+    usd_training: float
+    usd_serving: float
+    usd_per_query: float
+    train_flops: float
+    flops_per_query: float
+    labels: int
+    seconds: float
+    affordable: bool
+    note: str
+    behind: float | None = None
+    behind_low: float | None = None
+    behind_high: float | None = None
+    best: float = 0.0
+
+    @property
+    def usd_once(self) -> float:
+        """USD before the first query."""
+        return self.usd_labels + self.usd_training
+
+
+def order(option: Option) -> tuple[float, float]:
+    """Sorts the most accurate first, the cheaper one of equals."""
+    return -option.accuracy, option.usd_total
+
+
+def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
+    """What was tried, for so many queries; nothing is compared yet."""
+    price.check()
+    low, high = wilson(int(tried.hits.sum()), len(tried.hits))
+    usd_labels = tried.labels * price.usd_per_label
+    training = price.compute(tried.train_flops)
+    per_query = price.compute(tried.flops_per_query)
+    # A sum that is no number would be above no budget, or below every one.
+    total = check.amount(
+        f"the price of {tried.strategy}", usd_labels + training + queries * per_query
+    )
+    return Option(
+        strategy=tried.strategy,
+        model=tried.model,
+        accuracy=float(tried.hits.mean()),
+        low=low,
+        high=high,
+        usd_total=total,
+        usd_labels=usd_labels,
+        usd_training=training,
+        usd_serving=queries * per_query,
+        usd_per_query=per_query,
+        train_flops=tried.train_flops,
+        flops_per_query=tried.flops_per_query,
+        labels=tried.labels,
+        seconds=tried.seconds,
+        affordable=total <= budget,
+        note=tried.note,
+    )
+
+
+def compared(
+    options: Sequence[Option], hits: NDArray[np.bool_], best: int, able: Sequence[int]
+) -> list[Option]:
+    """The options, each with how far it is behind number `best`, and how often it is ahead of all.
+
+    hits: (options, examples)
+    """
+    drawn = resampled(hits)
+    top = drawn[:, able] == drawn[:, able].max(axis=1, keepdims=True)
+    shares = dict(zip(able, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True))
+    found = []
+    for i, option in enumerate(options):
+        difference, low, high = _interval(hits[best], hits[i], drawn[:, best] - drawn[:, i])
+        found.append(
+            replace(
+                option,
+                behind=difference,
+                behind_low=low,
+                behind_high=high,
+                best=float(shares.get(i, 0.0)),
+            )
+        )
+    return found
+
+
+def wilson(right: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share, `right` of `of` (Wilson 1927)."""
+    share, z2 = right / of, LEVEL**2
+    centre = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = LEVEL * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def resampled(hits: NDArray[np.bool_], *, seed: int = 0) -> NDArray[np.float64]:
+    """(RESAMPLES, options) accuracies on examples drawn again with replacement.
+
+    hits: (options, examples); all options answer the same draws
+    """
+    # Examples with the same hits are alike: it is enough to draw how many there are of each kind.
+    kinds, counts = np.unique(hits, axis=1, return_counts=True)
+    examples = hits.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(examples, counts / examples, size=RESAMPLES)
+    found: NDArray[np.float64] = drawn @ kinds.T / examples
+    return found
+
+
+def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Accuracy of `first` minus that of `second` on the same examples, and its 95 % interval.
+
+    The percentiles of the mean paired difference over examples drawn again with replacement.
+    """
+    drawn = resampled(np.stack([first, second]))
+    return _interval(first, second, drawn[:, 0] - drawn[:, 1])
+
+
+def _interval(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], drawn: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(first.mean() - second.mean()), float(low), float(high)
+
+
+def break_evens(options: Sequence[Option]) -> "pd.DataFrame":
+    """Where two ways cost the same: columns cheaper_below, cheaper_from, queries, usd.
+
+    A row for each pair of which one costs more before the first query and less for each; `queries`
+    is the first number at which the dearer start has paid off, `usd` what it has cost by then.
+    """
+    import pandas as pd
+
+    rows = []
+    for a, b in itertools.permutations(options, 2):
+        at = scenario.break_even(b.usd_once, b.usd_per_query, a.usd_once, a.usd_per_query)
+        if at:
+            rows.append((a.strategy, b.strategy, at, b.usd_once + at * b.usd_per_query))
+    columns = ["cheaper_below", "cheaper_from", "queries", "usd"]
+    return pd.DataFrame(rows, columns=columns).sort_values("queries", ignore_index=True)
+
+
+def cheapest(options: Sequence[Option]) -> list[tuple[int, str]]:
+    """Which way costs least, whatever it answers, and from which number of queries on."""
+    now = min(options, key=lambda o: (o.usd_once, o.usd_per_query)).strategy
+    found, table = [(0, now)], break_evens(options)
+    while True:
+        later = table[(table["cheaper_below"] == now) & (table["queries"] > found[-1][0])]
+        if later.empty:
+            return found
+        now = str(later["cheaper_from"].iloc[0])
+        found.append((int(later["queries"].iloc[0]), now))
+
+
+def ladder(options: Sequence[Option]) -> list[Option]:
+    """From which budget on which way is the most accurate one: each costs more and answers more."""
+    found: list[Option] = []
+    for option in sorted(options, key=lambda o: (o.usd_total, -o.accuracy)):
+        if not found or option.accuracy > found[-1].accuracy:
+            found.append(option)
+    return found
+
+
+def choices(
+    options: Sequence[Option], queries: Sequence[float], budgets: Sequence[float]
+) -> "pd.DataFrame":
+    """The most accurate way that the money pays for: rows budgets, columns queries."""
+    import pandas as pd
+
+    found = np.full((len(budgets), len(queries)), NOTHING, dtype=object)
+    for column, count in enumerate(queries):
+        totals = {o.strategy: o.usd_once + count * o.usd_per_query for o in options}
+        for o in sorted(options, key=lambda o: (o.accuracy, -totals[o.strategy])):
+            found[np.asarray(budgets) >= totals[o.strategy], column] = o.strategy
+    return pd.DataFrame(found, index=list(budgets), columns=list(queries))

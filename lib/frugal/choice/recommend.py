@@ -1,0 +1,258 @@
+"""Which way should I spend my budget on this task? Every way is tried on it, then priced.
+
+All ways are scored on the same examples, none of which they have seen. What is recommended is the
+most accurate way that the budget pays for, with its margin, and what that margin is worth.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frugal.choice import trials
+from frugal.choice.options import Option, Prices, compared, order, priced
+from frugal.choice.trials import Trial, Ways
+from frugal.costs import check
+from frugal.costs.prices import usd
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot import evaluate
+from frugal.tasks import Example, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+MOST_QUERIES = 1e18
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was measured of a task, before anything is priced.
+
+    labels: that were drawn; scored: examples that every way answered; left_out: ways that this
+    task does not allow, and why
+    """
+
+    task: str
+    labels: int
+    scored: int
+    chance: float
+    trials: list[Trial]
+    left_out: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All options in the order of their accuracy, and which of them to take.
+
+    recommendation: its `strategy`; None where the budget pays for none
+    reason: one sentence, every number of which is in the table
+    margin: what is `over` the next best affordable one: `difference`, `low`, `high`, as its
+        `behind` says; None where there is no other
+    thriftiest: the cheapest way that these examples do not tell apart from the recommended one
+    """
+
+    task: str
+    labels: int
+    budget: float
+    queries: float
+    scored: int
+    chance: float
+    recommendation: str | None
+    reason: str
+    margin: dict[str, Any] | None
+    thriftiest: str | None
+    options: list[Option]
+    left_out: list[dict[str, str]]
+
+    @property
+    def chosen(self) -> Option:
+        """The recommended option; FrugalError where there is none."""
+        for option in self.options:
+            if option.strategy == self.recommendation:
+                return option
+        raise FrugalError(f"budget: {self.reason}")
+
+
+def plan(
+    task: Task,
+    lm: Backbone,
+    encoder: Backbone,
+    ways: Ways,
+    *,
+    labels: int,
+    budget: float,
+    queries: float,
+    price: Prices,
+    **more: Any,
+) -> Plan:
+    """Try every way on `task` with `labels` labelled examples, price them, recommend one.
+
+    ways: how each is done; more: as `attempt` takes it
+
+    Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
+    """
+    _sound(budget, queries, price)  # what is wrong is said now, not after minutes
+    _, scored, _ = examples(task, labels, **_drawing(more))
+    zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
+    query = price.compute(evaluate.counted(zero, lm.name))
+    serving, bought = queries * query, labels * price.usd_per_label
+    check.amount(f"the price of {labels} labels", bought)
+    check.amount(f"the price of {queries:g} queries", serving)
+    if budget < min(serving, bought):
+        raise FrugalError(
+            f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
+            f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
+        )
+    tried = attempt(task, lm, encoder, ways, labels=labels, **more)
+    return decide(tried, budget=budget, queries=queries, price=price)
+
+
+def _sound(budget: float, queries: float, price: Prices) -> None:
+    price.check()
+    check.amount("budget", budget)
+    if check.number("queries", queries, most=MOST_QUERIES) < 1:
+        raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
+
+
+def _drawing(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k in ("limit", "unlabelled", "seed")}
+
+
+def examples(
+    task: Task, labels: int, *, limit: int | None = None, unlabelled: int = 0, seed: int = 0
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Labelled ones, scored ones, and texts that are neither, whose labels nobody reads.
+
+    limit, unlabelled: at most so many; what a file has beyond those scored is unlabelled
+
+    Raises FrugalError where too few are left to score, and where all have the same answer.
+    """
+    check.whole("labels", labels, least=1)
+    drawn = task.draw(min(labels + unlabelled, max(labels, task.drawable)), seed)
+    most = limit if limit is None or task.test_size else limit + unlabelled
+    left = task.test(most, shots=labels, seed=seed)
+    scored = left[:limit]
+    texts = drawn[labels:] if task.test_size else left[len(scored) :][:unlabelled]
+    if len(scored) < 2:
+        raise FrugalError(f"{task.name}: one example is left to score; use fewer labels")
+    shots = drawn[:labels]
+    answers = {e.choices[e.label] for e in [*shots, *scored]}
+    if len(answers) == 1:
+        raise FrugalError(
+            f"{task.name}: the right answer is always {answers.pop()!r}; there is nothing to learn"
+        )
+    return shots, scored, texts
+
+
+def attempt(
+    task: Task,
+    lm: Backbone,
+    encoder: Backbone,
+    ways: Ways,
+    *,
+    labels: int,
+    limit: int | None = None,
+    unlabelled: int = 0,
+    seed: int = 0,
+    truncate: bool = False,
+    progress: Callable[[str], Any] = lambda message: None,
+) -> Tried:
+    """Every way on the same examples of `task`, which `examples` chooses; nothing is priced."""
+    shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
+    found, left_out = trials.run(
+        task, lm, encoder, shots, scored, ways, texts=texts, truncate=truncate, progress=progress
+    )
+    return Tried(task.name, labels, len(scored), task.chance, found, left_out)
+
+
+def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Plan:
+    """What was tried, priced for so many queries, and what to take of it.
+
+    It is the most accurate way that the budget pays for, the cheaper of two equal ones; where these
+    examples do not tell a cheaper one apart from it, the reason says so.
+    """
+    _sound(budget, queries, price)
+    options = [priced(t, budget, queries, price) for t in tried.trials]
+    able = [i for i, o in enumerate(options) if o.affordable]
+    reason, chosen, margin, thrift = _too_little(options), None, None, None
+    if able:
+        best = min(able, key=lambda i: (-options[i].accuracy, options[i].usd_total))
+        hits = np.stack([t.hits for t in tried.trials])
+        options = compared(options, hits, best, able)
+        others = [options[i] for i in able if i != best]
+        chosen, next_best = options[best], min(others, key=order) if others else None
+        alike = [o for o in others if (o.behind_low or 0) <= 0 and o.usd_total < chosen.usd_total]
+        thrift = min([chosen, *alike], key=lambda o: o.usd_total)
+        reason = _reason(tried, chosen, next_best, thrift)
+        if next_best:
+            names = {"difference": "behind", "low": "behind_low", "high": "behind_high"}
+            margin = {"over": next_best.strategy}
+            margin |= {name: getattr(next_best, own) for name, own in names.items()}
+    return Plan(
+        task=tried.task,
+        labels=tried.labels,
+        budget=budget,
+        queries=queries,
+        scored=tried.scored,
+        chance=tried.chance,
+        recommendation=chosen.strategy if chosen else None,
+        reason=reason,
+        margin=margin,
+        thriftiest=thrift.strategy if thrift else None,
+        options=sorted(options, key=order),
+        left_out=tried.left_out,
+    )
+
+
+def by_volume(
+    tried: Tried, queries: Sequence[float], *, budget: float, price: Prices
+) -> "pd.DataFrame":
+    """What `decide` says at each number of queries; a row each.
+
+    Columns: queries; recommendation, accuracy, usd; thriftiest, its_accuracy, its_usd; NaN where
+    the budget pays for nothing.
+    """
+    import pandas as pd
+
+    rows = []
+    for count in queries:
+        found = decide(tried, budget=budget, queries=count, price=price)
+        row: dict[str, Any] = {"queries": count}
+        by = {o.strategy: o for o in found.options}
+        for role, its in (("recommendation", ""), ("thriftiest", "its_")):
+            option = by.get(getattr(found, role))
+            row[role] = option and option.strategy
+            row[f"{its}accuracy"] = option and option.accuracy
+            row[f"{its}usd"] = option and option.usd_total
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _too_little(options: Sequence[Option]) -> str:
+    least = min(options, key=lambda o: o.usd_total)
+    return f"nothing fits the budget: {least.strategy}, the cheapest, costs {usd(least.usd_total)}"
+
+
+def _reason(tried: Tried, mine: Option, next_best: Option | None, thrift: Option) -> str:
+    text = (
+        f"{mine.strategy} answers {mine.accuracy:.3f} [{mine.low:.3f}, {mine.high:.3f}] of "
+        f"{tried.scored} right for {usd(mine.usd_total)}; "
+        "no other way that the budget pays for answers more"
+    )
+    if next_best:
+        text += (
+            f". The next, {next_best.strategy}, is {next_best.behind:.3f} behind "
+            f"[{next_best.behind_low:.3f}, {next_best.behind_high:.3f}]; drawn again, these "
+            f"examples put {mine.strategy} first in {mine.best:.0%} of cases"
+        )
+    if thrift.strategy != mine.strategy:
+        text += (
+            f"; {thrift.strategy} ({thrift.accuracy:.3f}) costs {usd(thrift.usd_total)}, and these "
+            "examples do not tell the two apart"
+        )
+    if mine.low <= tried.chance:
+        text += f"; nothing here is clearly better than guessing ({tried.chance:.3f})"
+    return text

@@ -1,0 +1,1 @@
+"""One small classifier: an encoder, the mean of its states, one linear layer."""

@@ -1,0 +1,130 @@
+"""What a preset's T-Few runs take, from closed forms: nothing is downloaded, nothing computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frugal import tasks
+from frugal.costs import arch, memory, methods, prices, scenario
+from frugal.engine import backbones, presets
+from frugal.errors import FrugalError
+from frugal.fewshot.tfew import Recipe
+
+TOKENS = 103  # of an example: the mean that T-Few counts with (§4.2)
+# Share of the peak that T-Few's own half hour on an A100 (appendix A) makes of the 2.7e16 FLOPs it
+# counts for a training (§4.2): 2.7e16 / (312e12 FLOP/s × 1800 s) = 0.048.
+MFU = 0.05
+
+
+def study(
+    settings: Mapping[str, Any],
+    *,
+    names: Sequence[str] = (),
+    backbone: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    count: str = "paper",
+    tokens: int = TOKENS,
+    gpu: str = "a100-80gb",
+    mfu: float = MFU,
+    usd_per_hour: float | None = None,
+) -> dict[str, Any]:
+    """Runs, FLOPs, GPU hours and USD of every task of a preset × its seeds × its backbones.
+
+    settings: of `presets.settings`; names, backbone: others than the preset's
+    given:    what a recipe is given by hand
+    count:    "paper" or "exact" FLOPs, as in `costs.scenario`; of a training, and of answering the
+        test examples in every template that is used
+    tokens:   of an example; a longer one is cut to the recipe's `max_tokens`
+
+    `parts` has one record for each backbone and task. Raises FrugalError for a name that is
+    unknown, or a backbone whose sizes are.
+    """
+    card = memory.gpu(gpu)
+    price = prices.get("gpu", gpu) if usd_per_hour is None else None
+    rate = price.usd if price else usd_per_hour
+    parts = []
+    for model in [backbone] if backbone else [entry["name"] for entry in settings["backbones"]]:
+        shape = _shape(settings, model)
+        for name in names or settings["tasks"]:
+            part = _part(settings, name, model, shape, given or {}, count, tokens)
+            spent = part["train_flops"] + part["test_flops"]
+            part["gpu_hours"] = scenario.hours(spent, peak_flops=card.peak_flops, mfu=mfu)
+            part["usd"] = part["gpu_hours"] * rate
+            parts.append(part)
+    total = {
+        what: sum(part[what] for part in parts)
+        for what in ("runs", "train_flops", "test_flops", "gpu_hours", "usd")
+    }
+    return {
+        "preset": settings["preset"],
+        "dry_run": True,
+        **total,
+        "flops": total["train_flops"] + total["test_flops"],
+        "count": count,
+        "tokens": tokens,
+        "gpu": gpu,
+        "mfu": mfu,
+        "usd_per_hour": rate,
+        "price_date": price.known_on if price else None,
+        "warnings": price.warnings() if price else [],
+        "parts": parts,
+    }
+
+
+def _shape(settings: Mapping[str, Any], name: str) -> arch.Architecture:
+    """The sizes of a backbone: of the preset's word for them, or of a model that is at hand."""
+    if known := presets.of_backbone(settings, name)["arch"]:
+        return arch.get(known)
+    if name in arch.names():
+        return arch.get(name)
+    if backbones.at_hand(name):
+        return arch.from_config(backbones.load(name, device="cpu").model.config)
+    raise FrugalError(
+        f"backbone {name!r}: its sizes are not known without its weights; "
+        f"name one of {', '.join(arch.names())}, or a folder"
+    )
+
+
+def _part(
+    settings: Mapping[str, Any],
+    name: str,
+    backbone: str,
+    shape: arch.Architecture,
+    given: Mapping[str, Any],
+    count: str,
+    tokens: int,
+) -> dict[str, Any]:
+    """All seeds of one task on one backbone."""
+    task = tasks.defined(name)
+    recipe = Recipe.of(
+        settings["recipe"],
+        task.recipe,
+        presets.of_backbone(settings, backbone)["recipe"],
+        given,
+    )
+    length = min(tokens, recipe.max_tokens or tokens)
+    runs = len(settings["seeds"])
+    templates = len(task.templates) if settings["templates"] == "all" else 1
+    tested = min(task.tested or settings["limit"], settings["limit"])
+    training = scenario.train_flops(
+        shape,
+        steps=recipe.steps,
+        batch=recipe.batch_size,
+        tokens=length,
+        method=recipe.method,
+        count=count,
+    )
+    query = scenario.query_flops(shape, query_tokens=length, count=count)
+    return {
+        "backbone": backbone,
+        "task": name,
+        "runs": runs,
+        "shots": task.shots or settings["labels"],
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "micro_batch": recipe.micro_batch or recipe.batch_size,
+        "trainable_params": methods.trainable(shape, recipe.method),
+        "tested": tested,
+        "templates": templates,
+        "train_flops": runs * training,
+        "test_flops": runs * tested * templates * query,
+    }

@@ -1,0 +1,284 @@
+"""What a budget buys in Distill or Annotate? (Kang et al., ACL 2023), and what it scores there.
+
+Costs follow the fitted model of `cost_model`; scores are read from table 3, linear between the
+printed ones, and every estimate says on what it rests.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frugal.costs import check
+from frugal.errors import FrugalError, unknown
+from frugal.papers import tables
+from frugal.papers.audit_annotate import STARTING_LABELS
+from frugal.papers.table3 import STRATEGIES, Strategy, cells, gpu_usd, label_usd, throughput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HELD = "extrapolated: held at the last printed score"
+MOST_USD = 1e12  # of a budget; whoever has more must not be told a price
+UNPRINTED = "below the printed range"
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What one strategy makes of `budget` USD on top of `labels` labels.
+
+    usd:        really spent: whole labels, never more than the budget; GPU hours rounded up as
+                table 3 rounds them, so by up to one hour more
+    extra_labels, gpu_hours, teacher_hours (h0, of gpu_hours), unlabelled: what it buys
+    score:      the student's, in percent; None where table 3 says nothing about it
+    basis:      what the score rests on: "printed", "interpolated", HELD, or why there is none
+    """
+
+    task: str
+    strategy: Strategy
+    labels: int
+    budget: float
+    usd: float
+    extra_labels: int
+    gpu_hours: int
+    teacher_hours: float
+    unlabelled: float
+    score: float | None
+    basis: str
+
+
+def buy(task: str, strategy: str, *, labels: int, budget: float) -> Purchase:
+    """`budget` USD in more labels, or in GPU hours for a teacher trained on the `labels` there are.
+
+    Raises FrugalError for an unknown task or strategy, a negative budget, or N outside table 3's.
+    """
+    model = throughput(task)
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", strategy, STRATEGIES)
+    check.whole("labels", labels, least=1)
+    check.number("budget", check.amount("budget", budget), most=MOST_USD)
+    h0 = model.h0(labels)
+    if strategy == "annotate":
+        # A hair more, so that a budget that was computed as labels × price buys those labels.
+        bought = math.floor(budget / label_usd(task) + 1e-9)
+        score, basis = _read(_annotation_curve(task), labels + bought)
+        usd = bought * label_usd(task)
+        return Purchase(task, "annotate", labels, budget, usd, bought, 0, 0, 0, score, basis)
+    hours = math.ceil(budget / gpu_usd() - 1e-9)
+    made = model.unlabelled(hours, labels)
+    if hours <= h0:
+        score, basis = None, f"not affordable: training the teacher alone takes {h0:.1f} GPU hours"
+    else:
+        score, basis = _distilled_score(task, labels, made)
+    return Purchase(
+        task=task,
+        strategy="distill",
+        labels=labels,
+        budget=budget,
+        usd=hours * gpu_usd(),
+        extra_labels=0,
+        gpu_hours=hours,
+        teacher_hours=min(h0, hours),
+        unlabelled=made,
+        score=score,
+        basis=basis,
+    )
+
+
+Curve = list[tuple[float, float]]  # (labels or examples, score), rising in the first
+
+
+@lru_cache
+def _annotation_curve(task: str) -> Curve:
+    """Score by labels in all: annotation does not care which of them came first."""
+    found = [c for c in cells() if c.task == task and c.strategy == "annotate"]
+    return sorted((c.labels + c.bought, c.score) for c in found if c.score is not None)
+
+
+@lru_cache
+def _distillation_curve(task: str, labels: int) -> Curve:
+    """Score by examples distilled (as the model counts them), for a printed N."""
+    model = throughput(task)
+    rows = [c for c in cells() if (c.task, c.labels) == (task, labels) and c.strategy == "distill"]
+    return [(model.unlabelled(c.bought, labels), c.score) for c in rows if c.score is not None]
+
+
+def _distilled_score(task: str, labels: int, unlabelled: float) -> tuple[float | None, str]:
+    """Linear in the examples, and between the two printed N in N."""
+    known = sorted(throughput(task).overhead)
+    if labels in known:
+        return _read(_distillation_curve(task, labels), unlabelled)
+    reads = [_read(_distillation_curve(task, n), unlabelled) for n in known]
+    if any(score is None for score, _ in reads):
+        return None, UNPRINTED
+    score = float(np.interp(labels, known, [s for s, _ in reads if s is not None]))
+    return score, HELD if any(basis == HELD for _, basis in reads) else "interpolated"
+
+
+def _read(curve: Curve, at: float) -> tuple[float | None, str]:
+    """The curve at `at`, and what that rests on."""
+    places, scores = zip(*curve, strict=True)
+    for place, score in curve:
+        if math.isclose(place, at, abs_tol=1e-6):
+            return score, "printed"
+    if at < places[0]:
+        return None, UNPRINTED
+    return float(np.interp(at, places, scores)), HELD if at > places[-1] else "interpolated"
+
+
+def frontier(task: str, budgets: Iterable[float], labels: Iterable[int]) -> "pd.DataFrame":
+    """Both strategies at every added budget (USD) and N: a row a Purchase, and the `winner`.
+
+    The winner is None in a tie, and where distillation can be bought but no score of it is printed.
+    """
+    import pandas as pd
+
+    rows = []
+    for n in labels:
+        for budget in budgets:
+            pair = [buy(task, s, labels=n, budget=budget) for s in STRATEGIES]
+            rows += [{**asdict(p), "winner": winner(*pair)} for p in pair]
+    return pd.DataFrame(rows)
+
+
+def winner(annotated: Purchase, distilled: Purchase) -> Strategy | None:
+    """Whose score is higher; None in a tie, and where a score of what is bought is not printed."""
+    if distilled.basis == UNPRINTED or annotated.score is None:
+        return None
+    if distilled.score is None:  # the budget does not even train the teacher
+        return "annotate"
+    if annotated.score == distilled.score:
+        return None
+    return "distill" if distilled.score > annotated.score else "annotate"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Added budgets, in whole USD, over which the same strategy wins; None: nobody can say."""
+
+    low: int
+    high: int
+    winner: Strategy | None
+
+
+def break_even(task: str, labels: int) -> list[Span]:
+    """Who wins at which added budget, from $0 to the last printed one, on top of N labels."""
+    throughput(task)  # an unknown task is refused here
+    last = max(c.budget for c in cells() if c.task == task)
+    spans: list[Span] = []
+    for budget in range(last + 1):
+        pair = [buy(task, s, labels=labels, budget=budget) for s in STRATEGIES]
+        best = winner(*pair)
+        if spans and spans[-1].winner == best:
+            spans[-1] = Span(spans[-1].low, budget, best)
+        else:
+            spans.append(Span(budget, budget, best))
+    return spans
+
+
+def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
+    """`total` USD from nothing: N labels first, and the rest on either strategy.
+
+    N runs over table 3's range in steps of `step`, as far as the money goes. Columns as those of
+    `Purchase`, and `total_usd`.
+    """
+    import pandas as pd
+
+    known = sorted(throughput(task).overhead)
+    price, rows = label_usd(task), []
+    for n in range(known[0], known[-1] + 1, check.whole("step", step, least=1)):
+        if n * price <= total:
+            for strategy in STRATEGIES:
+                bought = buy(task, strategy, labels=n, budget=total - n * price)
+                rows.append({**asdict(bought), "total_usd": n * price + bought.usd})
+    if not rows:
+        raise FrugalError(f"budget: {known[0]:,} labels of {task} cost ${known[0] * price:.0f}")
+    return pd.DataFrame(rows)
+
+
+def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.DataFrame":
+    """The frontier: the best score that each total buys by either strategy, split as in `splits`.
+
+    Columns: task, total (USD, ascending), strategy, labels (N of that split), score. Money may be
+    left over, so a larger total is never worse; scores that are extrapolated do not count.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    best: dict[Strategy, dict[str, Any]] = {}
+    for total in sorted(totals):
+        for bought in splits(task, total, step=step).to_dict("records"):
+            score, strategy = bought["score"], bought["strategy"]
+            if pd.isna(score) or bought["basis"] == HELD:
+                continue
+            if strategy not in best or score > best[strategy]["score"]:
+                best[strategy] = {"strategy": strategy, "labels": bought["labels"], "score": score}
+        rows += [{"task": task, "total": total, **found} for found in best.values()]
+    return pd.DataFrame(rows)
+
+
+def table3() -> "pd.DataFrame":
+    """Every count and price of table 3 beside what the model gives: a row a printed number.
+
+    Columns: task, labels (N), strategy, header, budget (the true column, USD), what, printed,
+    model, residual (model − printed), step (what the table's last digit is worth).
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+
+    def row(what: str, printed: float, model: float, step: float) -> None:
+        cell_of = {"task": c.task, "labels": c.labels, "strategy": c.strategy, "header": c.header}
+        values = {"printed": printed, "model": model, "residual": model - printed, "step": step}
+        rows.append({**cell_of, "budget": c.budget, "what": what, **values})
+
+    for c in cells():
+        bought = buy(c.task, c.strategy, labels=c.labels, budget=c.budget)
+        row("initial USD", c.initial_usd, c.labels * label_usd(c.task), 1)
+        if c.strategy == "annotate":
+            row("labels", c.bought, bought.extra_labels, 1)
+        elif c.budget:
+            row("GPU hours", c.bought, bought.gpu_hours, 1)
+            row("unlabelled", c.unlabelled or 0, bought.unlabelled, 1000)
+        if c.score is not None:
+            row("score", c.score, math.nan if bought.score is None else bought.score, 0.1)
+    return pd.DataFrame(rows)
+
+
+def table4() -> "pd.DataFrame":
+    """Table 4's cells beside the model: scores at the printed budgets, and the upper bounds' cost.
+
+    Columns: row, task, what, printed, model, residual, basis. Where table 3 has no curve for a task
+    the model is NaN and `basis` says so. All rows are taken to start from 5,000 labels.
+    """
+    import pandas as pd
+
+    size = {r["dataset"]: int(r["n_train"]) for r in tables.records("annotate_table1_costs")}
+    curves, rows = {c.task for c in cells()}, []
+    for r in tables.records("annotate_table4_equivalents"):
+        task, model, basis = r["task"], math.nan, "table 3 has no curve of this task"
+        if r["score"] == "N/A":
+            continue  # annotation never gets there
+        budget, what, printed = float(r["budget_usd"]), "score", float(r["score"])
+        if "Upper Bound" in r["model"]:
+            what, printed, basis = "USD", budget, f"(labels − {STARTING_LABELS:,}) × price"
+            model = (size[task] - STARTING_LABELS) * label_usd(task)
+        elif task in curves:
+            strategy = "distill" if "Dist." in r["model"] else "annotate"
+            bought = buy(task, strategy, labels=STARTING_LABELS, budget=budget)
+            model, basis = math.nan if bought.score is None else bought.score, bought.basis
+        rows.append(
+            {
+                "row": r["model"],
+                "task": task,
+                "what": what,
+                "printed": printed,
+                "model": model,
+                "residual": model - printed,
+                "basis": basis,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,101 @@
+"""`frugal notebooks`: notebooks made ready for Colab and for a talk, slides, exercises."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frugal.cli.output import Json, emit
+from frugal.errors import FrugalError
+
+app = typer.Typer(help="Notebooks made ready for Colab and talks; slides; exercises.")
+Files = Annotated[list[Path], typer.Argument(metavar="NOTEBOOK…")]
+
+
+@app.command()
+def prepare(files: Files, as_json: Json = False) -> None:
+    """Put the first cell, badge and slide tags into notebooks, in place; outputs stay."""
+    from frugal_course.notebooks import prepare as ready
+
+    ready.prepare(_there(files), ready.publication())
+    emit({"prepared": [str(file) for file in files]}, as_json)
+
+
+@app.command()
+def badges(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    tag: Annotated[str, typer.Argument(help="What readers open and Colab installs.")],
+    files: Files,
+    readme: Annotated[Path, typer.Option(help="Where the badges go too.")] = Path("README.md"),
+    as_json: Json = False,
+) -> None:
+    """Say where the companion is published: in badges, and in the first cell of notebooks."""
+    from frugal_course.notebooks import prepare as ready
+
+    where = ready.publish(repo, tag)
+    ready.prepare(_there(files), where)
+    paths = [f"notebooks/{file.name}" for file in files]
+    block = "".join(
+        f"{file.stem[:2]} {where.badge(path)}\n" for file, path in zip(files, paths, strict=True)
+    )
+    _write(readme, "badges", block)
+    emit({"repo": repo, "tag": tag, "badges": len(paths)}, as_json)
+
+
+@app.command()
+def front(
+    notebook: Annotated[Path, typer.Argument(help="An executed notebook.")],
+    heading: Annotated[str, typer.Argument(help="Words of the heading above the picture.")],
+    picture: Annotated[Path, typer.Argument(help="PNG to write.")],
+    readme: Annotated[Path, typer.Option(help="Where the picture and its sentence go.")] = Path(
+        "README.md"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Take a picture out of a notebook, and put it on the front page with its sentence."""
+    from frugal_course.notebooks import execution
+    from frugal_course.notebooks import prepare as ready
+
+    (found,) = execution.read(_there([notebook]))
+    png, sentence = ready.front(found, heading)
+    picture.write_bytes(png)
+    text = " ".join(sentence.split())
+    _write(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
+    emit({"picture": str(picture), "sentence": text}, as_json)
+
+
+@app.command()
+def slides(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Folder of the slides.")] = Path("reports/slides"),
+    as_json: Json = False,
+) -> None:
+    """Slides of notebooks, which need no network: one HTML file each, reveal.js beside them."""
+    from frugal_course.publish import slides as talk
+
+    emit({"slides": [str(file) for file in talk.export(_there(files), out)]}, as_json)
+
+
+@app.command()
+def exercises(
+    folder: Annotated[Path, typer.Argument(help="The folder of the notebooks.")],
+    as_json: Json = False,
+) -> None:
+    """Generate exercises/ and solutions/ in FOLDER from their source, `frugal_course.exercises`."""
+    from frugal_course.exercises import sheets
+
+    emit({"written": [str(file) for file in sheets.generate(folder)]}, as_json)
+
+
+def _there(files: list[Path]) -> list[Path]:
+    for file in files:
+        if not file.is_file():
+            raise FrugalError(f"{file}: no such notebook")
+    return files
+
+
+def _write(readme: Path, name: str, block: str) -> None:
+    from frugal_course.notebooks import prepare as ready
+
+    text = ready.marked(readme.read_text(encoding="utf-8"), name, block)
+    readme.write_text(text, encoding="utf-8")

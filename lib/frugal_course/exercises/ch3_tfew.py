@@ -1,0 +1,221 @@
+"""Chapter 3: T-Few's losses by hand, length normalisation, and what the order of shots does."""
+
+import math
+
+from frugal.papers import tables
+from frugal_course.exercises.exercise import Exercise, Mistake
+
+TITLE = "T-Few"
+KOREAN = (
+    "Unlikelihood 손실과 길이 정규화를 손으로 계산하고, 예시 순서가 ICL을 얼마나 흔드는지 잰다."
+)
+IMPORTS = "import math"
+Logp = list[list[float]]  # of each choice, the log-probability of each of its tokens
+
+
+def answer(logp: list[list[float]]) -> int:
+    """The choice with the highest mean log-probability; logp: of each choice, of each token."""
+    means = [sum(tokens) / len(tokens) for tokens in logp]
+    return means.index(max(means))
+
+
+def unlikelihood(logp: list[list[float]], label: int) -> float:
+    """L_UL of one example, in nats; logp: of each choice, of each token; label: the right one."""
+    wrong = [x for i, tokens in enumerate(logp) if i != label for x in tokens]
+    return -sum(math.log(1 - math.exp(x)) for x in wrong) / len(wrong)
+
+
+def length_normalized(logp: list[list[float]], label: int) -> float:
+    """L_LN of one example, in nats; logp: of each choice, of each token; label: the right one."""
+    beta = [sum(tokens) / len(tokens) for tokens in logp]
+    return math.log(sum(math.exp(b) for b in beta)) - beta[label]
+
+
+def spreads(accuracies: list[list[float]]) -> tuple[float, float]:
+    """(order, draw): how far accuracy moves with the order, and with the draw, of the examples.
+
+    accuracies: a list for each draw, with the accuracy of each order of that draw
+    """
+    order = max(max(draw) - min(draw) for draw in accuracies)
+    means = [sum(draw) / len(draw) for draw in accuracies]
+    return order, max(means) - min(means)
+
+
+def _library(name: str, logp: Logp, label: int) -> float:
+    """The library's loss on one example."""
+    import torch
+
+    from frugal.fewshot import choices, losses
+
+    lengths = torch.tensor([len(tokens) for tokens in logp])
+    scores = choices.ChoiceScores(
+        token_logp=torch.tensor([x for tokens in logp for x in tokens], dtype=torch.float64),
+        choice=torch.arange(len(logp)).repeat_interleave(lengths),
+        example=torch.zeros(len(logp), dtype=torch.long),
+        correct=torch.arange(len(logp)) == label,
+        tokens_computed=0,
+    )
+    return float(losses.LOSSES[name](scores))
+
+
+def _wrong(logp: Logp, label: int) -> Logp:
+    return [tokens for i, tokens in enumerate(logp) if i != label]
+
+
+def _penalty(tokens: list[float]) -> float:
+    return -sum(math.log(1 - math.exp(x)) for x in tokens)
+
+
+def _softmax(scores: list[float], label: int) -> float:
+    return math.log(sum(math.exp(s) for s in scores)) - scores[label]
+
+
+TICKET = [[-8.7], [-14.7], [-3.3, -11.7, -2.7]]  # about as notebook 03 scores its ticket
+CASES = [
+    ([[-0.5], [-1.0, -0.2, -3.0], [-2.0, -0.1]], 1),
+    (TICKET, 0),
+    ([[-0.7, -0.7], [-0.6]], 0),
+    ([[-0.1], [-0.2, -4.0]], 1),
+]
+_slide = {r["row"]: r["printed"] for r in tables.records("tfew_loss_ablation")}
+
+EXERCISES = [
+    Exercise(
+        answer,
+        title="Why the mean, and not the sum?",
+        text="""\
+A model answers with the choice whose *mean* token log-probability is highest. Every further token
+makes a sum more negative, so a sum prefers short choices, whatever they say. Return the index of the
+answer.""",
+        difficulty=1,
+        minutes=5,
+        cases=[
+            ([[-2.0], [-1.0, -1.5, -1.2]],),
+            (TICKET,),
+            ([[-0.5, -0.5], [-0.6]],),
+            ([[-3.0, -1.0], [-2.5]],),
+        ],
+        mistakes=[
+            Mistake(
+                "That is the choice with the highest sum: it prefers short choices. Divide each "
+                "sum by the number of its tokens.",
+                lambda logp: max(range(len(logp)), key=lambda i: sum(logp[i])),
+            ),
+            Mistake(
+                "That is the choice with the lowest mean. Log-probabilities are negative, and the "
+                "best is the one nearest to zero.",
+                lambda logp: min(range(len(logp)), key=lambda i: sum(logp[i]) / len(logp[i])),
+            ),
+        ],
+        learned="The longest choice can win, if the model finds each of its tokens likely.",
+    ),
+    Exercise(
+        unlikelihood,
+        title="Unlikelihood by hand",
+        text="""\
+$$L_{UL} = -\\frac{\\sum_{n}\\sum_{t} \\log\\big(1 - p(\\hat y^{(n)}_t)\\big)}{\\sum_n T^{(n)}}$$
+
+The sums run over the wrong choices and their tokens. Compute it from log-probabilities.""",
+        difficulty=2,
+        minutes=10,
+        cases=CASES,
+        mistakes=[
+            Mistake(
+                "Divided by the number of wrong choices. The formula divides by the number of "
+                "their tokens, ΣT.",
+                lambda logp, y: sum(map(_penalty, _wrong(logp, y))) / len(_wrong(logp, y)),
+            ),
+            Mistake(
+                "That is the mean over choices of each one's mean. All wrong tokens count alike: "
+                "one sum, divided once.",
+                lambda logp, y: (
+                    sum(_penalty(t) / len(t) for t in _wrong(logp, y)) / len(_wrong(logp, y))
+                ),
+            ),
+            Mistake(
+                "The right choice's tokens are in it: unlikelihood is about the wrong ones alone.",
+                lambda logp, y: sum(map(_penalty, logp)) / sum(map(len, logp)),
+            ),
+            Mistake(
+                "That is log p of the wrong tokens: it would make them likelier. Take log(1 - p), "
+                "with p = exp(log p).",
+                lambda logp, y: (
+                    -sum(sum(t) for t in _wrong(logp, y)) / sum(map(len, _wrong(logp, y)))
+                ),
+            ),
+            Mistake(
+                "The sign: log(1 - p) is negative, the loss is not.",
+                lambda logp, y: (
+                    -sum(map(_penalty, _wrong(logp, y))) / sum(map(len, _wrong(logp, y)))
+                ),
+            ),
+        ],
+        learned="It is small where the wrong choices are unlikely already: there, unlikelihood "
+        "teaches little.",
+        reference=lambda logp, y: _library("unlikelihood", logp, y),
+    ),
+    Exercise(
+        length_normalized,
+        title="The length-normalized loss",
+        text=f"""\
+$L_{{LN}}$ is a softmax over the choices' mean log-probabilities $\\beta$: it trains the very
+ranking that answers. The slide prints {_slide["L_LM + L_LN"]} for $L_{{LM}} + L_{{LN}}$, which is the row of
+$L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
+        difficulty=2,
+        minutes=10,
+        cases=CASES,
+        mistakes=[
+            Mistake(
+                "That is a softmax over sums: short choices are favoured. β is the mean over a "
+                "choice's tokens.",
+                lambda logp, y: _softmax([sum(t) for t in logp], y),
+            ),
+            Mistake(
+                "The right choice is missing below the fraction: its own exp β is part of the sum.",
+                lambda logp, y: (
+                    math.log(sum(math.exp(sum(t) / len(t)) for t in _wrong(logp, y)))
+                    - sum(logp[y]) / len(logp[y])
+                ),
+            ),
+            Mistake(
+                "The sign: the loss is minus the logarithm of a share, so it is positive.",
+                lambda logp, y: -_softmax([sum(t) / len(t) for t in logp], y),
+            ),
+        ],
+        learned="All choices alike give log(number of choices), the loss of guessing.",
+        reference=lambda logp, y: _library("length_normalized", logp, y),
+    ),
+    Exercise(
+        spreads,
+        title="What the order of the examples does",
+        text="""\
+The same examples in another order are the same information. Given the accuracy of several orders of
+several draws, return how far the order alone moves it (the largest range within one draw), and
+how far the draw does (the range of the draws' means).""",
+        difficulty=1,
+        minutes=10,
+        cases=[
+            ([[0.50, 0.62, 0.56], [0.80, 0.82, 0.78]],),
+            ([[0.7, 0.7], [0.7, 0.7]],),
+            ([[0.4, 0.6], [0.5, 0.5], [0.3, 0.9]],),
+        ],
+        mistakes=[
+            Mistake(
+                "The order's spread is taken over all draws together, so that it contains the "
+                "draw's. Compare orders of the same draw.",
+                lambda a: (
+                    max(map(max, a)) - min(map(min, a)),
+                    max(sum(d) / len(d) for d in a) - min(sum(d) / len(d) for d in a),
+                ),
+            ),
+            Mistake(
+                "The draw's spread compares single orders. Average over the orders of a draw first.",
+                lambda a: (
+                    max(max(d) - min(d) for d in a),
+                    max(map(max, a)) - min(map(min, a)),
+                ),
+            ),
+        ],
+        learned="Draws can agree in their means while their orders do not, and the other way round.",
+    ),
+]

@@ -1,0 +1,87 @@
+"""What a person looks at: figures and tables of results. Knows DataFrames, never models."""
+
+from frugal_course.figures.budgets import (
+    best_splits,
+    budget_curves,
+    distilled_examples,
+    same_dollars,
+    student_kinds,
+    winner_spans,
+)
+from frugal_course.figures.capstone import (
+    accuracy_against_dollars,
+    choice_by_volume,
+    readable,
+    turns_sentence,
+)
+from frugal_course.figures.closing import claims
+from frugal_course.figures.costs import (
+    break_even,
+    cost_against_shots,
+    flops_by_use,
+    latency,
+    latency_sentence,
+    sizes,
+    work_name,
+)
+from frugal_course.figures.fewshot import label_swap, loss_ablation
+from frugal_course.figures.figures import (
+    accuracy_against_cost,
+    accuracy_sentence,
+    order_dots,
+    training_curve,
+)
+from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal_course.figures.spaces import (
+    certainty,
+    designs,
+    patterns,
+    rivals,
+    search,
+    search_sentence,
+    significance,
+    task_gains,
+)
+from frugal_course.figures.style import picture
+from frugal_course.figures.tables import audit, verdicts
+
+__all__ = [
+    "accuracy_against_cost",
+    "accuracy_against_dollars",
+    "accuracy_against_params",
+    "accuracy_sentence",
+    "audit",
+    "best_splits",
+    "break_even",
+    "budget_curves",
+    "certainty",
+    "choice_by_volume",
+    "claims",
+    "cost_against_shots",
+    "designs",
+    "distilled_examples",
+    "figure2_sentence",
+    "flops_by_use",
+    "label_swap",
+    "latency",
+    "latency_sentence",
+    "loss_ablation",
+    "order_dots",
+    "patterns",
+    "picture",
+    "readable",
+    "rivals",
+    "same_dollars",
+    "search",
+    "search_sentence",
+    "significance",
+    "sizes",
+    "student_kinds",
+    "task_gains",
+    "training_curve",
+    "turns_sentence",
+    "vectors",
+    "verdicts",
+    "winner_spans",
+    "work_name",
+]

@@ -1,0 +1,302 @@
+"""Chapter 5's figures: what a budget buys in the paper, and what the same dollars made here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
+
+# Colour, mark and name of a strategy; "annotate" and "distill" are the paper's two.
+LOOKS = {
+    "annotate": (BLUE, "o", "labels"),
+    "distill": (ORANGE, "D", "distilled"),
+    "llm": (GREEN, "s", "LLM's labels"),
+    "teacher": (GREY, "x", "teacher"),
+}
+_LINES = ("--", "-", ":", "-.")
+
+
+def budget_curves(cells: pd.DataFrame, title: str) -> Figure:
+    """Table 3 as curves: the student's score against the added budget, a panel per task.
+
+    cells: a row a printed cell, columns task, labels (N), strategy ("annotate" or "distill"),
+           budget (USD on top of the N labels), score (per cent; rows without one are left out)
+    """
+    tasks, sizes = list(dict.fromkeys(cells["task"])), sorted(set(cells["labels"]))
+    figure, axes = panels(len(tasks), title, height=4.4)
+    for at, task in zip(axes, tasks, strict=True):
+        mine = cells[(cells["task"] == task) & cells["score"].notna()]
+        ends: list[tuple[float, str, str]] = []
+        for (strategy, n), line in mine.groupby(["strategy", "labels"]):
+            colour, mark, name = LOOKS[str(strategy)]
+            line = line.sort_values("budget")
+            style = _LINES[sizes.index(n)]
+            at.plot(
+                line["budget"], line["score"], mark, linestyle=style, color=colour, **_open(colour)
+            )
+            ends.append((float(line["score"].iloc[-1]), f"{name}, N = {n:,}", colour))
+        last = float(mine["budget"].max())
+        at.set(xlim=(-0.05 * last, 1.75 * last), xlabel="added to the N labels, USD")
+        at.set_xticks(sorted(set(mine["budget"])))
+        at.tick_params(axis="x", labelsize=9)
+        _ends(at, last, ends)
+        heading(at, task)
+    axes[0].set_ylabel("student's score, % (published)")
+    return figure
+
+
+def distilled_examples(
+    points: pd.DataFrame, lines: Mapping[tuple[str, int], tuple[float, float]], title: str
+) -> Figure:
+    """Examples distilled against GPU hours: the printed counts on the fitted r · (hours − h0).
+
+    points: columns task, labels (N), hours, unlabelled; lines: (r, h0) by task and N
+    """
+    tasks, sizes = list(dict.fromkeys(points["task"])), sorted(set(points["labels"]))
+    figure, axes = panels(len(tasks), title, height=4.2)
+    for at, task in zip(axes, tasks, strict=True):
+        mine = points[points["task"] == task]
+        last = float(mine["hours"].max())
+        top = float(mine["unlabelled"].max()) / 1000
+        ends, starts = [], []
+        for n, printed in mine.groupby("labels"):
+            rate, start = lines[task, int(n)]
+            made = rate * (last - start) / 1000
+            style = _LINES[sizes.index(n)]
+            at.plot([0, start, last], [0, 0, made], linestyle=style, color=ORANGE, linewidth=1.5)
+            at.plot(printed["hours"], printed["unlabelled"] / 1000, "D", **_open(ORANGE))
+            at.plot([start], [0], "|", color=GREY, markersize=16, markeredgewidth=2)
+            ends.append((made, f"N = {n:,}", ORANGE))
+            starts.append(f"{start:.1f}")
+        at.set(xlim=(0, 1.36 * last), ylim=(-0.05 * top, 1.12 * top), xlabel="A40 hours")
+        at.annotate(
+            f"teacher trained after\n{' and '.join(starts)} h",
+            (1.34 * last, 0.05 * top),
+            color=GREY,
+            fontsize=9,
+            ha="right",
+        )
+        _ends(at, last, ends)
+        heading(at, f"{task}: {rate:,.0f} an hour")
+    axes[0].set_ylabel("examples distilled, thousands")
+    return figure
+
+
+def winner_spans(spans: pd.DataFrame, title: str) -> Figure:
+    """Who wins at which added budget: a bar per task and N, cut where the winner changes.
+
+    spans: columns task, labels (N), low, high (USD), winner (a strategy, or None)
+    """
+    rows = list(dict.fromkeys(zip(spans["task"], spans["labels"], strict=True)))
+    figure, (at,) = panels(1, title, height=1.4 + 0.5 * len(rows))
+    figure.set_figwidth(11)
+    looks = {
+        "annotate": (BLUE, "//", "labels win"),
+        "distill": (ORANGE, "", "distillation wins"),
+        None: ("#bbbbbb", "..", "the table does not say"),
+    }
+    for place, (task, n) in enumerate(rows):
+        mine = spans[(spans["task"] == task) & (spans["labels"] == n)]
+        for span in mine.itertuples():
+            colour, hatch, _ = looks[span.winner if isinstance(span.winner, str) else None]
+            width = span.high - span.low + 1
+            at.barh(
+                place, width, left=span.low, height=0.62, color=colour, hatch=hatch, alpha=0.75,
+                edgecolor="white",
+            )  # fmt: skip
+            if span.low:
+                at.annotate(
+                    f"${span.low:.0f}",
+                    (float(span.low), place + 0.31),
+                    xytext=(0, -1),
+                    textcoords="offset points",
+                    fontsize=8,
+                    ha="center",
+                    va="top",
+                    color=GREY,
+                )
+    at.set_yticks(range(len(rows)), [f"{task}, N = {n:,}" for task, n in rows])
+    at.set(xlabel="added to the N labels, USD", ylim=(len(rows) - 0.4, -0.75))
+    at.grid(visible=False)
+    patches = [
+        Patch(facecolor=colour, hatch=hatch, alpha=0.75, edgecolor="white", label=name)
+        for colour, hatch, name in looks.values()
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False, fontsize=10)
+    return figure
+
+
+def best_splits(best: pd.DataFrame, title: str) -> Figure:
+    """The frontier: the best score that a total buys when it may be split freely, by strategy.
+
+    best: columns task, total (USD), strategy, score (per cent), labels (N of the best split)
+    """
+    tasks = list(dict.fromkeys(best["task"]))
+    figure, axes = panels(len(tasks), title, height=4.2)
+    for at, task in zip(axes, tasks, strict=True):
+        mine, ends = best[best["task"] == task], []
+        for strategy, line in mine.groupby("strategy"):
+            colour, _, name = LOOKS[str(strategy)]
+            line = line.sort_values("total")
+            at.plot(line["total"], line["score"], color=colour, linewidth=2)
+            at.plot(line["total"].iloc[[0, -1]], line["score"].iloc[[0, -1]], "|", color=colour)
+            ends.append((float(line["score"].iloc[-1]), name, colour))
+        last = float(mine["total"].max())
+        at.set(xlim=(0, 1.4 * last), xlabel="in all, labels and GPU hours, USD")
+        _ends(at, last, ends)
+        heading(at, task)
+    axes[0].set_ylabel("best score the table implies, %")
+    return figure
+
+
+def same_dollars(
+    runs: pd.DataFrame, gaps: pd.DataFrame, level: float, title: str, student: str
+) -> Figure:
+    """What the same dollars made here: accuracy against dollars, and distillation's lead.
+
+    runs:   columns strategy, model, labels, seed, usd, accuracy, hits; `student` and its
+            teacher are drawn, every run a dash, a line through the means
+    gaps:   columns labels, model, low, high, gap (points, noise): distilled less labelled
+    level:  accuracy of guessing
+    """
+    figure, (at, apart) = panels(2, title, height=4.6, width_ratios=[3, 2])
+    figure.set_figwidth(12)
+    ends: list[tuple[float, str, str]] = []
+    last = 0.0
+    drawn = runs[(runs["model"] == student) | (runs["strategy"] == "teacher")]
+    for strategy in ("annotate", "distill", "llm", "teacher"):
+        mine = drawn[drawn["strategy"] == strategy]
+        if mine.empty:
+            continue
+        colour, mark, name = LOOKS[strategy]
+        means = mine.groupby("labels")[["usd", "accuracy"]].mean()
+        line = ":" if strategy == "teacher" else "-"
+        at.plot(means["usd"], means["accuracy"], mark, linestyle=line, color=colour, markersize=8)
+        for n, seeds in mine.groupby("labels"):
+            at.plot(
+                [means.loc[n, "usd"]] * len(seeds), seeds["accuracy"], "_", color=colour,
+                markersize=14,
+            )  # fmt: skip
+        last = max(last, float(means["usd"].max()))
+        if strategy == "llm":
+            end = means.iloc[-1]
+            at.annotate(
+                name,
+                (end["usd"], end["accuracy"]),
+                xytext=(9, 16 if abs(end["accuracy"] - level) < 0.02 else 6),  # above "chance"
+                textcoords="offset points",
+                color=colour,
+                fontsize=10,
+            )
+        else:
+            ends.append((float(means["accuracy"].iloc[-1]), name, colour))
+    least = float(runs["usd"].min())
+    at.set(xscale="log", xlabel="labels and computing, USD", xlim=(least / 1.6, last * 3.2))
+    values = drawn["accuracy"]
+    at.set_ylim(min(level, values.min()) - 0.03, values.max() + 0.04)
+    _ends(at, last, ends)
+    chance(at, level)
+    heading(at, "a dash a seed, a line the mean")
+    at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
+    _gaps(apart, runs[runs["model"] == student], gaps[gaps["model"] == student])
+    return figure
+
+
+def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame) -> None:
+    """Distilled less labelled, in points: a diamond a seed, a line the mean, a band its noise."""
+    wide = runs.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
+    each = 100 * (wide["distill"] - wide["annotate"]).dropna()
+    for x, row in enumerate(gaps.itertuples()):
+        points, noise = row.gap
+        at.vlines(x, points - noise, points + noise, color=GREY, alpha=0.35, linewidth=9)
+        seeds = each.loc[row.labels]
+        at.plot([x] * len(seeds), seeds, "D", color=ORANGE, alpha=0.75, markersize=7)
+        at.plot([x - 0.2, x + 0.2], [points] * 2, color=ORANGE, linewidth=2)
+        at.annotate(f"{points:+.1f}", (x + 0.24, points), color=ORANGE, va="center", fontsize=10)
+    at.axhline(0, color=GREY, linewidth=1)
+    at.set_xticks(range(len(gaps)), [f"N = {n:,}" for n in gaps["labels"]])
+    at.set(xlim=(-0.5, len(gaps) - 0.25), ylabel="distilled less labels alone, points")
+    heading(at, "grey: the noise of the mean")
+
+
+def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
+    """Labels alone and distillation for several students, a panel per N, the smallest first.
+
+    runs: columns labels, strategy, model, params, trained, seed, accuracy, hits
+    """
+    mine = runs[runs["strategy"] == "distill"]
+    params = mine.groupby("model")[["params", "trained"]].first().sort_values("trained")
+    params = params.sort_values("params", kind="stable")
+    kinds = list(params.index)
+    several = mine.groupby("labels")["model"].nunique()
+    counts = [n for n in sorted(set(runs["labels"])) if several[n] == several.max()]
+    figure, axes = panels(len(counts), title, height=4.2, sharey=True)
+    names: list[list[tuple[float, str, str]]] = []
+    for at, n in zip(axes, counts, strict=True):
+        mine = runs[runs["labels"] == n]
+        teacher = mine.loc[mine["strategy"] == "teacher", "accuracy"].mean()
+        ends = []
+        for strategy in ("annotate", "distill"):
+            colour, mark, name = LOOKS[strategy]
+            means = mine[mine["strategy"] == strategy].groupby("model")["accuracy"].mean()
+            means = means.reindex([kind for kind in kinds if kind in means.index])
+            places = [kinds.index(kind) for kind in means.index]
+            at.plot(places, means, mark, linestyle="", color=colour, markersize=8)
+            for place, kind in zip(places, means.index, strict=True):
+                seeds = mine[(mine["strategy"] == strategy) & (mine["model"] == kind)]
+                at.plot([place] * len(seeds), seeds["accuracy"], "_", color=colour, markersize=14)
+            ends.append((float(means.iloc[-1]), name, colour))
+        at.axhline(teacher, color=GREY, linewidth=1, linestyle="--")
+        at.annotate(
+            "teacher",
+            (1, teacher),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            color=GREY,
+            ha="right",
+            va="bottom",
+            fontsize=10,
+        )
+        sizes = [f"{kind}\n{params.loc[kind, 'params'] / 1e6:.1f} M" for kind in kinds]
+        at.set_xticks(range(len(kinds)), sizes)
+        at.set_xlim(-0.4, len(kinds) - 1 + max(0.7, 0.35 * len(kinds)))
+        names.append(ends)
+        chance(at, level)
+        heading(at, f"N = {n:,} labels")
+    for at, ends in zip(axes, names, strict=True):  # once the shared axis has its limits
+        _ends(at, len(kinds) - 1, ends)
+    axes[0].set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
+    return figure
+
+
+def _ends(at: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names of lines at their right ends, pushed apart where they would cover each other."""
+    low, high = at.get_ylim()
+    step = (high - low) / 17
+    ranked = sorted(ends)
+    places = [value for value, _, _ in ranked]
+    for _ in range(50):
+        for i in range(len(places) - 1):
+            if (miss := step - (places[i + 1] - places[i])) > 1e-9:
+                places[i] -= miss / 2
+                places[i + 1] += miss / 2
+    for place, (_, name, colour) in zip(places, ranked, strict=True):
+        at.annotate(
+            name,
+            (x, place),
+            xytext=(10, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=10,
+        )
+
+
+def _open(colour: str) -> dict[str, Any]:
+    """Published values have open marks."""
+    return {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 7, "zorder": 3}

@@ -1,0 +1,197 @@
+"""Chapter 2's figures: what trained vectors look like, and accuracy against their number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
+
+DIVERGING = LinearSegmentedColormap.from_list("below-above", [BLUE, "white", ORANGE])
+_MARKS = {"published": (BLUE, "o"), "live": (ORANGE, "D"), "recorded": (GREEN, "s")}
+_SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((8, "left"), (-8, "right"))
+# Where a label may stand beside its mark, in points, best first.
+_PLACES: list[tuple[int, int, Literal["left", "right"]]] = [
+    (x, y, side)
+    for reach in range(0, 110, 11)
+    for y in ((reach, -reach) if reach else (0,))
+    for x, side in _SIDES
+]
+
+
+def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Trained (IA)³ vectors as heat maps: a panel per kind, a row per layer.
+
+    deviations: by kind, (layers, features) of l − 1
+
+    The features of a row are sorted by value, so that its spread can be read off. All panels share
+    one scale, from blue (below one) over white (untouched) to orange (above).
+    """
+    figure, axes = panels(len(deviations), title, height=4.6)
+    figure.set_figwidth(3.4 * len(deviations) + 1.2)
+    most = max(float(frame.abs().to_numpy().max()) for frame in deviations.values()) or 1e-9
+    for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
+        values = np.sort(frame.to_numpy(), axis=1)
+        drawn = at.imshow(
+            values, aspect="auto", cmap=DIVERGING, vmin=-most, vmax=most, interpolation="nearest"
+        )
+        at.grid(visible=False)
+        at.set(xlabel=f"{frame.shape[1]:,} features, sorted", xticks=[])
+        step = max(1, len(frame) // 6)
+        at.set_yticks(range(0, len(frame), step), [str(i) for i in frame.index[::step]])
+        heading(at, kind)
+    axes[0].set_ylabel("layer")
+    figure.colorbar(drawn, ax=list(axes), label="deviation from 1", fraction=0.04)
+    return figure
+
+
+def accuracy_against_params(
+    results: Mapping[str, pd.DataFrame],
+    title: str,
+    *,
+    ylabel: str,
+    levels: Mapping[str, float] | None = None,
+    emphasis: str = "ia3",
+) -> Figure:
+    """T-Few's Figure 2: accuracy against trained parameters, a panel per source of results.
+
+    results:  by heading, columns name, params, accuracy and source ("published", "live" or
+              "recorded"); a row a run
+    levels:   accuracies to mark by a dotted line; "chance" and others
+    emphasis: the method that is set in bold
+
+    Every run is a mark, and a method's runs hang on one line; its name stands beside the mean.
+    """
+    figure, axes = panels(len(results), title, height=5.0, sharey=True)
+    figure.set_figwidth(8.4 if len(results) == 1 else 6.6 * len(results))
+    every = pd.concat(results.values())
+    marked = [*every["accuracy"], *(levels or {}).values()]
+    room = max(0.05, 0.15 * (max(marked) - min(marked)))
+    for at, (name, runs) in zip(axes, results.items(), strict=True):
+        at.set(
+            xscale="log",
+            xlim=(every["params"].min() / 4, every["params"].max() * 12),
+            ylim=(min(marked) - room, max(marked) + room),
+            xlabel="trained parameters",
+        )
+        heading(at, name)
+        for text, level in (levels or {}).items():
+            _level(at, text, level)
+        _marks(at, runs, emphasis)
+    axes[0].set_ylabel(ylabel)
+    for at in axes:
+        _label(figure, at)
+    return figure
+
+
+def _level(at: Axes, text: str, level: float) -> None:
+    if text == "chance":
+        chance(at, level)
+        return
+    at.axhline(level, color=GREY, linewidth=1, linestyle="--")
+    at.annotate(
+        text,
+        (0.99, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        color=GREY,
+        fontsize=9,
+        ha="right",
+    )
+
+
+def _marks(at: Axes, runs: pd.DataFrame, emphasis: str) -> None:
+    for name, mine in runs.groupby("name", sort=False):
+        colour, marker = _MARKS[mine["source"].iloc[0]]
+        face = colour if name == emphasis else "white"
+        at.plot(
+            mine["params"], mine["accuracy"], marker, color=colour, markerfacecolor=face, alpha=0.9
+        )
+        at.vlines(
+            mine["params"].iloc[0],
+            mine["accuracy"].min(),
+            mine["accuracy"].max(),
+            color=colour,
+            alpha=0.5,
+        )
+        at.annotate(
+            str(name),
+            (mine["params"].mean(), mine["accuracy"].mean()),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            weight="bold" if name == emphasis else "normal",
+            fontsize=10,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+            gid="method",
+        )
+
+
+def _label(figure: Figure, at: Axes) -> None:
+    """Move the methods' names apart: each to the nearest place where it covers nothing."""
+    figure.draw_without_rendering()
+    marks: list[Any] = [line for line in at.lines if line.get_marker() not in ("None", "", None)]
+    points = at.transData.transform(np.concatenate([line.get_xydata() for line in marks]))
+    taken: list[Sequence[float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    frame = at.get_window_extent()
+    scale = figure.dpi / 72
+    taken += [tuple(t.get_window_extent().extents) for t in at.texts if t.get_gid() != "method"]
+    for text in [t for t in at.texts if t.get_gid() == "method"]:
+        assert isinstance(text, Annotation)
+        size = text.get_window_extent()
+        x0, y0 = at.transData.transform(text.xy)
+        for x, y, side in _PLACES:
+            left = x0 + x * scale - (size.width if side == "right" else 0)
+            low = y0 + y * scale - size.height / 2
+            box = (left, low, left + size.width, low + size.height)
+            inside = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1]
+            if inside and box[3] <= frame.y1 and not any(_overlap(box, other) for other in taken):
+                break
+        text.set_position((x, y))
+        text.set_horizontalalignment(side)
+        taken.append(box)
+        if y:
+            at.annotate(
+                "",
+                text.xy,
+                xytext=(x, y),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 3},
+            )
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def figure2_sentence(runs: pd.DataFrame, zero_shot: float | None = None) -> str:
+    """What `accuracy_against_params` shows, with its numbers, whichever method leads.
+
+    runs: columns name, params, accuracy; a row a run. The methods with fewer parameters than full
+    fine-tuning are compared with it where it is among them.
+    """
+    mean = runs.groupby("name", sort=False)[["params", "accuracy"]].mean()
+    ranked = mean["accuracy"].sort_values(ascending=False)
+    ours = mean.loc["ia3"]
+    place = int((ranked > ours["accuracy"]).sum()) + 1
+    text = (
+        f"(IA)³ reaches {ours['accuracy']:.1%} with {ours['params']:,.0f} parameters, place "
+        f"{place} of {len(mean)}; the best is {ranked.index[0]} with {ranked.iloc[0]:.1%}, the "
+        f"last {ranked.index[-1]} with {ranked.iloc[-1]:.1%}"
+    )
+    if "full" in mean.index:
+        points = 100 * (ours["accuracy"] - mean.loc["full", "accuracy"])
+        share = ours["params"] / mean.loc["full", "params"]
+        text += f"; (IA)³ is {points:+.1f} points from full fine-tuning with {share:.3%} of its"
+        text += " parameters"
+    if zero_shot is not None:
+        below = [name for name, accuracy in ranked.items() if accuracy < zero_shot]
+        text += f". Zero-shot is {zero_shot:.1%}; below it: {', '.join(map(str, below)) or 'none'}"
+    return text + "."

@@ -1,0 +1,281 @@
+"""Chapter 4's figures: patterns and designs as pictures, a search and how sure it is, and what
+survives of the paper's tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
+
+
+def patterns(
+    members: Mapping[str, Sequence[Sequence[int]]],
+    examples: Mapping[str, Sequence[int]],
+    title: str,
+) -> Figure:
+    """Grouping patterns: a panel for each, whose bars are the groups and as high as they are large.
+
+    members: all sizes (N_1 … N_4) of a pattern, each a thin line; examples: the one drawn as bars
+    """
+    figure, axes = panels(len(members), title, height=3.2, sharey=True)
+    figure.set_figwidth(2.3 * len(members) + 0.6)
+    for at, (pattern, every) in zip(axes, members.items(), strict=True):
+        places = np.arange(4) + 1
+        at.grid(visible=False)
+        for sizes in every:
+            at.plot(places, sizes, color=GREY, linewidth=0.5, alpha=0.35)
+        at.bar(places, examples[pattern], width=0.62, color=BLUE, alpha=0.85)
+        for x, size in zip(places, examples[pattern], strict=True):
+            at.annotate(
+                str(size),
+                (x, size),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                color=BLUE,
+                weight="bold",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+            )
+        at.set_xticks(places, [f"G{n}" for n in places])
+        members_ = "1 member" if len(every) == 1 else f"{len(every)} members"
+        heading(at, f"{pattern}\n{members_}")
+    axes[0].set_ylabel("layers in the group")
+    return figure
+
+
+def designs(parts: pd.DataFrame, title: str) -> Figure:
+    """Designs as pictures, a panel for each: layers upwards, methods across, squares as large as
+    what they train; the number beside a square is the method's size.
+
+    parts: a row a method in a layer, columns design, group, layer, method, size, params; a layer
+           that is not tuned has one row, whose method is ""
+    """
+    names = list(dict.fromkeys(parts["design"]))
+    methods = ["A", "P", "B", "L"]
+    figure, axes = panels(len(names), title, height=4.0, sharey=True)
+    figure.set_figwidth(3.1 * len(names) + 0.8)
+    largest = parts["params"].max()
+    for at, name in zip(axes, names, strict=True):
+        mine = parts[parts["design"] == name]
+        for _, group in mine.groupby("group"):
+            low, high = group["layer"].min() - 0.5, group["layer"].max() + 0.5
+            at.axhline(high, color=GREY, linewidth=0.6, linestyle=":")
+            at.text(3.95, (low + high) / 2, f"G{group['group'].iloc[0]}", color=GREY, va="center")
+            if not group["params"].any():
+                at.axhspan(low, high, color="#eeeeee", zorder=0)
+        tuned = mine[mine["method"] != ""]
+        columns = tuned["method"].map(methods.index)
+        at.scatter(
+            columns, tuned["layer"], s=420 * tuned["params"] / largest, marker="s", color=BLUE
+        )
+        for x, y, size in zip(columns, tuned["layer"], tuned["size"], strict=True):
+            if size:
+                at.text(x + 0.32, y, str(size), va="center", fontsize=9, color=BLUE)
+        layers = range(1, mine["layer"].max() + 1)
+        at.set(
+            xlim=(-0.5, 4.6),
+            ylim=(0.5, len(layers) + 0.5),
+            xticks=range(4),
+            xticklabels=methods,
+            yticks=[n for n in layers if len(layers) < 13 or n % 3 == 0],
+        )
+        at.grid(visible=False)
+        heading(at, name)
+    axes[0].set_ylabel("layer")
+    return figure
+
+
+def search(
+    scored: pd.DataFrame,
+    candidates: pd.DataFrame,
+    papers: Mapping[str, str],
+    title: str,
+    *,
+    level: float,
+) -> Figure:
+    """Every candidate of a search, a panel a stage, best first: each design a tick, the mean with
+    its 95 % interval. The winner is a diamond; the paper's is named.
+
+    scored:     columns stage, candidate, score
+    candidates: columns stage, name, mean, low, high, winner
+    papers:     the paper's winner by stage; level: score of guessing
+    """
+    stages = list(dict.fromkeys(candidates["stage"]))
+    counts = [int((candidates["stage"] == stage).sum()) for stage in stages]
+    figure, axes = panels(len(stages), title, height=1.4 + 0.3 * max(counts), sharex=True)
+    figure.set_figwidth(max(6.0, 3.3 * len(stages)))
+    for at, stage in zip(axes, stages, strict=True):
+        rows = candidates[candidates["stage"] == stage].sort_values(["mean", "winner"])
+        own = scored[scored["stage"] == stage].groupby("candidate")["score"]
+        for y, row in enumerate(rows.itertuples()):
+            _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
+        known = papers.get(stage) if len(rows) > 1 else None
+        names = [f"{name} (paper)" if name == known else str(name) for name in rows["name"]]
+        _rows(at, names, (level, "chance"))
+        heading(at, stage)
+        at.set_xlabel("score")
+    return figure
+
+
+def _spread(
+    at: Axes,
+    y: float,
+    values: "pd.Series[float]",
+    mean: float,
+    emphasis: bool,
+    interval: tuple[float, float] | None = None,
+) -> None:
+    """A row: every value a tick, and the mean, on its interval where there is one."""
+    colour, marker = (ORANGE, "D") if emphasis else (BLUE, "o")
+    at.plot(values, [y] * len(values), "|", color=GREY, alpha=0.55, markersize=8, zorder=1)
+    if interval:
+        at.hlines(y, *interval, color=colour, linewidth=2.5, zorder=2)
+    at.plot(mean, y, marker, color=colour, markersize=7, zorder=3)
+
+
+def _rows(at: Axes, names: Sequence[str], line: tuple[float, str] | None = None) -> None:
+    """Names of the rows, and room below them for a vertical line's label."""
+    at.set_yticks(range(len(names)), names, fontsize=9)
+    at.set_ylim(-1.5 if line else -0.7, len(names) - 0.3)
+    at.grid(visible=False)
+    at.grid(visible=True, axis="x", color="#eeeeee")
+    at.xaxis.set_major_locator(MaxNLocator(4))
+    at.tick_params(axis="x", labelsize=9)
+    if line:
+        at.axvline(line[0], color=GREY, linewidth=1, linestyle=":")
+        beside(at, line[1], line[0], -1.1, GREY, right=3, size=9)
+
+
+def certainty(summary: pd.DataFrame, title: str) -> Figure:
+    """How sure the decisions of a search are: a row a stage.
+
+    On the left, the chance that the winner is really best, beside the chance of a guess (a tick).
+    On the right, the winner's mean as found (diamond), without the winner's curse (circle), and
+    the mean of all candidates (a tick).
+
+    summary: columns stage, candidates, winner, mean, shrunk, chance, every
+    """
+    figure, (left, right) = panels(2, title, height=1.5 + 0.42 * len(summary))
+    figure.set_figwidth(10)
+    rows = np.arange(len(summary))[::-1]
+    left.hlines(rows, 0, summary["chance"], color=ORANGE, alpha=0.4)
+    left.plot(1 / summary["candidates"], rows, "|", color=GREY, markersize=14)
+    left.plot(summary["chance"], rows, "D", color=ORANGE, markersize=8)
+    for y, chance in zip(rows, summary["chance"], strict=True):
+        beside(left, f"{chance:.0%}", chance, y, ORANGE, right=8, size=9)
+    names = [f"{s}: {w}" for s, w in zip(summary["stage"], summary["winner"], strict=True)]
+    _rows(left, names[::-1], (0.95, "95 %"))
+    left.set(xlim=(0, 1.08), xlabel="chance (tick: of a guess)")
+    heading(left, "chance that the winner is really best")
+    right.hlines(rows, summary["shrunk"], summary["mean"], color=ORANGE, alpha=0.4)
+    right.plot(summary["every"], rows, "|", color=GREY, markersize=14)
+    right.plot(summary["mean"], rows, "D", color=ORANGE, markersize=8)
+    right.plot(summary["shrunk"], rows, "o", color=BLUE, markersize=7)
+    _rows(right, [""] * len(summary))
+    right.set_ylim(left.get_ylim())
+    right.set_xlabel("score (tick: mean of all candidates)")
+    heading(right, "the winner's score: ◆ found, ● shrunk")
+    return figure
+
+
+def task_gains(gains: pd.DataFrame, title: str, *, apart: str = "CoLA") -> Figure:
+    """What a method gains on each task, a panel a model, with the mean over all tasks and over all
+    but one.
+
+    gains: columns model, dataset, gain (points); apart: the one, a diamond
+    """
+    models = list(dict.fromkeys(gains["model"]))
+    figure, axes = panels(len(models), title, height=3.6, sharex=True)
+    figure.set_figwidth(3.2 * len(models))
+    for at, model in zip(axes, models, strict=True):
+        mine = gains[gains["model"] == model].iloc[::-1].reset_index(drop=True)
+        for y, (dataset, gain) in enumerate(zip(mine["dataset"], mine["gain"], strict=True)):
+            colour, marker = (ORANGE, "D") if dataset == apart else (BLUE, "o")
+            at.hlines(y, 0, gain, color=colour, alpha=0.4)
+            at.plot(gain, y, marker, color=colour, markersize=7)
+        others = mine.loc[mine["dataset"] != apart, "gain"].mean()
+        mean = mine["gain"].mean()
+        _rows(at, list(mine["dataset"]))
+        at.axvline(0, color="black", linewidth=0.8)
+        at.axvline(mean, color=ORANGE, linewidth=1.4, linestyle="--")
+        at.axvline(others, color=BLUE, linewidth=1.4, linestyle=":")
+        heading(at, f"{model}\nall {mean:+.2f}, but {apart} {others:+.2f}")
+        at.set_xlabel("points over full fine-tuning")
+    return figure
+
+
+def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
+    """Student's t of each dataset, a panel a model; starred where the paper says it is significant.
+
+    tests:    columns model, dataset, t, mark
+    critical: what t must exceed. Circles do; diamonds have a star and do not; a cross has neither
+    """
+    models = list(dict.fromkeys(tests["model"]))
+    figure, axes = panels(len(models), title, height=3.6, sharex=True)
+    figure.set_figwidth(3.2 * len(models))
+    for at, model in zip(axes, models, strict=True):
+        mine = tests[tests["model"] == model].iloc[::-1].reset_index(drop=True)
+        for y, row in enumerate(mine.itertuples()):
+            holds = row.t > critical
+            colour, marker = (BLUE, "o") if holds else (ORANGE, "D") if row.mark else (GREY, "X")
+            at.plot(row.t, y, marker, color=colour, markersize=7)
+            beside(at, str(row.mark), float(row.t), y, colour, right=8, size=9)
+        _rows(at, list(mine["dataset"]), (critical, "p < 0.05 →"))
+        at.axvline(0, color="black", linewidth=0.8)
+        kept = int((mine["t"] > critical).sum())
+        heading(at, f"{model}\n{kept} of {int((mine['mark'] != '').sum())} stars hold")
+        at.set_xlabel("Student's t")
+    return figure
+
+
+def rivals(
+    runs: pd.DataFrame, title: str, *, emphasis: Sequence[str], levels: Mapping[str, float]
+) -> Figure:
+    """Designs against each other, a panel a task: every run a tick, the mean a mark; best first.
+
+    runs:     columns name, task, score, share (of the parameters that are trained)
+    emphasis: names whose mark is a diamond; levels: score of guessing by task
+    """
+    tasks = list(dict.fromkeys(runs["task"]))
+    order = runs.groupby("name", sort=False)[["score", "share"]].mean()
+    order = order.sort_values("score", kind="stable")
+    figure, axes = panels(len(tasks), title, height=1.5 + 0.36 * len(order), sharey=True)
+    figure.set_figwidth(max(8.0, 4.2 * len(tasks) + 1.4))
+    names = [f"{name} · {share:.2%}" for name, share in order["share"].items()]
+    for at, task in zip(axes, tasks, strict=True):
+        for y, name in enumerate(order.index):
+            values = runs.loc[(runs["task"] == task) & (runs["name"] == name), "score"]
+            _spread(at, y, values, values.mean(), name in emphasis)
+        _rows(at, names, (levels[task], "chance"))
+        at.set_xlabel("score")
+        heading(at, task)
+    return figure
+
+
+def search_sentence(summary: pd.DataFrame) -> str:
+    """What `search` and `certainty` show, with their numbers, one decision a line."""
+    lines: list[str] = []
+    for row in summary.to_dict("records"):
+        text: Any = (
+            f"{row['stage']}: {row['winner']} leads {row['second']} by {100 * row['lead']:.1f} "
+            f"points of {row['candidates']} candidates with {row['runs']} designs each; it is "
+            f"really best with a chance of {row['chance']:.0%}, and its {100 * row['mean']:.1f} "
+            f"shrinks to {100 * row['shrunk']:.1f}"
+        )
+        if not row["papers"]:
+            text += "; the paper's winner is no candidate here."
+        elif row["papers"] == row["winner"]:
+            text += "; the paper found the same."
+        else:
+            behind = 100 * (row["mean"] - row["papers_mean"])
+            text += (
+                f"; the paper's {row['papers']} is {behind:.1f} points behind, best with a chance "
+                f"of {row['papers_chance']:.0%}."
+            )
+        lines.append(text)
+    return "\n".join(lines)

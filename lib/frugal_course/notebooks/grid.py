@@ -1,0 +1,198 @@
+"""Grids: one notebook at many values of its parameters, each a run of the engine.
+
+    OUT/runs/<id>/                        one run, as every sweep keeps it
+    OUT/<notebook>-shots=4-seed=0.ipynb   the executed notebook
+    OUT/table.csv                         parameters beside what each notebook measured
+
+A run's spec holds the notebook's source, so that workers need no copy of it and an edited notebook
+is a new run; outputs do not count. So is one of edited data, or of an edited file or model that a
+parameter names.
+"""
+
+import ast
+import contextlib
+import itertools
+import math
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugal import data
+from frugal.engine import digests, runs, sweep
+from frugal.errors import FrugalError
+from frugal_course.figures import closing
+from frugal_course.notebooks import execution
+
+JOB = "notebook.execute"
+LARGEST = 10_000  # notebooks of a grid
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs of a notebook that differ in their parameters: `points`, one for each of `specs`."""
+
+    notebook: Path
+    points: list[dict[str, Any]]
+    specs: list[runs.RunSpec]
+
+
+def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Grid:
+    """Every combination of `values`, on top of `given`; all as text, as a shell has them.
+
+    Raises FrugalError for what `execution.parameters` refuses, for a parameter that is both
+    given and varied, or varied over nothing or one value twice, and for more runs than LARGEST.
+    """
+    fixed, known = execution.parameters(notebook, given), execution.declared(notebook)
+    varied: dict[str, list[Any]] = {}
+    for name, texts in values.items():
+        if name in given:
+            raise FrugalError(f"{name}: it is set to {given[name]!r} and in the grid")
+        if not texts or "" in texts:
+            raise FrugalError(f"--grid {name}={','.join(texts)}: a value is empty")
+        varied[name] = []
+        for text in texts:
+            value = execution.parameter(notebook, known, name, text)
+            if value in varied[name]:
+                raise FrugalError(f"--grid {name}={','.join(texts)}: {value!r} is there twice")
+            varied[name].append(value)
+    if (size := math.prod(map(len, varied.values()))) > LARGEST:
+        raise FrugalError(f"--grid: {size:,} combinations, more than {LARGEST:,}")
+    points = [
+        {**fixed, **dict(zip(varied, values, strict=True))}
+        for values in itertools.product(*varied.values())
+    ]
+    source, default = _source(notebook), execution.preset(notebook, {})
+    folder = str(notebook.parent.resolve())
+    at = [str(point.get("preset") or default) for point in points]
+    sizes = data.toml("presets.toml")
+    specs = [
+        runs.spec(
+            JOB,
+            {
+                "notebook": notebook.name,
+                "source": source,
+                "folder": folder,
+                "parameters": point,
+            },
+            preset=preset,
+            num_gpus=sizes.get(preset, {}).get("num_gpus", 0),
+        )
+        for point, preset in zip(points, at, strict=True)
+    ]
+    return Grid(notebook, points, specs)
+
+
+def run(
+    of: Grid, out: Path, *, ray: bool = False, progress: sweep.Progress = lambda done, total: None
+) -> pd.DataFrame:
+    """Run what has no result in `out` yet; one row a run, also in `out`/table.csv.
+
+    Columns: parameters, a column for each claim with what was measured, seconds, notebook, id.
+    Raises FrugalError if runs failed, after all others are done and their notebooks written.
+    """
+    store = runs.Store(out)
+    try:
+        sweep.run(of.specs, store, ray=ray, progress=progress)
+    finally:
+        table = _collect(of, store)
+    return table
+
+
+def _collect(of: Grid, store: runs.Store) -> pd.DataFrame:
+    """Write the executed notebooks of the runs that are done, and the table of them."""
+    records = []
+    for point, spec in zip(of.points, of.specs, strict=True):
+        if not store.done(spec.id):
+            continue
+        result = store.result(spec.id)
+        file = store.folder / f"{_name(of.notebook.stem, point, spec.id)}.ipynb"
+        runs.write(file, result["executed"])
+        seconds = store.machine(spec.id)["seconds"]
+        records.append(
+            {
+                "preset": spec.preset,
+                **point,
+                **result["claims"],
+                "seconds": seconds,
+                "notebook": file.name,
+                "id": spec.id,
+            }
+        )
+    table = pd.DataFrame(records)
+    if records:
+        table.to_csv(store.folder / "table.csv", index=False)
+    return table
+
+
+def _name(stem: str, point: Mapping[str, Any], run: str) -> str:
+    """A file name that says the parameters; with the run's id where they do not fit in one."""
+    whole = "-".join([stem, *(f"{name}={value}" for name, value in point.items())])
+    name = re.sub(r"[^\w.=+-]", "_", whole)[:120]
+    return name if name == whole else f"{name}-{run}"
+
+
+def _source(notebook: Path) -> str:
+    """The notebook without what executing it left in it."""
+    import nbformat
+
+    (found,) = execution.read([notebook])
+    for cell in found.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return str(nbformat.writes(found))
+
+
+def inputs(source: str, folder: str, parameters: Mapping[str, Any], **_: Any) -> dict[str, str]:
+    """What a notebook reads: the project's data, and the files and folders its parameters name."""
+    named = {}
+    for text in _texts([*parameters.values(), *_literals(source)]):
+        if text and (place := Path(folder) / text).exists():
+            named[text] = digests.file(place) if place.is_file() else digests.folder(place)
+    return {"data": digests.folder(data.ROOT), **named}
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _texts(value)
+
+
+def _literals(source: str) -> Iterator[Any]:
+    """The texts in a notebook's parameters cell."""
+    import nbformat
+
+    for cell in nbformat.reads(source, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            with contextlib.suppress(SyntaxError):
+                for node in ast.walk(ast.parse(cell.source)):
+                    if isinstance(node, ast.Constant):
+                        yield node.value
+
+
+@runs.job(JOB, inputs=inputs)
+def execute(
+    notebook: str, source: str, folder: str, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Execute a notebook: `claims` it measured, how many (`score`), and itself, `executed`.
+
+    folder: where it runs, if this machine has it; elsewhere in a folder of its own
+    """
+    import nbformat
+
+    with tempfile.TemporaryDirectory() as place:
+        blank = Path(place) / "blank.ipynb"  # what is in the store stands for it, not its path
+        blank.write_text(source, encoding="utf-8")
+        where = Path(folder) if Path(folder).is_dir() else Path(place)
+        executed, failure = execution.execute(blank, parameters, where)
+    if failure:
+        raise FrugalError(failure.replace(blank.name, notebook, 1))
+    executed.metadata.get("papermill", {}).update(input_path=notebook)
+    claims = {record["claim"]: record["measured here"] for record in closing.collect(executed)}
+    return {"score": len(claims), "claims": claims, "executed": str(nbformat.writes(executed))}

@@ -1,0 +1,1 @@
+"""Executed notebooks for those who have no kernel: pages, slides."""

@@ -1,0 +1,147 @@
+"""Slides of executed notebooks, for a room without a network: reveal.js beside them, no CDN.
+
+What a page shows follows the slide tags (`prepare.slides`); here it is made to fit. Formulas become
+MathML, which browsers draw by themselves. reveal.js is a pinned artifact.
+"""
+
+import copy
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from frugal.engine import artifacts
+from frugal_course.notebooks import execution, prepare
+from frugal_course.publish import pages
+
+TEMPLATES = Path(__file__).parent / "templates"
+LINES = 17  # of text on a page
+WIDTH = 88  # letters in a line; Korean ones count twice
+CODE_LINES = 14  # more than that is not shown on a page
+REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
+
+
+def export(files: Sequence[Path], out: Path) -> list[Path]:
+    """Write `out`/<notebook>.slides.html for each notebook, and `out`/reveal.js/ once.
+
+    Raises FrugalError for what is no notebook, and where reveal.js cannot be fetched.
+    """
+    found = execution.read(files)
+    reveal(out / "reveal.js")
+    written = []
+    for file, notebook in zip(files, found, strict=True):
+        target = out / f"{file.stem}.slides.html"
+        target.write_text(rendered(notebook, file.stem), encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def reveal(folder: Path) -> None:
+    """Put reveal.js and the theme of the slides into `folder`."""
+    source = artifacts.member("reveal", "LICENSE").parent
+    for name in (*REVEAL, "LICENSE"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+    (folder / "dist" / "theme").mkdir(exist_ok=True)
+    theme = TEMPLATES / "frugal-slides" / "theme.css"
+    shutil.copyfile(theme, folder / "dist" / "theme" / "frugal.css")
+
+
+def rendered(notebook: Any, name: str) -> str:
+    """A notebook (nbformat) as an HTML page of slides that expects reveal.js/ beside it."""
+    from nbconvert import SlidesExporter
+    from traitlets.config import Config
+
+    formulas: list[str] = []
+    laid = sheets(notebook)
+    for cell in laid.cells:
+        if cell.cell_type == "markdown":
+            cell.source = pages.without_math(cell.source, formulas)
+    config = Config(
+        {
+            "SlidesExporter": {
+                "extra_template_basedirs": [str(TEMPLATES)],
+                "template_name": "frugal-slides",
+                "reveal_url_prefix": "reveal.js",
+                "reveal_theme": "frugal",
+            },
+            "TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}},
+        }
+    )
+    body, _ = SlidesExporter(config=config).from_notebook_node(laid, {"metadata": {"name": name}})
+    return pages.with_math(body, formulas)
+
+
+def sheets(notebook: Any) -> Any:
+    """A copy of `notebook` (nbformat) in which every page has what fits on it.
+
+    A title's text goes on on further pages; of a section's, lists, tables and formulas do, and
+    prose is left to the speaker. Code stands beside a printed result if it is short.
+    """
+    import nbformat
+
+    laid = copy.deepcopy(notebook)
+    laid.metadata.pop("widgets", None)
+    prepare.slides(laid)
+    cells: list[Any] = []
+    for number, cell in enumerate(laid.cells):
+        kind = cell.metadata.slideshow.slide_type
+        if kind == "skip":
+            continue
+        if cell.cell_type == "code":
+            tags = ["hide-input"] if _fills(cell) else []
+            cell.metadata.tags = [*tags, *(["introduced"] if kind == "-" else [])]
+            cells.append(cell)
+            continue
+        text = prepare.without_badge(cell.source)
+        for at, (on, part) in enumerate(_parts(text, kind, whole=not number)):
+            made = nbformat.v4.new_markdown_cell(part, id=f"page-{number}-{at}")
+            made.metadata.slideshow = {"slide_type": on}
+            cells.append(made)
+    laid.cells = cells
+    return laid
+
+
+def _fills(cell: Any) -> bool:
+    """Whether what a code cell shows takes a page of its own."""
+    kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+    return bool(kinds & {"image/png", "text/html"}) or len(cell.source.splitlines()) > CODE_LINES
+
+
+def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
+    """(slide type, Markdown) for each page of a cell and for the speaker.
+
+    whole: everything is shown; otherwise prose that does not fit is the speaker's
+    """
+    if kind == "notes":
+        yield kind, text
+        return
+    blocks = re.split(r"\n{2,}", text.strip())
+    begin = next((i for i, b in enumerate(blocks) if prepare.HEADING.match(b)), 0)
+    said, used = blocks[:begin], 0
+    shown: list[str] = []
+    for block in blocks[begin:]:
+        height = _height(block)
+        if used and used + height > LINES:
+            if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. ", block):
+                said.append(block)
+                continue
+            yield kind, "\n\n".join(shown)
+            kind, shown, used = "subslide", [], 0
+        shown.append(block)
+        used += height
+    yield kind, "\n\n".join(shown)
+    if said:
+        yield "notes", "\n\n".join(said)
+
+
+def _height(block: str) -> int:
+    """About how many lines a block of Markdown takes on a page."""
+    if block.startswith("#"):
+        return 2
+    if "$$" in block:
+        return 2 + 2 * block.count("$$") // 2
+    listed = re.match(r"[-*|] |\||\d+\. ", block)
+    lines = re.split(r"\n(?=[-*|] |\||\d+\. )", block) if listed else [block.replace("\n", " ")]
+    return sum(-(-sum(1 + (ord(c) > 0x1100) for c in line) // WIDTH) for line in lines) + 1

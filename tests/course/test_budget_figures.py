@@ -1,0 +1,146 @@
+"""Chapter 5's figures: every printed cell and every run is drawn, and names stand apart."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from frugal.budgets import compare
+from frugal_course import figures
+
+CELLS = pd.DataFrame(
+    [
+        ("T", n, s, b, v)
+        for n, s, values in [
+            (1000, "annotate", [40.0, 50.0, 60.0]),
+            (1000, "distill", [None, 70.0, 71.0]),
+            (5000, "annotate", [66.0, 67.0, 68.0]),
+            (5000, "distill", [None, 65.0, 71.2]),
+        ]
+        for b, v in zip([0, 100, 200], values, strict=True)
+    ],
+    columns=["task", "labels", "strategy", "budget", "score"],
+)
+
+
+def runs(students=("2 layers",)):
+    hits = {"teacher": "1111110", "annotate": "1110000", "distill": "1111100", "llm": "1111000"}
+    return pd.DataFrame(
+        {
+            "labels": n,
+            "seed": seed,
+            "strategy": strategy,
+            "model": who,
+            "params": 2e7 if who == "s4" else 13_600_000,
+            "trained": 1e5 if who == "s4" else 1e6,
+            "hits": text + str(seed),
+            "accuracy": (text + str(seed)).count("1") / 8,
+            "usd": 1.0 if strategy == "llm" else n / 10 + (strategy == "distill"),
+        }
+        for n, seed in itertools.product((100, 1000), (0, 1))
+        for strategy, text in hits.items()
+        for who in (("big",) if strategy == "teacher" else students)
+    )
+
+
+def drawn(axes):
+    return {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
+
+
+def apart(figure, axes):
+    figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in axes.texts]
+    return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_every_printed_cell_is_drawn_open_under_its_budget():
+    figure = figures.budget_curves(CELLS, "a finding")
+    (axes,) = figure.axes
+    printed = CELLS.dropna()
+    assert set(zip(printed["budget"], printed["score"], strict=True)) <= drawn(axes)
+    assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}
+    looks = {(to_hex(x.get_color()), x.get_marker()) for x in axes.lines}
+    assert len(looks) == len({mark for _, mark in looks}) == 2
+    names = {t.get_text() for t in axes.texts}
+    assert "distilled, N = 5,000" in names
+    assert len(names) == 4
+    assert apart(figure, axes)
+
+
+def test_counts_stand_on_their_fitted_line():
+    points = pd.DataFrame(
+        {"task": "T", "labels": 1000, "hours": [20, 30], "unlabelled": [1000, 2000]}
+    )
+    (axes,) = figures.distilled_examples(points, {("T", 1000): (100.0, 10.0)}, "a finding").axes
+    assert {(20, 1.0), (30, 2.0), (10, 0)} <= drawn(axes)
+    assert axes.get_title(loc="left") == "T: 100 an hour"
+    assert any("10.0 h" in t.get_text() for t in axes.texts)
+
+
+def test_spans_are_bars_cut_where_the_winner_changes():
+    spans = pd.DataFrame(
+        [
+            ("T", 1000, 0, 9, "annotate"),
+            ("T", 1000, 10, 99, None),
+            ("T", 1000, 100, 200, "distill"),
+        ],
+        columns=["task", "labels", "low", "high", "winner"],
+    )
+    figure = figures.winner_spans(spans, "a finding")
+    (axes,) = figure.axes
+    bars = [p for p in axes.patches if isinstance(p, Rectangle)]
+    assert [(p.get_x(), p.get_width()) for p in bars] == [(0, 10), (10, 90), (100, 101)]
+    assert len({p.get_hatch() for p in bars}) == 3
+    assert [t.get_text() for t in axes.texts] == ["$10", "$100"]
+    assert len(figure.legends[0].get_texts()) == 3
+
+
+def test_the_frontier_draws_both_strategies_to_their_ends():
+    best = pd.DataFrame(
+        {
+            "task": "T",
+            "total": [100, 200, 200],
+            "strategy": ["annotate", "annotate", "distill"],
+            "score": [50.0, 60.0, 70.0],
+            "labels": 1000,
+        }
+    )
+    (axes,) = figures.best_splits(best, "a finding").axes
+    assert {(100, 50.0), (200, 60.0), (200, 70.0)} <= drawn(axes)
+    assert {t.get_text() for t in axes.texts} == {"labels", "distilled"}
+
+
+def test_every_run_and_every_difference_of_a_seed_is_drawn():
+    table = runs()
+    gaps = compare.gaps(table, "distill", "annotate")
+    figure = figures.same_dollars(table, gaps, 0.5, "a finding", "2 layers")
+    left, right = figure.axes
+    assert set(table["accuracy"]) <= {y for _, y in drawn(left)}
+    assert {t.get_text() for t in left.texts} == {
+        "labels",
+        "distilled",
+        "LLM's labels",
+        "teacher",
+        "chance",
+    }
+    assert left.get_ylabel() == "accuracy, 8 test examples"
+    assert {y for _, y in drawn(right)} >= {25.0}
+    bands = np.ptp(np.array([c.get_segments()[0][:, 1] for c in right.collections]), axis=1)
+    assert bands == pytest.approx([2 * gap.noise for gap in gaps["gap"]])
+    assert [t.get_text() for t in right.get_xticklabels()] == ["N = 100", "N = 1,000"]
+
+
+def test_students_are_drawn_for_every_n_that_has_them():
+    table = runs(("s4", "1 layer"))
+    one = table[~((table["labels"] == 100) & (table["model"] == "s4"))]
+    assert len(figures.student_kinds(one, 0.5, "a finding").axes) == 1
+    figure = figures.student_kinds(table, 0.5, "a finding")
+    students = table[table["strategy"].isin(["annotate", "distill"])]
+    for axes in figure.axes:
+        assert set(students["accuracy"]) <= {y for _, y in drawn(axes)}
+        assert apart(figure, axes)
+    names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert names == ["1 layer\n13.6 M", "s4\n20.0 M"]  # the smaller first

@@ -1,0 +1,84 @@
+"""Slides: what fits on a page, what the speaker gets, formulas without scripts, nothing fetched."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from frugal_course.publish import slides
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+def of(*cells):
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), *cells])
+
+
+def kinds(notebook):
+    return [(c.metadata.slideshow.slide_type, c.source) for c in slides.sheets(notebook).cells]
+
+
+def test_prose_that_does_not_fit_is_the_speakers_and_what_is_listed_goes_on():
+    prose, listed = "Word " * 150, "- one\n- two"
+    text = "\n\n".join(["## Section", prose, prose, listed])
+    found = kinds(of(nbformat.v4.new_markdown_cell(text)))
+    assert [kind for kind, _ in found] == ["slide", "slide", "notes"]
+    assert listed in found[1][1]
+    assert "Word" in found[2][1]
+    long_list = "\n\n".join(["- " + "word " * 70] * 4)
+    found = kinds(of(nbformat.v4.new_markdown_cell("## Section\n\n" + long_list)))
+    assert [kind for kind, _ in found][1:] == ["slide", "subslide"]
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("[0-9]*.ipynb")), ids=lambda f: f.stem)
+def test_no_text_is_lost_and_nothing_is_fetched(file):
+    notebook = nbformat.read(file, as_version=4)
+    html = slides.rendered(notebook, file.stem)
+    fetched = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(https?:)?//""", _loading(html))
+    assert not fetched
+    for script in ("require.js", "jquery", "MathJax"):
+        assert script not in html
+    assert html.count("<section") == html.count("</section>")
+    shown = " ".join(cell.source for cell in slides.sheets(notebook).cells)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for word in re.findall(r"\w+", slides.prepare.without_badge(cell.source)):
+                assert word in shown
+
+
+def _loading(html):
+    """The tags that make a browser load something; links of the text are followed by hand."""
+    return " ".join(re.findall(r"<(?:script|link|img|iframe)\b[^>]*>|url\([^)]*\)", html))
+
+
+def test_formulas_are_drawn_by_the_browser_and_money_is_not_a_formula():
+    text = (
+        r"## S" + "\n\n" + r"It costs $2 and $5, $\beta_t$ not. `$x$`" + "\n\n" + r"$$\frac{a}{b}$$"
+    )
+    html = slides.rendered(of(nbformat.v4.new_markdown_cell(text)), "x")
+    assert html.count("<math") == 2
+    assert "$2 and $5" in html
+    assert "<code>$x$</code>" in html
+    assert "<mfrac>" in html
+    assert "alumrof" not in html
+
+
+def test_code_is_hidden_behind_a_picture_and_shown_above_a_number():
+    v4 = nbformat.v4
+    section = v4.new_markdown_cell("## S")
+    picture = v4.new_output("display_data", {"image/png": "aGk=", "text/plain": "A line."})
+    number = v4.new_output("stream", text="forty-two\n")
+    html = slides.rendered(
+        of(
+            section,
+            v4.new_code_cell("draw_it()", outputs=[picture]),
+            v4.new_code_cell("count_it()", outputs=[number]),
+            v4.new_code_cell("never_shown()"),
+        ),
+        "x",
+    )
+    assert "draw_it" not in html
+    assert "never_shown" not in html
+    assert "count_it" in html
+    assert "forty-two" in html

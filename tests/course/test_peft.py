@@ -1,0 +1,94 @@
+"""Chapter 2's figures: every run is drawn, names stand apart, sentences have numbers."""
+
+import itertools
+
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from frugal_course import figures
+
+RUNS = pd.DataFrame(
+    [
+        ("full", 1e6, 0.80, "live"),
+        ("full", 1e6, 0.70, "live"),
+        ("lora", 1e4, 0.76, "live"),
+        ("ia3", 1e4, 0.77, "live"),
+        ("prompt-10", 1e2, 0.40, "live"),
+    ],
+    columns=["name", "params", "accuracy", "source"],
+)
+
+
+def drawn(axes):
+    return {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
+
+
+def names(axes):
+    return {t.get_text(): t for t in axes.texts if t.get_gid() == "method"}
+
+
+def test_every_run_is_drawn_and_told_apart_by_its_source():
+    recorded = RUNS.assign(source="recorded", accuracy=RUNS["accuracy"] - 0.1)
+    figure = figures.accuracy_against_params(
+        {"here": RUNS, "there": recorded},
+        "a finding",
+        ylabel="accuracy",
+        levels={"chance": 0.5, "zero-shot": 0.6},
+    )
+    left, right = figure.axes
+    for axes, runs in ((left, RUNS), (right, recorded)):
+        assert set(zip(runs["params"], runs["accuracy"], strict=True)) <= drawn(axes)
+        assert set(names(axes)) == set(RUNS["name"])
+        assert {"chance", "zero-shot"} <= {t.get_text() for t in axes.texts}
+        assert axes.get_xscale() == "log"
+    looks = [
+        {(to_hex(line.get_color()), line.get_marker()) for line in a.lines if len(a.lines)}
+        for a in (left, right)
+    ]
+    assert (
+        len({marker for _, marker in looks[0] ^ looks[1]}) == 2
+    )  # shapes differ, not only colours
+
+
+def test_names_of_neighbours_do_not_cover_each_other():
+    crowd = pd.DataFrame(
+        {
+            "name": [f"method {i}" for i in range(8)],
+            "params": [1e5 * 1.02**i for i in range(8)],
+            "accuracy": [0.7 + 0.001 * i for i in range(8)],
+            "source": "published",
+        }
+    )
+    figure = figures.accuracy_against_params({"a": crowd}, "a finding", ylabel="accuracy")
+    figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in names(figure.axes[0]).values()]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_the_sentence_ranks_whoever_leads():
+    text = figures.figure2_sentence(RUNS, zero_shot=0.5)
+    assert "(IA)³ reaches 77.0% with 10,000 parameters, place 1 of 4" in text
+    assert "the last prompt-10 with 40.0%" in text
+    assert "+2.0 points from full fine-tuning with 1.000% of its parameters" in text
+    assert "below it: prompt-10." in text
+    worse = RUNS.assign(accuracy=RUNS["accuracy"].where(RUNS["name"] != "ia3", 0.1))
+    text = figures.figure2_sentence(worse)
+    assert "place 4 of 4; the best is lora with 76.0%" in text
+    assert "-65.0 points from full" in text
+
+
+def test_vectors_are_rows_on_one_scale():
+    frames = {
+        "l_k": pd.DataFrame([[0.1, -0.2], [0.0, 0.1]]),
+        "l_ff": pd.DataFrame([[0.0, 0.4, 0.1], [0.2, 0.0, 0.0]]),
+    }
+    *maps, bar = figures.vectors(frames, "a finding").axes
+    for axes, (kind, frame) in zip(maps, frames.items(), strict=True):
+        (image,) = axes.images
+        assert image.get_clim() == (-0.4, 0.4)
+        assert sorted(image.get_array()[0]) == sorted(frame.loc[0])
+        assert axes.get_title("left") == kind
+    assert bar.get_ylabel() == "deviation from 1"
+    untouched = figures.vectors({"l_k": pd.DataFrame([[0.0, 0.0]])}, "a finding")
+    assert untouched.axes[0].images[0].get_clim()[1] == pytest.approx(0, abs=1e-6)
