@@ -55,35 +55,6 @@ def file(tmp_path, lines):
     return tasks.load(path)
 
 
-def test_wilsons_limits_solve_his_equation():
-    for right, of in ((7, 20), (134, 268), (1, 3)):
-        for p in options.wilson(right, of):
-            assert (right / of - p) ** 2 == pytest.approx(1.96**2 * p * (1 - p) / of)
-    assert options.wilson(0, 10)[0] == 0
-    assert options.wilson(10, 10)[1] == 1
-
-
-def test_the_paired_bootstrap_is_as_wide_as_it_should_be():
-    generator = np.random.default_rng(1)
-    a, b = (generator.random(400) < p for p in (0.8, 0.7))
-    difference, low, high = options.bootstrap(a, b)
-    assert difference == pytest.approx(a.mean() - b.mean())
-    spread = (a.astype(float) - b).std() / math.sqrt(400)
-    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.05)
-    assert options.bootstrap(a, a) == (0, 0, 0)
-    assert options.bootstrap(a, b) == options.bootstrap(a, b)
-
-
-def test_resampling_kinds_of_examples_is_resampling_examples():
-    generator = np.random.default_rng(2)
-    hits = generator.random((3, 60)) < np.array([[0.9], [0.6], [0.5]])
-    found = options.resampled(hits)
-    rows = generator.integers(60, size=(options.RESAMPLES, 60))
-    slow = hits[:, rows].mean(axis=2).T
-    assert found.mean(axis=0) == pytest.approx(slow.mean(axis=0), abs=0.005)
-    assert np.cov(found.T) == pytest.approx(np.cov(slow.T), abs=3e-4)
-
-
 def tried(*made, chance=0.5):
     """Ways as (strategy, of 100 right, FLOPs of training, FLOPs of a query, labels)."""
     found = [

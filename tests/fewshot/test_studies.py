@@ -145,26 +145,3 @@ def test_rungs_have_one_loss_and_the_closed_forms_flops(counting):
 def test_rungs_refuse_a_causal_model(tiny, counting):
     with pytest.raises(FrugalError, match="no encoder–decoder"):
         studies.rungs(tiny, counting.test(1)[0])
-
-
-def test_a_gap_knows_its_noise():
-    found = studies.gap([0.8], [0.6], 100)
-    assert found.points == pytest.approx(20)
-    assert found.noise == pytest.approx(200 * np.sqrt((0.16 + 0.24) / 100))
-    assert not found.inside
-    assert str(found) == "+20 points, outside the noise of ±13"
-    assert str(studies.gap([0.599], [0.6], 100)).startswith("+0 points, inside")
-    spread = studies.gap([0.8, 0.6], [0.6], 100)
-    assert spread.noise**2 == pytest.approx(200**2 * ((0.21 + 0.24) / 100 + 0.02 / 2))
-    assert spread.inside
-    against_chance = studies.gap(pd.Series([0.6]), 0.5, 100)
-    assert against_chance.noise == pytest.approx(200 * np.sqrt(0.24 / 100))
-    with pytest.raises(FrugalError, match="a run on each side"):
-        studies.gap([0.8], [], 100)
-
-
-def test_a_gap_covers_what_chance_does():
-    generator = np.random.default_rng(0)
-    pairs = generator.binomial(200, 0.7, size=(2000, 2)) / 200  # two runs of one truth
-    inside = [studies.gap([a], [b], 200).inside for a, b in pairs.tolist()]
-    assert 0.93 < np.mean(inside) < 0.98

@@ -6,9 +6,9 @@ import pytest
 from frugal.engine import runs, sweep
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
-from frugal.fewshot.studies import Gap
 from frugal.spaces import record, rivals, search
 from frugal.spaces.search import Search, Settings
+from frugal.stats import Gap
 
 SETTINGS = Settings(
     backbone="none",

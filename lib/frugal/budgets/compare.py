@@ -1,14 +1,12 @@
 """What the runs of a study say: means and spread, differences and their noise, labels' worth."""
 
-import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from frugal import data
+from frugal import data, stats
 from frugal.errors import unknown
-from frugal.fewshot.studies import Gap
 
 
 def recorded(name: str = "study") -> pd.DataFrame:
@@ -48,13 +46,10 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             for name in (first, second)
         )
         apart = ours - theirs  # (seeds, texts)
-        seeds, texts = apart.shape
         each = apart.mean(1)
-        variance = apart.mean(0).var(ddof=1) / texts if texts > 1 else 0.0
-        variance += each.var(ddof=1) / seeds if seeds > 1 else 0.0
         span = {"low": 100 * each.min(), "high": 100 * each.max()}
-        found = Gap(100 * float(each.mean()), 200 * math.sqrt(variance))
-        records.append({"labels": n, "model": model, "seeds": seeds, **span, "gap": found})
+        found = {"labels": n, "model": model, "seeds": len(each), **span}
+        records.append({**found, "gap": stats.paired(apart)})
     return pd.DataFrame(records)
 
 

@@ -4,7 +4,6 @@ Intervals are over the scored examples. What another draw of the labels would ch
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from frugal import stats
 from frugal.choice.trials import Trial
 from frugal.costs import check, memory, prices, scenario
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 1.96  # of a normal distribution: 95 % intervals
-RESAMPLES = 4000
 NOTHING = "nothing"  # what a budget buys that is too small
 
 
@@ -93,7 +91,7 @@ def order(option: Option) -> tuple[float, float]:
 def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
     """What was tried, for so many queries; nothing is compared yet."""
     price.check()
-    low, high = wilson(int(tried.hits.sum()), len(tried.hits))
+    low, high = stats.wilson(int(tried.hits.sum()), len(tried.hits))
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)
     per_query = price.compute(tried.flops_per_query)
@@ -128,12 +126,12 @@ def compared(
 
     hits: (options, examples)
     """
-    drawn = resampled(hits)
+    drawn = stats.resampled(hits)
     top = drawn[:, able] == drawn[:, able].max(axis=1, keepdims=True)
     shares = dict(zip(able, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True))
     found = []
     for i, option in enumerate(options):
-        difference, low, high = _interval(hits[best], hits[i], drawn[:, best] - drawn[:, i])
+        difference, low, high = stats.interval(hits[best], hits[i], drawn[:, best] - drawn[:, i])
         found.append(
             replace(
                 option,
@@ -144,43 +142,6 @@ def compared(
             )
         )
     return found
-
-
-def wilson(right: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share, `right` of `of` (Wilson 1927)."""
-    share, z2 = right / of, LEVEL**2
-    centre = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = LEVEL * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def resampled(hits: NDArray[np.bool_], *, seed: int = 0) -> NDArray[np.float64]:
-    """(RESAMPLES, options) accuracies on examples drawn again with replacement.
-
-    hits: (options, examples); all options answer the same draws
-    """
-    # Examples with the same hits are alike: it is enough to draw how many there are of each kind.
-    kinds, counts = np.unique(hits, axis=1, return_counts=True)
-    examples = hits.shape[1]
-    drawn = np.random.default_rng(seed).multinomial(examples, counts / examples, size=RESAMPLES)
-    found: NDArray[np.float64] = drawn @ kinds.T / examples
-    return found
-
-
-def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Accuracy of `first` minus that of `second` on the same examples, and its 95 % interval.
-
-    The percentiles of the mean paired difference over examples drawn again with replacement.
-    """
-    drawn = resampled(np.stack([first, second]))
-    return _interval(first, second, drawn[:, 0] - drawn[:, 1])
-
-
-def _interval(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], drawn: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(first.mean() - second.mean()), float(low), float(high)
 
 
 def break_evens(options: Sequence[Option]) -> "pd.DataFrame":

@@ -1,10 +1,8 @@
 """Studies of many runs as DataFrames: what each loss brings, why ICL swings, and their spread."""
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -127,41 +125,6 @@ def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
     found = pd.DataFrame(records, columns=["rung", "loss", "flops", "closed"])
     found["loss"] = [sum(float(f(s)) for f in losses.LOSSES.values()) for s in found["loss"]]
     return found.assign(ratio=found["flops"] / found["flops"].iloc[-1])
-
-
-class Gap(NamedTuple):
-    """A difference of two mean accuracies in points, and twice its standard error."""
-
-    points: float
-    noise: float
-
-    @property
-    def inside(self) -> bool:
-        return abs(self.points) <= self.noise
-
-    def __str__(self) -> str:
-        where = "inside" if self.inside else "outside"
-        return f"{round(self.points):+d} points, {where} the noise of ±{self.noise:.0f}"
-
-
-def gap(ours: Sequence[float], theirs: Sequence[float] | float, examples: int) -> Gap:
-    """Mean of `ours` less mean of `theirs`, and what of it chance alone could do.
-
-    ours, theirs: an accuracy per run, all on the same `examples` test examples; or, for theirs, a
-        level that is known exactly, such as that of guessing
-
-    The variance of a side is that of its runs' mean (0 for a single run, which shows none), and
-    p (1 - p) / examples for the examples: cautious, since both sides answer the same ones.
-    """
-    sides = [list(ours)] if isinstance(theirs, float) else [list(ours), list(theirs)]
-    if not all(sides) or examples < 1:
-        raise FrugalError("gap: needs a run on each side, and at least one test example")
-    means, variance = [statistics.fmean(side) for side in sides], 0.0
-    for side, p in zip(sides, means, strict=True):
-        variance += p * (1 - p) / examples
-        variance += statistics.variance(side) / len(side) if len(side) > 1 else 0.0
-    level = theirs if isinstance(theirs, float) else means[1]
-    return Gap(100 * (means[0] - level), 200 * math.sqrt(variance))
 
 
 def summary(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from frugal import data
+from frugal import data, stats
 from frugal.engine import presets, sweep
 from frugal.errors import FrugalError
-from frugal.spaces import judge
 from frugal.spaces.search import Search, Stage, papers_winner
 
 FILE = data.ROOT / "results" / "spaces_runs.csv"
@@ -72,7 +71,7 @@ def stages(runs: pd.DataFrame) -> list[Stage]:
         won = mine.loc[mine["won"], "candidate"]
         count = int((runs["stage"] == name).sum())
         winner = None if won.empty else str(won.iloc[0])
-        found.append(Stage(str(name), judge.judge(scores), count, count, winner))
+        found.append(Stage(str(name), pd.DataFrame(stats.judge(scores)), count, count, winner))
     return found
 
 

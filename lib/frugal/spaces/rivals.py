@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from frugal import stats
 from frugal.costs.arch import Architecture
 from frugal.engine import runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
-from frugal.fewshot.studies import Gap
 from frugal.spaces import sizes
 from frugal.spaces.build import named
 from frugal.spaces.design import METHODS
 from frugal.spaces.search import JOB, Settings
+from frugal.stats import Gap
 
 FIRST_SEED = 1000  # a search seeds its runs with 0, 1, 2, …
 NAMES = {**METHODS, "s4": "the paper's S4"}
@@ -92,5 +93,4 @@ def table(store: Store, wanted: Mapping[str, list[RunSpec]]) -> pd.DataFrame:
 def gap(runs: pd.DataFrame, ours: str, theirs: str) -> Gap:
     """Mean score of `ours` less that of `theirs`, over runs of the same task and seed."""
     wide = runs.pivot(index=["task", "seed"], columns="name", values="score")
-    apart = wide[ours] - wide[theirs]
-    return Gap(100 * apart.mean(), 200 * apart.std(ddof=1) / len(apart) ** 0.5)
+    return stats.paired(wide[ours] - wide[theirs])

@@ -16,12 +16,13 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from frugal import stats
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
 from frugal.engine import files, sweep
 from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec, write
 from frugal.errors import FrugalError, unknown
-from frugal.spaces import design, judge, sizes
+from frugal.spaces import design, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
 from frugal.spaces.space import ALLOCATIONS, PAPER, Space
 
@@ -83,7 +84,7 @@ class Settings(BaseModel):
 class Stage:
     """A stage of the search: its candidates, best or not, and what is known of them.
 
-    candidates: as `judge.judge` gives them, from the designs that are scored on all tasks
+    candidates: as `stats.judge` gives them, from the designs that are scored on all tasks
     done, runs: trainings; winner: None until all are done
     left_out: candidates of which no design exists, or none that meets the budget
     """
@@ -234,7 +235,7 @@ class Search:
                 if all(there[i : i + per_design])
             ]
         total = sum(map(len, specs.values()))
-        table = judge.judge(scores)
+        table = pd.DataFrame(stats.judge(scores))
         winner = str(table.loc[table["mean"].idxmax(), "name"]) if done == total else None
         left_out = tuple(candidate for candidate, runs in specs.items() if not runs)
         return Stage(name, table, done, total, winner, left_out)
@@ -271,7 +272,7 @@ class Search:
             for s in stages
         ]
         table = pd.concat(parts, ignore_index=True)
-        return table[["stage", *judge.COLUMNS, "winner"]]
+        return table[["stage", *stats.JUDGED, "winner"]]
 
     def plan(self, usd_per_hour: float) -> sweep.Plan:
         """What is left to compute and its cost; stages that are not known yet as in the paper.

@@ -2,7 +2,7 @@
 
 import math
 
-from frugal.choice import options
+from frugal import stats
 from frugal_course.exercises.exercise import Exercise, Mistake
 
 TITLE = "The cheapest good classifier"
@@ -65,7 +65,7 @@ WAYS = [  # made up, with the shape of notebook 06's
     ("distilled", 0.83, 1.4, 2e-7),
 ]
 _priced = [(name, accuracy, once + 1e6 * query) for name, accuracy, once, query in WAYS]
-_low, _high = options.wilson(84, 100)
+_low, _high = stats.wilson(84, 100)
 
 EXERCISES = [
     Exercise(
@@ -127,15 +127,15 @@ $$\\frac{p + \\frac{z^2}{2n} \\pm z \\sqrt{\\frac{p(1-p)}{n} + \\frac{z^2}{4n^2}
             ),
             Mistake(
                 "The bounds are the wrong way round: the lower first.",
-                lambda right, of: options.wilson(right, of)[::-1],
+                lambda right, of: stats.wilson(right, of)[::-1],
             ),
             Mistake(
                 "Both bounds are in percent; give shares between 0 and 1.",
-                lambda right, of: tuple(100 * x for x in options.wilson(right, of)),
+                lambda right, of: tuple(100 * x for x in stats.wilson(right, of)),
             ),
         ],
         learned=f"84 of 100 right leave everything from {_low:.2f} to {_high:.2f} open.",
-        reference=options.wilson,
+        reference=stats.wilson,
     ),
     Exercise(
         frontier,
