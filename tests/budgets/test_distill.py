@@ -308,9 +308,10 @@ def test_a_process_killed_in_the_middle_leaves_whole_files(tmp_path, encoder, ex
     script = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from frugal.budgets import classifier, distill
+        from frugal import tasks
+        from frugal.budgets import distill
+        from frugal.encoders import classifier
         from frugal.engine import backbones
-        from frugal.fewshot import tasks
         examples = [e for e in tasks.load("counting").draw(22, 0) if len(e.choices) == 2]
         encoder, folder = backbones.load("tiny-encoder", device="cpu"), Path(sys.argv[1])
         distill.CHUNK = 3

@@ -68,7 +68,8 @@ def test_every_own_job_has_a_name_that_its_place_does_not_decide():
         runs.find(name)
         assert runs.JOBS[name].function.__module__ == module
         assert runs.JOBS[name].inputs is not None
-    own = {name for name, job in runs.JOBS.items() if job.function.__module__.startswith("frugal.")}
+    ours = ("frugal.", "frugal_course.")
+    own = {name for name, job in runs.JOBS.items() if job.function.__module__.startswith(ours)}
     assert own == set(runs.HOMES)
 
 
@@ -156,7 +157,7 @@ def test_another_definition_or_corpus_of_a_named_task_is_another_run(monkeypatch
     ratings = texts.content("movie-reviews-rating")
     assert ratings not in first.values()
     changed = tasks.definitions()["counting"].model_copy(update={"labels": ("x", "y")})
-    monkeypatch.setattr(tasks, "definitions", lambda: {"counting": changed})
+    monkeypatch.setattr("frugal.tasks.task.definitions", lambda: {"counting": changed})
     assert tasks.content("counting") != first["counting"]
     monkeypatch.undo()
     monkeypatch.setattr(digests, "pin", lambda name: f"another {name}")

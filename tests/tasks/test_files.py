@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -282,7 +283,7 @@ def test_files_with_other_answers_do_not_go_together(tmp_path):
 
 def test_a_rows_repetition_outside_of_files_is_left_out_of_the_test_and_said():
     rows = [{"prompt": p, "choices": [" a", " b"], "label": 0} for p in ("one", "two", "one ")]
-    task = tasks.Task("t", tasks.Dataset.from_list(rows), order=lambda n, seed: range(n))
+    task = tasks.Task("t", Dataset.from_list(rows), order=lambda n, seed: range(n))
     with pytest.warns(UserWarning, match=r"t: repeats a drawn example \(row 2\); left out"):
         assert [e.prompt for e in task.test(shots=1)] == ["two"]
 

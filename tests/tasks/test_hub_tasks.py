@@ -168,7 +168,7 @@ def test_other_columns_or_classes_than_expected_are_named(monkeypatch):
     hub.copy("rte")
     cb, rte = tasks.defined("cb"), tasks.defined("rte")
     other = {**tasks.definitions(), "cb": cb.model_copy(update={"source": rte.source})}
-    monkeypatch.setattr(tasks, "definitions", lambda: other)
+    monkeypatch.setattr("frugal.tasks.task.definitions", lambda: other)
     with pytest.raises(FrugalError, match=r"train: row 1: label holds 1, which is none of"):
         tasks.load("cb")
     other["cb"] = cb.model_copy(update={"source": tasks.defined("wic").source})

@@ -43,7 +43,9 @@ def notebook(number: int, *, solved: bool) -> Any:
     introduction = (SOLVED if solved else INTRODUCTION).format(other=other, file=_file(number))
     title = f"# {kind.capitalize()} {number} · {chapter.TITLE}"
     head = f"{title}\n\n{introduction}\n\n{len(found)} exercises, about {minutes} minutes."
-    setup = v4.new_code_cell(f"{chapter.IMPORTS}\n\nfrom frugal import exercises", id="setup")
+    setup = v4.new_code_cell(
+        f"{chapter.IMPORTS}\n\nfrom frugal_course import exercises", id="setup"
+    )
     cells = [
         v4.new_markdown_cell(f"{head}\n\n**한국어 요약.** {chapter.KOREAN}", id="title"),
         setup,
