@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench soak pretrain figure2 figures spaces study reproduce lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench soak pretrain figure2 figures spaces study reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -19,6 +19,10 @@ setup: .venv/ready
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/docs-ready: .venv/ready
+	$(PIP) --editable '.[dev,docs]'
 	touch $@
 
 .venv/bench-ready: .venv/ready
@@ -40,6 +44,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not slow and not browser' -n 2 tests
 
 # The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
@@ -130,6 +135,10 @@ ifneq ($(filter-out 2 4 5,$(CH)),)
 $(error CH=$(CH): chapters with long trainings are 2, 4 and 5)
 endif
 reproduce: $(if $(CH),$(LONG_$(CH)),figure2 spaces study execute bench)
+
+# Pages of both packages from their docstrings: reports/docs/index.html.
+docs: .venv/docs-ready
+	$(BIN)/pdoc --output-directory reports/docs frugal frugal_course
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
+import pydantic
 import pytest
 import yaml
 
+import frugal
 from frugal import data
 
 ROOT = Path(__file__).parents[1]
@@ -68,3 +71,52 @@ def test_calculators_and_figures_need_no_torch():
     code = f"import {rooms}, sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_said_once_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert frugal.__version__ == PROJECT["version"] == citation["version"] == newest[1]
+
+
+class Person(pydantic.BaseModel, extra="forbid"):
+    family: str = pydantic.Field(alias="family-names")
+    given: str = pydantic.Field(alias="given-names")
+
+
+class Entity(pydantic.BaseModel, extra="forbid"):
+    name: str
+
+
+class Reference(pydantic.BaseModel, extra="forbid"):
+    """What `CITATION.cff` says of a paper, as the Citation File Format 1.2.0 has it."""
+
+    type: Literal["conference-paper"]
+    title: str
+    authors: list[Person]
+    collection: str = pydantic.Field(alias="collection-title")
+    year: int
+    url: pydantic.HttpUrl
+
+
+class Citation(pydantic.BaseModel, extra="forbid"):
+    version_: Literal["1.2.0"] = pydantic.Field(alias="cff-version")
+    message: str
+    title: str
+    type: Literal["software"]
+    authors: list[Entity]
+    version: str
+    license: Literal["Apache-2.0"]
+    abstract: str
+    keywords: list[str]
+    references: list[Reference] = pydantic.Field(min_length=3)
+
+
+def test_the_citation_is_one():
+    Citation.model_validate(yaml.safe_load((ROOT / "CITATION.cff").read_text()))
+
+
+def test_the_hooks_run_the_linter_that_is_pinned():
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hooks['rev'].removeprefix('v')}\n" in CONSTRAINTS
+    assert all("jupyter" in hook["types_or"] for hook in hooks["hooks"])

@@ -9,6 +9,6 @@ import sys
 
 from frugal import moved
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 sys.meta_path.insert(0, moved.Finder())
