@@ -3,6 +3,10 @@
 import difflib
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class FrugalError(ValueError):
@@ -19,6 +23,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> FrugalError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return FrugalError(f"unknown {what} {name!r}; {hint}")
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first problem of a record that pydantic refuses, as `field: what is wrong`."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def without_passwords(text: str) -> str:

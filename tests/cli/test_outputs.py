@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from frugal.cli.output import Outputs, emit
-from frugal.engine import backbones, outputs
+from frugal.engine import backbones, files, outputs
 from frugal.errors import FrugalError
 
 LINES = [
@@ -132,10 +132,10 @@ def test_scores_that_cannot_be_written_after_the_work_are_kept(
     whole = tmp_path / "whole.jsonl"
     assert frugal(RANK[0], own, *RANK[1:], "--scores", whole)[0] == 0
 
-    def fails(path, save):
+    def fails(path):
         raise fault
 
-    monkeypatch.setattr(outputs, "put", fails)
+    monkeypatch.setattr(outputs, "staged", fails)
     status, out, err = frugal(RANK[0], own, *RANK[1:], "--scores", scores, "--json")
     assert status == 2
     assert json.loads(out)["examples"] == len(LINES)
@@ -148,14 +148,14 @@ def test_scores_that_cannot_be_written_after_the_work_are_kept(
 
 
 def test_an_adapter_that_cannot_be_saved_is_kept(frugal, own, tmp_path, monkeypatch):
-    real = outputs.put
+    real = outputs.staged
 
-    def fails(path, save):
+    def fails(path):
         if path.name == "adapter":
             raise FULL
-        real(path, save)
+        return real(path)
 
-    monkeypatch.setattr(outputs, "put", fails)
+    monkeypatch.setattr(outputs, "staged", fails)
     argv = (TFEW[0], own, *TFEW[1:], "--save", tmp_path / "adapter", "--json")
     status, out, err = frugal(*argv)
     assert status == 2
@@ -199,11 +199,11 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         path.write_text("ne")
         raise FULL
 
-    with pytest.raises(OSError, match="No space"):
-        outputs.put(file, breaks)
+    with pytest.raises(OSError, match="No space"), files.staged(file) as fresh:
+        breaks(fresh)
     assert file.read_text() == "old"
-    outputs.put(file, lambda path: path.write_text("new"))
-    assert file.read_text() == "new"
+    files.write(file, "new")
+    assert file.read_text() == "new\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
@@ -212,20 +212,20 @@ def test_links_and_pipes_stay_what_they_are(tmp_path):
     real, link = tmp_path / "real.txt", tmp_path / "link.txt"
     link.symlink_to(real)
     outputs.look("--out", link)
-    outputs.put(link, lambda path: path.write_text("x"))
+    files.write(link, "x")
     assert link.is_symlink()
-    assert real.read_text() == "x"
+    assert real.read_text() == "x\n"
     if hasattr(os, "mkfifo"):
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         assert outputs.special(pipe)
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         outputs.look("--out", pipe)
-        outputs.put(pipe, lambda path: path.write_text("y"))
-        assert os.read(reader, 10) == b"y"
+        files.write(pipe, "y")
+        assert os.read(reader, 10) == b"y\n"
         os.close(reader)
         assert stat.S_ISFIFO(pipe.stat().st_mode)
-    outputs.put(Path(os.devnull), lambda path: path.write_text("z"))
+    files.write(Path(os.devnull), "z")
     assert not Path(os.devnull).is_file()
 
 

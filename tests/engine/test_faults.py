@@ -15,7 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from frugal.budgets import distill
-from frugal.engine import artifacts, backbones, checkpoints, derived, files, nano, runs, sweep
+from frugal.engine import (
+    artifacts,
+    backbones,
+    checkpoints,
+    derived,
+    digests,
+    files,
+    nano,
+    runs,
+    sweep,
+)
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
@@ -373,17 +383,17 @@ def test_a_damaged_manifest_is_mended_too(made, text):
 
 
 def test_a_flip_that_leaves_the_files_times_is_found_by_verify(made, monkeypatch):
-    monkeypatch.setattr(artifacts.digests, "SETTLED", -1.0)
+    monkeypatch.setattr(digests, "SETTLED", -1.0)
     folder = derived.folder(NAME)
     derived.folder(NAME)  # which has seen the files as they are
     seen = json.loads((folder / artifacts.SEEN).read_text())
     read = []
-    real = artifacts.digest
-    monkeypatch.setattr(artifacts, "digest", lambda path: read.append(path.name) or real(path))
+    real = digests.read
+    monkeypatch.setattr(digests, "read", lambda path: read.append(path.name) or real(path))
     derived.folder(NAME)
     assert read == []
     (folder / "config.json").write_bytes(b"[]" * 10)
-    monkeypatch.setattr(artifacts.digests, "stamp", lambda path: seen[path.name])
+    monkeypatch.setattr(digests, "stamp", lambda path: seen[path.name])
     derived.folder(NAME)  # as of a disk that rots: nothing tells
     assert derived.state(NAME) == "corrupt"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import math
 import os
 import queue
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from frugal import peft
 from frugal.budgets.labels import Answer, Answers
 from frugal.budgets.replies import KEY, TEXT, completion, loads, parse, redacted, wishes
 from frugal.costs import check
@@ -90,14 +90,12 @@ class LocalModel:
         return self.backbone.name
 
     def identity(self) -> Mapping[str, Any]:
-        tuned = getattr(self.backbone.model, "_frugal_tuned", None)
-        digest = hashlib.sha256()
-        for place, vector in tuned.named_parameters() if tuned else ():
-            digest.update(place.encode() + vector.detach().float().cpu().numpy().tobytes())
+        tuned = peft.of(self.backbone.model)
+        vectors = tuned.named_parameters() if tuned else ()
         return {
             "model": self.name,
             "content": digests.backbone(self.name),
-            "tuned": digest.hexdigest() if tuned else None,
+            "tuned": digests.weights((n, v.float()) for n, v in vectors) if tuned else None,
             "shots": [[s.prompt, s.choices[s.label]] for s in self.shots],
             "usd_per_1k_tokens": self.usd_per_1k_tokens,
         }

@@ -5,7 +5,6 @@ T² · KL(softmax(t / T) || softmax(s / T)) at T = 2, with no term for gold labe
 code averages over padding too; `variant="official"` does that, the default does not.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from frugal.engine import files
+from frugal import peft
+from frugal.engine import digests, files
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import DIGEST, digest
 from frugal.errors import FrugalError, unknown
@@ -113,8 +113,10 @@ class RankTeacher:
         )
 
     def fingerprint(self) -> str:
-        tuned = getattr(self.backbone.model, "_frugal_tuned", None)
-        return weights_digest(self.backbone.model, dict(tuned.named_parameters()) if tuned else {})
+        model = self.backbone.model
+        tuned = peft.of(model)
+        attached = tuned.named_parameters() if tuned else ()
+        return digests.weights([*model.named_parameters(), *attached])
 
 
 @dataclass(frozen=True)
@@ -135,18 +137,7 @@ class Imitation:
         return kd_loss(beta, taught, temperature=self.temperature)
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(
-            self.table.contiguous().numpy().tobytes() + f"{self.temperature!r}".encode()
-        ).hexdigest()
-
-
-def weights_digest(model: nn.Module, more: Mapping[str, Tensor] | None = None) -> str:
-    """sha256 of every parameter of `model`, and of `more`: equal weights, equal digest."""
-    digest = hashlib.sha256()
-    for name, value in [*model.named_parameters(), *(more or {}).items()]:
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        return digests.stream([digests.raw(self.table), repr(self.temperature)])
 
 
 def outputs(
@@ -194,7 +185,7 @@ def outputs(
 def _digest(examples: Sequence[Example]) -> str:
     """Of the texts and choices; a label changes nothing about an output."""
     texts = (e.model_dump_json(exclude={"label"}) for e in examples)
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    return digests.text("\n".join(texts))
 
 
 def _read(file: Path, of: Mapping[str, str]) -> tuple[Tensor, Cost]:

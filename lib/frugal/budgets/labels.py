@@ -9,7 +9,6 @@ again after every write, so that two processes that no lock keeps apart see each
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -26,6 +25,7 @@ from typing import Any, Literal, Protocol
 from filelock import FileLock, Timeout
 
 from frugal.costs import check
+from frugal.engine import digests
 from frugal.errors import FrugalError
 from frugal.tasks.templates import Example
 
@@ -139,7 +139,7 @@ def key(example: Example) -> str:
     """
     text = json.dumps([example.prompt, *example.choices], ensure_ascii=False)
     try:
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return digests.text(text)[:32]
     except UnicodeEncodeError as error:
         start = example.prompt[:40].encode("utf-8", "replace").decode()
         raise FrugalError(

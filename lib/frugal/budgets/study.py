@@ -424,7 +424,6 @@ def _write(file: Path, table: pd.DataFrame) -> None:
         full="what was computed is kept. Make room and start the study again",
         denied="name another file",
     ):
-        file.parent.mkdir(parents=True, exist_ok=True)
         files.sweep(file.parent)
         with files.staged(file) as fresh:
             table.to_csv(fresh, index=False)

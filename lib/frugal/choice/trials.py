@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from frugal import peft
 from frugal.budgets import students
 from frugal.budgets.distill import Cost, RankTeacher, right
 from frugal.encoders import classifier
@@ -128,8 +129,8 @@ def run(
             _distilled(lm, encoder, of, shots, scored, more, ways.small, teacher, truncate)
         )
     finally:
-        if hasattr(lm.model, "_frugal_tuned"):
-            lm.model._frugal_tuned.detach()
+        if tuned := peft.of(lm.model):
+            tuned.detach()
     return found, left_out
 
 

@@ -13,7 +13,7 @@ from frugal.cli.options import Mfu, UsdPerHour, amount
 from frugal.cli.options import count as number
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Json, Outputs, emit, preset_option
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, first_problem
 
 app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
 
@@ -147,10 +147,7 @@ def study(
     try:
         setting = live.Setting(**values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise FrugalError(
-            f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        ) from error
+        raise FrugalError(f"--set {first_problem(error)}") from error
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     Outputs({"--out": out}, {"--work": work}, reads=(setting.task,))

@@ -277,9 +277,9 @@ def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:
     def save(folder: Path) -> None:
         tuned.save(folder)
         text = json.dumps({**result, "adapter": str(outputs.asked["--save"])}, indent=2)
-        runs.write(folder / "result.json", text)
+        files.write(folder / "result.json", text)
 
-    from frugal.engine import runs
+    from frugal.engine import files
 
     if kept := outputs.write("--save", save):
         result["adapter"] = str(kept)

@@ -4,7 +4,6 @@ Trained on labels, or on a teacher's logits (`distill`); all of it, or a design 
 """
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from frugal import peft
-from frugal.budgets.distill import TEMPERATURE, Cost, kd_loss, weights_digest
+from frugal.budgets.distill import TEMPERATURE, Cost, kd_loss
 from frugal.costs import arch, flops
-from frugal.engine import training
+from frugal.engine import digests, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
@@ -118,7 +117,8 @@ class Classifier(nn.Module):
         return table, Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
 
     def fingerprint(self) -> str:
-        return weights_digest(self, dict(self.tuned.named_parameters()) if self.tuned else {})
+        attached = self.tuned.named_parameters() if self.tuned else ()
+        return digests.weights([*self.named_parameters(), *attached])
 
 
 def classes(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -224,7 +224,7 @@ def fit(
     state = None
     if checkpoint:
         of = {"recipe": recipe.model_dump_json(), "data": _digest(rows, goals)}
-        of["start"] = weights_digest(model, trained)
+        of["start"] = digests.weights([*model.named_parameters(), *trained.items()])
         state = Checkpoint(checkpoint / "student.safetensors", of)
     lengths = [len(r) for r in rows]
 
@@ -281,6 +281,4 @@ def _training_cost(model: Classifier, lengths: Sequence[int], recipe: Fit, secon
 
 
 def _digest(rows: Sequence[Sequence[int]], goals: Tensor) -> str:
-    digest = hashlib.sha256(repr(rows).encode())
-    digest.update(goals.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digests.stream([repr(rows), digests.raw(goals)])

@@ -125,7 +125,7 @@ def _state(name: str) -> State:
     if not folder.is_dir():
         return "absent"
     for path, sha256 in pinned()[name].members.items():
-        if not (folder / path).is_file() or digest(folder / path) != sha256:
+        if not (folder / path).is_file() or digests.read(folder / path) != sha256:
             return "corrupt"
     return "ok"
 
@@ -149,16 +149,11 @@ def mending(folder: Path) -> files.Mending:
     )
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file, in hex; every byte is read."""
-    return digests.read(path)
-
-
 def manifest(folder: Path, source: Any) -> None:
     """Write down what a folder holds, and of what `source` (for JSON) it was made."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
     members = {
-        p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": digest(p)}
+        p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": digests.read(p)}
         for p in paths
     }
     files.write(folder / MANIFEST, json.dumps({"source": source, "members": members}, indent=2))
@@ -201,7 +196,7 @@ def broken(folder: Path, members: Mapping[str, tuple[int, str]], *, all_: bool =
                 continue
             if not digests.settled(file):
                 stamps.pop(path)  # the next write could have the same times
-            if digest(file) != sha256:
+            if digests.read(file) != sha256:
                 return f"{path} is not what was written"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror})"
@@ -264,7 +259,7 @@ def _fetch(artifact: Artifact, folder: Path) -> None:
 
 def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
     """Check the file at `part` and put its members in place."""
-    if (found := digest(part)) != artifact.sha256:
+    if (found := digests.read(part)) != artifact.sha256:
         part.unlink()
         raise FrugalError(
             f"{artifact.file}: sha256 is {found}, {artifact.sha256} was expected; "
@@ -273,7 +268,7 @@ def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
     with files.staged_folder(folder) as staged:
         archives.extract(part, artifact.file, artifact.archive, artifact.members, staged)
         for path, sha256 in artifact.members.items():
-            if (found := digest(staged / path)) != sha256:
+            if (found := digests.read(staged / path)) != sha256:
                 raise FrugalError(
                     f"{artifact.file}: member {path} has sha256 {found}, not {sha256}"
                 )

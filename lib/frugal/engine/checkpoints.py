@@ -1,6 +1,5 @@
 """The state of a training on disk, so that one that was killed goes on to the same bits."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from frugal.engine import files, processes
+from frugal.engine import digests, files, processes
 from frugal.errors import FrugalError
 
 DIGEST = "sha256"  # in a file's metadata: of its tensors, and of what else is there
@@ -110,11 +109,10 @@ class Checkpoint:
 
 def digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
     """Of tensors, with their names, types and shapes, and of the metadata `about` them."""
-    found = hashlib.sha256()
-    for key, text in sorted(about.items()):
-        if key != DIGEST:
-            found.update(f"{key}\n{len(text)} {text}\n".encode())
-    for name, value in sorted(tensors.items()):
-        found.update(f"{name}\n{value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    said = [f"{k}\n{len(text)} {text}\n" for k, text in sorted(about.items()) if k != DIGEST]
+    held = (
+        part
+        for name, value in sorted(tensors.items())
+        for part in (f"{name}\n{value.dtype} {tuple(value.shape)}\n", digests.raw(value))
+    )
+    return digests.stream([*said, *held])

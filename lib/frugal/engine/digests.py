@@ -10,10 +10,14 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frugal import data
 from frugal.errors import FrugalError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+    from torch import Tensor
 
 SETTLED = 2.0  # seconds: a file that changed later than so long ago may change under its old times
 _known: dict[str, tuple[tuple[int, ...], str]] = {}  # of settled files, by path
@@ -21,8 +25,35 @@ _known: dict[str, tuple[tuple[int, ...], str]] = {}  # of settled files, by path
 
 def of(*values: Any) -> str:
     """sha256, in hex, of what JSON can hold; the order of keys does not matter."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text(json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False))
+
+
+def stream(parts: "Iterable[str | Buffer]") -> str:
+    """sha256, in hex, of texts (as UTF-8) and bytes, one after the other."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()
+
+
+def text(text: str) -> str:
+    """sha256, in hex, of a text."""
+    return stream([text])
+
+
+def raw(tensor: "Tensor") -> Any:
+    """The bytes of a tensor, whatever its type and wherever it lies."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def weights(named: "Iterable[tuple[str, Tensor]]") -> str:
+    """Of tensors and their names: what tells one model, or one start of a training, from another.
+
+    named: as `named_parameters` gives them
+    """
+    return stream(part for name, value in named for part in (name, raw(value)))
 
 
 def stamp(path: Path) -> list[int]:
@@ -50,11 +81,8 @@ def file(path: Path) -> str:
 
 def read(path: Path) -> str:
     """sha256 of a file, in hex; every byte is read."""
-    found = hashlib.sha256()
     with path.open("rb") as opened:
-        while chunk := opened.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
+        return stream(iter(lambda: opened.read(1 << 20), b""))
 
 
 def folder(path: Path) -> str:

@@ -6,7 +6,6 @@ the next one to come can tell what a dead process left behind.
 
 import contextlib
 import errno
-import itertools
 import json
 import math
 import os
@@ -23,18 +22,13 @@ from typing import Any
 from frugal.errors import FrugalError
 
 _HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname() or platform.node()) or "host"
-_COUNT = itertools.count()  # two threads of a process may make the same file
 DAY = 24 * 3600.0  # after which what a process of another machine left is taken for forgotten
 
 
-def _mark() -> str:
-    return f"{_HOST}~{os.getpid()}"
-
-
 def write(file: Path, text: str) -> None:
-    """Make `file` appear whole or not at all, even where the power goes or the disk is full."""
-    with staged(file) as fresh, fresh.open("w", encoding="utf-8") as out:
-        out.write(text + "\n")
+    """Make `file` say `text`, whose last line ends, or leave it as it was if the disk is full."""
+    with staged(file) as fresh:
+        fresh.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> Any:
@@ -71,54 +65,60 @@ def _whole(text: str) -> int:
 
 
 @contextlib.contextmanager
-def staged(file: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `file` when the block ends without an error."""
-    fresh = file.with_name(f".{file.name}~{_mark()}~{next(_COUNT)}")
-    try:
+def staged(path: Path) -> Iterator[Path]:
+    """A path to write a file or folder to, which becomes `path` when the block ends without error.
+
+    Its last part is the same. A link stays one: what it leads to is replaced. What is no file (a
+    pipe, a terminal, /dev/null, a folder that is there) is written to as it is.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    with _beside(target) as fresh:
         yield fresh
-        with fresh.open("rb") as written:  # its bytes reach the disk before its name does
-            os.fsync(written.fileno())
-        os.replace(fresh, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
+        if fresh.is_file():
+            with fresh.open("rb") as written:  # its bytes reach the disk before its name does
+                os.fsync(written.fileno())
+        if target.exists():
+            shutil.copymode(target, fresh)
+        os.replace(fresh, target)
 
 
 @contextlib.contextmanager
 def staged_folder(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `folder` when the block ends without an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}~{_mark()}~", dir=folder.parent))
-    try:
+    with _beside(folder) as fresh:
+        fresh.mkdir()
         yield fresh
-        _replace(folder, fresh)
+        for left in reversed(range(3)):  # others may do the same, where locks lock nothing
+            with contextlib.suppress(FileNotFoundError):  # there is none, or another was faster
+                os.rename(folder, fresh.with_name(f"old {left}"))
+            try:
+                fresh.rename(folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
+                    raise
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path in a folder of this process, on the disk of `target`; the folder is gone after."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mark = f".frugal~{_HOST}~{os.getpid()}~"
+    place = Path(tempfile.mkdtemp(prefix=mark, dir=target.parent))
+    try:
+        yield place / target.name
     finally:
-        remove(fresh)
-
-
-def _replace(folder: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of `folder`, whoever else does so where locks lock nothing."""
-    old = fresh.with_name(f"{fresh.name}~old")
-    for left in reversed(range(3)):
-        with contextlib.suppress(FileNotFoundError):  # there is none, or another was faster
-            os.rename(folder, old)
-        try:
-            fresh.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
-                raise
-        else:
-            break
-        finally:
-            remove(old)
+        remove(place)
 
 
 def sweep(place: Path) -> None:
     """Remove the files and folders in `place` that dead processes were making."""
     with contextlib.suppress(OSError):
         for left in place.glob(".*~*~*~*"):
-            *_, host, process, _ = left.name.removesuffix("~old").split("~")
+            *_, host, process, _ = left.name.split("~")
             if _abandoned(left, host, process):
                 if left.is_dir() and not left.is_symlink():
                     remove(left)

@@ -82,7 +82,6 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def save(model: nn.Module, folder: Path, about: dict[str, Any]) -> Path:
     """Write what was trained into `folder`, in half precision, with `about` beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: p.detach().cpu().half().contiguous() for name, p in trained(model).items()}
     with files.staged(folder / WEIGHTS) as fresh:
         save_file(weights, fresh)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from frugal.engine.files import staged
 from frugal.errors import FrugalError
 
 Save = Callable[[Path], object]  # writes a file, or fills a folder, at that path
@@ -66,7 +67,8 @@ def keep(path: Path, save: Save) -> tuple[Path | None, str]:
     A file appears whole or not at all.
     """
     try:
-        put(path, save)
+        with staged(path) as fresh:
+            save(fresh)
     except Exception as error:  # what a full disk makes of safetensors or pandas is no OSError
         kept = elsewhere(path.name, save, path.parent)
         if kept is None and not isinstance(error, OSError):
@@ -74,27 +76,6 @@ def keep(path: Path, save: Save) -> tuple[Path | None, str]:
         where = f"it is in {kept}" if kept else "nor anywhere else, so it is lost"
         return kept, f"{path} cannot be written: {why(error)}; {where}"
     return path, ""
-
-
-def put(path: Path, save: Save) -> None:
-    """Write a file by one rename, at its own place if it is a link; what is no file, as it is."""
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        save(target)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=".frugal-", dir=target.parent))
-    try:
-        made = staged / target.name
-        save(made)
-        if made.is_file():
-            with made.open("rb") as file:
-                os.fsync(file.fileno())  # its bytes reach the disk before its name does
-        if target.exists():
-            shutil.copymode(target, made)
-        os.replace(made, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def elsewhere(name: str, save: Save, *first: Path) -> Path | None:

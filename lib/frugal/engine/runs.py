@@ -11,7 +11,6 @@ changed is. A failed attempt leaves `error.txt` until the next one.
 """
 
 import contextlib
-import hashlib
 import importlib
 import io
 import json
@@ -30,10 +29,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from frugal.engine import digests, files
-from frugal.engine.files import write
-from frugal.errors import FrugalError, unknown
-
-__all__ = ["JOBS", "KEY", "Attempt", "Job", "RunSpec", "Store", "find", "job", "spec", "write"]
+from frugal.errors import FrugalError, first_problem, unknown
 
 State = Literal["done", "running", "failed", "waiting"]
 KEY = 2  # of the ids: 1 hashed a job's place in the code and its parameters, not what it reads
@@ -143,7 +139,7 @@ class RunSpec(BaseModel):
         else:
             content |= {"key": self.key, "inputs": self.inputs}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digests.text(text)[:16]
 
 
 def spec(
@@ -176,10 +172,7 @@ def spec(
             }
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise FrugalError(
-            f"job {job}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        ) from error
+        raise FrugalError(f"job {job}: {first_problem(error)}") from error
 
 
 def inputs_of(name: str, params: Mapping[str, Any]) -> dict[str, str]:
@@ -280,8 +273,7 @@ class Store:
                 if spec.key != KEY:
                     raise FrugalError(f"{file}: {_of_version(spec.key)}")
                 if self._spec(file) is None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    write(file, spec.model_dump_json(indent=2))
+                    files.write(file, spec.model_dump_json(indent=2))
 
     def specs(self) -> list[RunSpec]:
         """Every spec of the store, by id. Raises FrugalError for one that is not what it was."""
@@ -338,7 +330,7 @@ class Store:
             spec = self._spec(self.path(run) / "spec.json")
             if spec is None or spec.key != 1:  # whose results had none
                 raise self._broken(run, "result.json", "it has no digest")
-        elif digest != _digest(found):
+        elif digest != digests.of(found):
             raise self._broken(run, "result.json", "it is not what was computed")
         return found
 
@@ -392,13 +384,13 @@ class Store:
         folder = self.path(spec.id)
         files.sweep(folder)
         if found.result is None:
-            write(folder / "error.txt", found.error or "")
+            files.write(folder / "error.txt", found.error or "")
             return
         (folder / "error.txt").unlink(missing_ok=True)
         took = found.model_dump(include={"started", "seconds", "host"})
-        write(folder / "machine.json", json.dumps(took, indent=2))
-        result = {**found.result, _DIGEST: _digest(found.result)}
-        write(folder / "result.json", json.dumps(result, indent=2))
+        files.write(folder / "machine.json", json.dumps(took, indent=2))
+        result = {**found.result, _DIGEST: digests.of(found.result)}
+        files.write(folder / "result.json", json.dumps(result, indent=2))
 
     def error(self, run: str) -> str | None:
         """How the last attempt ended, if it failed."""
@@ -444,11 +436,6 @@ def _parsed(file: Path) -> RunSpec:
     except FrugalError:
         raise
     except ValidationError as error:
-        why = str(error.errors()[0]["msg"])
-        raise FrugalError(f"{file}: not a run's spec: {why}") from error
+        raise FrugalError(f"{file}: not a run's spec: {first_problem(error)}") from error
     except (OSError, ValueError) as error:
         raise FrugalError(f"{file}: not a run's spec: {error}") from error
-
-
-def _digest(result: Mapping[str, Any]) -> str:
-    return digests.of(dict(result))

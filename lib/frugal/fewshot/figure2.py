@@ -15,11 +15,10 @@ from frugal import data, tasks
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
 from frugal.engine import backbones, digests, presets, runs, sweep
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError, first_problem, unknown
 from frugal.fewshot import evaluate
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
-from frugal.tasks.templates import first_problem
 
 JOB = "figure2.score"
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from frugal import peft
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import passes
@@ -59,7 +60,7 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     sparse = getattr(model.config, "attention_type", "") == "block_sparse"
     if sparse:
         length = longest  # from which on it is sparse no number says
-    attached = getattr(model, "_frugal_tuned", None)
+    attached = peft.of(model)
     key = (attached, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:

@@ -5,11 +5,10 @@ Source: Liu et al., NeurIPS 2022, §3: (IA)³, L_LM + L_UL + L_LN, Adafactor, 1,
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from frugal import peft
-from frugal.engine import processes, training
+from frugal.engine import digests, processes, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, first_problem
 from frugal.fewshot import choices, losses, packing, probe
-from frugal.tasks.templates import Example, first_problem
+from frugal.tasks.templates import Example
 
 STATE = "training.safetensors"  # what a training that was killed goes on from, beside its result
 
@@ -147,15 +146,15 @@ def train(
         loss_on = functools.partial(_loss, backbone, loss_of, packed)
         state = None
         if checkpoint:
-            begun = _digest_of(tuned.named_parameters()) if start else ""
+            begun = digests.weights(tuned.named_parameters()) if start else ""
             goal = objective.fingerprint() if objective else ""
             state = kept(
                 checkpoint,
                 recipe,
                 digest(examples) + goal,
                 start=begun,
-                tokens=hashlib.sha256(repr(encoded).encode()).hexdigest(),
-                model=_digest_of(backbone.model.named_parameters()),
+                tokens=digests.text(repr(encoded)),
+                model=digests.weights(backbone.model.named_parameters()),
             )
         loss, seconds = training.run(
             parameters,
@@ -296,15 +295,4 @@ def digest(examples: Sequence[Wordings]) -> str:
         for several in examples
         for e in ([several] if isinstance(several, Example) else several)
     )
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
-
-
-def _digest_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
-    """What tells one start, or one model, from another."""
-    found = hashlib.sha256()
-    for name, parameter in parameters:
-        found.update(name.encode())
-        found.update(
-            parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        )
-    return found.hexdigest()
+    return digests.stream(texts)

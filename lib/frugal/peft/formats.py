@@ -5,10 +5,8 @@ read with `weights_only=True`. A folder that was written here also holds, in the
 tensors, a digest of what it says and a sample of the weights of the model that it belongs to.
 """
 
-import hashlib
 import json
 import math
-import os
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frugal.engine import files
+from frugal.engine import digests, files
 from frugal.errors import FrugalError, FrugalWarning
 from frugal.peft import bases, configs, ia3, surgery
 from frugal.peft.ia3 import IA3
@@ -53,7 +51,6 @@ def write(
 
     base: a sample of the model's weights, of `bases.sample`
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if (hf := _to_hf(methods, parameters)) is not None:
         names, other, (config, tensors) = HF, (*OWN, _OLD_HF), hf
     else:
@@ -67,11 +64,9 @@ def write(
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     sample = None if base is None else bases.encode(base)
     about = {"base": sample, "digest": _digest(config, tensors, sample)}
-    fresh = [folder / f"{name}.new" for name in names]
-    save_file(tensors, fresh[1], metadata={"format": "pt", _ABOUT: json.dumps(about)})
-    fresh[0].write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for new, name in zip(reversed(fresh), reversed(names), strict=True):
-        os.replace(new, folder / name)
+    with files.staged(folder / names[0]) as said, files.staged(folder / names[1]) as held:
+        save_file(tensors, held, metadata={"format": "pt", _ABOUT: json.dumps(about)})
+        said.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for name in other:
         (folder / name).unlink(missing_ok=True)
     return folder
@@ -147,11 +142,12 @@ def _digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor], sample: An
         return sorted(value, key=str) if isinstance(value, list) else value or None
 
     meaning = {key: plain(config.get(key)) for key in _MEANING} | {"parts": config.get("parts")}
-    found = hashlib.sha256(json.dumps([meaning, sample], sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    held = (
+        part
+        for name, tensor in sorted(tensors.items())
+        for part in (f"{name} {tensor.dtype} {tuple(tensor.shape)}", digests.raw(tensor))
+    )
+    return digests.stream([json.dumps([meaning, sample], sort_keys=True), *held])
 
 
 def _unreadable(path: Path, error: BaseException) -> FrugalError:

@@ -41,6 +41,11 @@ def take(methods: Sequence[Method], weights: Mapping[str, Tensor], source: str) 
         method.check(source)
 
 
+def of(model: nn.Module) -> "Attached | None":
+    """What is attached to `model` now, by `attach`, `load` or `mixed`."""
+    return getattr(model, "_frugal_tuned", None)
+
+
 class Attached:
     """Methods on a model whose own weights are frozen, and the way back.
 
@@ -49,7 +54,7 @@ class Attached:
     """
 
     def __init__(self, model: nn.Module, parts: Sequence[Part], methods: Sequence[Method]) -> None:
-        if hasattr(model, "_frugal_tuned"):
+        if of(model) is not None:
             raise FrugalError("this model has parameters attached already; detach them first")
         model._frugal_tuned = self  # type: ignore[assignment]
         self.model, self.parts, self.methods = model, list(parts), list(methods)

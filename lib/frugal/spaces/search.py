@@ -20,8 +20,8 @@ from frugal import stats
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
 from frugal.engine import files, sweep
-from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec, write
-from frugal.errors import FrugalError, unknown
+from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec
+from frugal.errors import FrugalError, first_problem, unknown
 from frugal.spaces import design, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
 from frugal.spaces.space import ALLOCATIONS, PAPER, Space
@@ -300,8 +300,7 @@ class Search:
         inputs = {task: dict(self.inputs(task)) for task in self.settings.tasks}
         about = {**self.settings.model_dump(mode="json"), "inputs": inputs}
         with self.store.mending():
-            self.store.folder.mkdir(parents=True, exist_ok=True)
-            write(self.store.folder / FILE, json.dumps(about, indent=2))
+            files.write(self.store.folder / FILE, json.dumps(about, indent=2))
 
 
 def opened(folder: Path) -> Search:
@@ -323,10 +322,7 @@ def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
         inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
         return Settings.model_validate(about), inputs
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise FrugalError(
-            f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        ) from error
+        raise FrugalError(f"{file}: {first_problem(error)}") from error
     except OSError as error:
         raise FrugalError(f"{folder}: no search was started here ({error.strerror})") from error
     except ValueError as error:

@@ -5,7 +5,7 @@ Rows are raw: under the source's own columns, before any template.
 
 import contextlib
 import functools
-import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -113,10 +113,8 @@ def _hub_content(source: Source) -> str:
 
 def rows_digest(rows: Dataset) -> str:
     """Of all rows and their columns."""
-    found = hashlib.sha256(repr(rows.features).encode())
-    for batch in rows.iter(1000):
-        found.update(json.dumps(batch, default=str, sort_keys=True).encode())
-    return found.hexdigest()
+    batches = (json.dumps(b, default=str, sort_keys=True) for b in rows.iter(1000))
+    return digests.stream(itertools.chain([repr(rows.features)], batches))
 
 
 def local() -> Path:
@@ -171,7 +169,7 @@ def class_names(name: str, data: Dataset, column: str) -> tuple[str, ...]:
 
 def digest(text: str) -> bytes:
     """An order that is the same on every machine and for every version of every library."""
-    return hashlib.sha256(text.encode()).digest()
+    return bytes.fromhex(digests.text(text))
 
 
 @contextlib.contextmanager

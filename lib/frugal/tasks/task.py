@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data
 from frugal.engine import digests
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError, first_problem, unknown
 from frugal.tasks import sources, userfile
-from frugal.tasks.templates import AS_IS, Content, Example, Template, first_problem
+from frugal.tasks.templates import AS_IS, Content, Example, Template
 
 SEEDS = (0, 1, 32, 42, 1024)  # of T-Few's few-shot draws
 Use = Literal["first", "all"]  # of a task's templates

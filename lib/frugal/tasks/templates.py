@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 Content = tuple[str, frozenset[str]]
 
@@ -134,11 +134,3 @@ def _plain(text: str) -> None:
 
 
 AS_IS = Template(prompt="{prompt}", choices="{choices}")
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem of a record, as `field: what is wrong`."""
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from frugal.errors import FrugalError, unknown
-from frugal.tasks.templates import AS_IS, Content, Example, Template, content, first_problem
+from frugal.errors import FrugalError, first_problem, unknown
+from frugal.tasks.templates import AS_IS, Content, Example, Template, content
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 DEFAULT = "{text}\nLabel:"  # the prompt that a file of texts and labels makes, unless told

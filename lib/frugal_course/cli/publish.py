@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from frugal.cli.output import Json, emit
+from frugal.engine.files import staged, write
 from frugal.errors import FrugalError
 
 app = typer.Typer(help="Notebooks made ready for Colab and talks; slides; exercises.")
@@ -58,7 +59,8 @@ def front(
 
     (found,) = execution.read(_there([notebook]))
     png, sentence = ready.front(found, heading)
-    picture.write_bytes(png)
+    with staged(picture) as fresh:
+        fresh.write_bytes(png)
     text = " ".join(sentence.split())
     _write(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
     emit({"picture": str(picture), "sentence": text}, as_json)
@@ -98,4 +100,4 @@ def _write(readme: Path, name: str, block: str) -> None:
     from frugal_course.notebooks import prepare as ready
 
     text = ready.marked(readme.read_text(encoding="utf-8"), name, block)
-    readme.write_text(text, encoding="utf-8")
+    write(readme, text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frugal.engine import outputs, presets
+from frugal.engine import files, outputs, presets
 from frugal.errors import FrugalError, unknown
 from frugal_course.notebooks import parameters as cells
 from frugal_course.notebooks.parameters import Parameter
@@ -96,7 +96,7 @@ class _Document:
         self.text = text
         if self.file is not None:
             with contextlib.suppress(OSError):  # a disk that fills stops no run; see `run`
-                outputs.put(self.file, lambda file: file.write_text(text, "utf-8"))
+                files.write(self.file, text)
 
 
 class _Documents:

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from frugal import data
-from frugal.engine import digests, runs, sweep
+from frugal.engine import digests, files, runs, sweep
 from frugal.errors import FrugalError
 from frugal_course.figures import closing
 from frugal_course.notebooks import execution
@@ -111,7 +111,7 @@ def _collect(of: Grid, store: runs.Store) -> pd.DataFrame:
             continue
         result = store.result(spec.id)
         file = store.folder / f"{_name(of.notebook.stem, point, spec.id)}.ipynb"
-        runs.write(file, result["executed"])
+        files.write(file, result["executed"])
         seconds = store.machine(spec.id)["seconds"]
         records.append(
             {
@@ -125,7 +125,8 @@ def _collect(of: Grid, store: runs.Store) -> pd.DataFrame:
         )
     table = pd.DataFrame(records)
     if records:
-        table.to_csv(store.folder / "table.csv", index=False)
+        with files.staged(store.folder / "table.csv") as fresh:
+            table.to_csv(fresh, index=False)
     return table
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frugal import data
+from frugal.engine.files import write
 from frugal.errors import FrugalError
 from frugal_course.notebooks import execution
 
@@ -76,7 +77,7 @@ def publish(repo: str, tag: str) -> Publication:
         text = re.sub(
             rf'^{name} = ".*"$', f"{name} = {json.dumps(value)}", file.read_text(), flags=re.M
         )
-        file.write_text(text)
+        write(file, text)
     return Publication(repo, tag)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frugal.engine import artifacts
+from frugal.engine.files import write
 from frugal_course.notebooks import execution, prepare
 from frugal_course.publish import pages
 
@@ -32,7 +33,7 @@ def export(files: Sequence[Path], out: Path) -> list[Path]:
     written = []
     for file, notebook in zip(files, found, strict=True):
         target = out / f"{file.stem}.slides.html"
-        target.write_text(rendered(notebook, file.stem), encoding="utf-8")
+        write(target, rendered(notebook, file.stem))
         written.append(target)
     return written
 
