@@ -112,9 +112,9 @@ def test_a_full_or_read_only_folder_is_refused_before_the_work(own, tmp_path, mo
         raise FULL
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    for files, folders in (({"--out": tmp_path / "x"}, {}), ({}, {"--out": tmp_path / "a" / "b"})):
+    for named, folders in (({"--out": tmp_path / "x"}, {}), ({}, {"--out": tmp_path / "a" / "b"})):
         with pytest.raises(FrugalError, match=r"--out: .* cannot be written: No space left"):
-            Outputs(files, folders)
+            Outputs(named, folders)
 
 
 def test_two_options_for_one_file_are_refused(tmp_path):

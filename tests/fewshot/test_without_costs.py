@@ -6,7 +6,7 @@ import pytest
 
 from frugal import tasks
 from frugal.costs import arch
-from frugal.engine import backbones
+from frugal.engine import backbones, stderr
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, evaluate, tfew
 
@@ -19,7 +19,7 @@ def uncounted(monkeypatch):
         raise FrugalError("it has experts")
 
     monkeypatch.setattr(arch, "from_config", refuse)
-    evaluate._say_once.cache_clear()
+    stderr.note_once.cache_clear()
 
 
 def test_accuracy_is_had_without_flops_and_said_once(uncounted, tiny, capsys):

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import os
-import sys
 import time
 import uuid
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Any, Literal, Protocol
 from filelock import FileLock, Timeout
 
 from frugal.costs import check
-from frugal.engine import digests
+from frugal.engine import digests, stderr
 from frugal.errors import FrugalError
 from frugal.tasks.templates import Example
 
@@ -407,7 +406,7 @@ class _Ledger:
                 self._write([record])
             except OSError:
                 text = json.dumps(record)
-                print(f"frugal: paid for, but not in {self.file}: {text}", file=sys.stderr)
+                stderr.say(f"paid for, but not in {self.file}: {text}")
                 raise
 
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:

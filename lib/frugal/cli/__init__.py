@@ -20,6 +20,7 @@ import typer
 
 import frugal
 from frugal.cli import artifacts, budgets, costs, fewshot, figure2, papers, pretrain, spaces, tfew
+from frugal.engine import stderr
 from frugal.errors import FrugalError, FrugalWarning, without_passwords
 
 app = typer.Typer(
@@ -93,8 +94,9 @@ def main() -> None:
         status, message = _ending(error)
         if message:
             if debug:
-                _say(without_passwords("".join(traceback.format_exception(error)).rstrip()))
-            _say("frugal: " + _line(message))
+                told = "".join(traceback.format_exception(error)).rstrip()
+                stderr.line(without_passwords(told))
+            stderr.say(_line(message))
     with contextlib.suppress(OSError, ValueError):
         _flush()
     sys.exit(status)
@@ -103,7 +105,7 @@ def main() -> None:
 def _note(message: Any, category: Any, *where: Any, **more: Any) -> None:
     """A warning that is meant for the user is a line; others look as they do."""
     if issubclass(category, FrugalWarning):
-        _say("frugal: note: " + _line(str(message)))
+        stderr.note(_line(str(message)))
     else:
         _warn(message, category, *where, **more)
 
@@ -179,11 +181,6 @@ def _line(message: str) -> str:
     words = " ".join(without_passwords(message).split())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
     return line if len(line) <= 2000 else f"{line[:1000]} … {line[-900:]}"
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        print(text, file=sys.stderr, flush=True)
 
 
 def _flush() -> None:

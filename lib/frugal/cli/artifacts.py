@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from frugal.cli.output import Json, emit
+from frugal.cli.options import Json
+from frugal.cli.output import emit
 from frugal.errors import FrugalError, unknown
 
 app = typer.Typer(help="Pinned models and texts from the package index.")

@@ -1,25 +1,29 @@
 """`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from frugal.cli.fewshot import Template, remark
-from frugal.cli.options import Mfu, UsdPerHour, amount
+from frugal.cli.options import (
+    DryRun,
+    Json,
+    Mfu,
+    Preset,
+    Seed,
+    Template,
+    Truncate,
+    UsdPerHour,
+    amount,
+)
 from frugal.cli.options import count as number
-from frugal.cli.options import seed as seeds
-from frugal.cli.output import Json, Outputs, emit, preset_option
+from frugal.cli.output import Outputs, emit, remark
+from frugal.engine import stderr
 from frugal.errors import FrugalError, first_problem
 
 app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
-
-Preset = Annotated[
-    str, preset_option(help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.")
-]
 
 
 @app.command()
@@ -54,7 +58,7 @@ def label(
     folder: Annotated[Path, typer.Option(help="Keeps every answer; a killed run goes on there.")],
     count: Annotated[int, number(help="Examples to label.")] = 100,
     shots: Annotated[int, number(help="Solved examples a model is shown.", least=0)] = 0,
-    seed: Annotated[int, seeds(help="Decides which examples are drawn.")] = 0,
+    seed: Seed = 0,
     template: Template = "",
     base_url: Annotated[
         str | None, typer.Option(help="Of an OpenAI-compatible server; its key: OPENAI_API_KEY.")
@@ -70,7 +74,7 @@ def label(
         number(help="Of a server's answer, thoughts included; else a choice's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs and stop.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Buy labels under a cap: from people (the task's own), a local model, or a server."""
@@ -103,7 +107,11 @@ def label(
         emit({"by": by, "dry_run": True, "cap_usd": cap, **planned}, as_json)
         return
     bought = labels.buy(
-        source, wanted, folder, cap_usd=cap, progress=lambda n, spent: _say(f"{n}: ${spent:.4f}")
+        source,
+        wanted,
+        folder,
+        cap_usd=cap,
+        progress=lambda n, spent: stderr.say(f"{n}: ${spent:.4f}"),
     )
     labelled = bought.labelled(wanted)
     text = "".join(e.model_dump_json() + "\n" for e in labelled)
@@ -151,7 +159,7 @@ def study(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     Outputs({"--out": out}, {"--work": work}, reads=(setting.task,))
-    runs = live.run(setting, work / setting.id, out=out, progress=_say)
+    runs = live.run(setting, work / setting.id, out=out, progress=stderr.say)
     emit(
         {
             "setting": setting.id,
@@ -176,12 +184,10 @@ def plan(
     limit: Annotated[
         int | None, number(help="Examples to score, at most; else the preset's.", least=2)
     ] = None,
-    seed: Annotated[int, seeds(help="Decides which examples are drawn.")] = 0,
+    seed: Seed = 0,
     template: Template = "",
     preset: Preset = "laptop",
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
-    ] = False,
+    truncate: Truncate = False,
     as_json: Json = False,
 ) -> None:
     """Try every way of classifying on your task, price it, and recommend one."""
@@ -205,7 +211,7 @@ def plan(
     price = Prices(usd_per_label, gpu, usd_per_hour, mfu)
     if usd_per_hour is None:
         for line in prices.get("gpu", gpu).warnings():
-            _say(f"note: {line}")
+            stderr.note(line)
     found = recommend.plan(
         source,
         backbones.load(chosen["backbone"]),
@@ -219,12 +225,8 @@ def plan(
         unlabelled=own["unlabelled"],
         seed=seed,
         truncate=truncate,
-        progress=_say,
+        progress=stderr.say,
     )
     result = asdict(found)
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen["preset"]}
     emit(result, as_json)
-
-
-def _say(message: str) -> None:
-    print(f"frugal: {message}", file=sys.stderr, flush=True)

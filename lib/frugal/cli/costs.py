@@ -1,15 +1,15 @@
 """`frugal costs`: what a query, a training run, a cache, an adapter and a label cost."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from frugal.cli.options import Mfu, UsdPerHour, count
-from frugal.cli.output import Json, emit
+from frugal.cli.options import Json, Mfu, UsdPerHour, count
+from frugal.cli.output import emit
 from frugal.costs import arch as architectures
 from frugal.costs import flops, memory, methods, prices, scenario
+from frugal.engine import stderr
 
 app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
 
@@ -30,15 +30,12 @@ def _rows(parts: dict[str, int]) -> list[dict[str, Any]]:
     return [{"part": part, "flops": count} for part, count in parts.items()]
 
 
-def _say(lines: list[str]) -> None:
-    for line in lines:
-        print(f"frugal: note: {line}", file=sys.stderr)
-
-
 def _say_if_too_long(a: architectures.Architecture, tokens: int) -> None:
     """Costs can be counted for a prompt that the model could not read."""
     if 0 < a.positions < tokens:
-        _say([f"{tokens} tokens are more than the {a.positions} that {a.name} has positions for"])
+        stderr.note(
+            f"{tokens} tokens are more than the {a.positions} that {a.name} has positions for"
+        )
 
 
 @app.command()
@@ -89,7 +86,7 @@ def train(
         step = flops.train_step(a, prompt_tokens=tokens, batch=batch, method=method)
         result["parts"] = _rows({part: steps * n for part, n in step.items()})
     elif method != "full":
-        _say(["the papers' rule knows no method; --count exact does"])
+        stderr.note("the papers' rule knows no method; --count exact does")
     emit(result, as_json)
 
 
@@ -152,7 +149,8 @@ def labels(
     """Dollars for annotation, at the price the paper paid."""
     price = prices.get("label", task)
     usd = prices.cost("label", task, count)
-    _say(price.warnings())
+    for line in price.warnings():
+        stderr.note(line)
     emit(
         {
             "task": price.sku,
@@ -206,7 +204,8 @@ def compare(
     result: dict[str, Any] = {"count": count, "queries": queries, "gpu": gpu, "mfu": mfu}
     if usd_per_hour is None:
         price = prices.get("gpu", gpu)
-        _say(price.warnings())
+        for line in price.warnings():
+            stderr.note(line)
         result |= {"usd_per_hour": price.usd, "price_date": price.known_on}
     else:
         result["usd_per_hour"] = usd_per_hour

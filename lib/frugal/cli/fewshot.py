@@ -1,15 +1,15 @@
 """`frugal rank`, and what it shares with `tfew`: answer by ranking the choices."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frugal.cli.options import count, seed
-from frugal.cli.output import Json, Outputs, emit, preset_option
+from frugal.cli.options import BackboneName, Json, Limit, Preset, Seed, Template, Truncate, count
+from frugal.cli.output import Outputs, emit, remark
+from frugal.engine import stderr
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
@@ -21,22 +21,8 @@ TaskName = Annotated[
         metavar="TASK|FILE", help="What to answer: a task, or a JSONL, CSV or TSV file."
     ),
 ]
-Template = Annotated[
-    str, typer.Option(help=r"Prompt of a table of texts and labels, as '{text}\nLabel:'.")
-]
-BackboneName = Annotated[
-    str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
-]
-Seed = Annotated[int, seed(help="Decides which examples are drawn, and the training.")]
-Limit = Annotated[int | None, count(help="Score only the first so many examples.")]
-Preset = Annotated[
-    str, preset_option(help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.")
-]
 Scores = Annotated[
     Path | None, typer.Option("--scores", help="Write every choice's log-probabilities here.")
-]
-Truncate = Annotated[
-    bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
 ]
 
 
@@ -74,7 +60,7 @@ def rank(
     overlap(source, examples, queries)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     tuned = peft.load(model.model, adapter) if adapter else None
-    with progress_bar(len(queries), "scored") as progress:
+    with stderr.bar(len(queries), "scored") as progress:
         result, found = evaluate.rank(
             model,
             source,
@@ -90,32 +76,20 @@ def rank(
     emit({**result.model_dump(), **named}, as_json, outputs)
 
 
-def note(text: str) -> None:
-    """One line on stderr, of one process."""
-    from frugal.engine import processes
-
-    if processes.number() == 0:
-        print(f"frugal: note: {text}", file=sys.stderr)
-
-
-def remark(*sources: "Task") -> None:
-    """What there is to know of the files that were read, each sentence once."""
-    for text in dict.fromkeys(text for source in sources for text in source.notes):
-        note(text)
-
-
 def overlap(source: "Task", drawn: "Sequence[Example]", queries: "Sequence[Example]") -> None:
     """Say how much of a benchmark's own test part stands in what was drawn of its training part."""
     seen = {example.content for example in drawn}
     if count := sum(query.content in seen for query in queries):
-        note(f"{source.name}: {count} of its test examples are also among the {len(drawn)} drawn")
+        stderr.note(
+            f"{source.name}: {count} of its test examples are also among the {len(drawn)} drawn"
+        )
 
 
 def look(example: "Example") -> None:
     """Say what a model will read where prompt and choice run into each other."""
     if example.prompt[-1:].strip() and example.choices[0][:1].strip():
         run = (example.prompt + example.choices[0])[-40:]
-        note(f"no space between prompt and choice: …{run!r}")
+        stderr.note(f"no space between prompt and choice: …{run!r}")
 
 
 def write_scores(path: Path, scores: "ChoiceScores") -> None:
@@ -134,18 +108,3 @@ def write_scores(path: Path, scores: "ChoiceScores") -> None:
                 "label": labels[i],
             }
             file.write(json.dumps(record, allow_nan=False) + "\n")
-
-
-class progress_bar:
-    """A bar on a terminal, nothing in a log."""
-
-    def __init__(self, total: int, unit: str) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(total=total, unit=f" {unit}", file=sys.stderr, disable=None, leave=False)
-
-    def __enter__(self) -> Any:
-        return lambda done: self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *_: Any) -> None:
-        self.bar.close()

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from frugal.cli.fewshot import BackboneName, Preset, progress_bar
-from frugal.cli.options import count
+from frugal.cli.options import BackboneName, DryRun, Json, OnRay, Preset, count
 from frugal.cli.options import seed as seeds
-from frugal.cli.output import DryRun, Json, OnRay, Outputs, emit
+from frugal.cli.output import Outputs, emit
+from frugal.engine import stderr
 
 
 def figure2(
@@ -53,7 +53,7 @@ def figure2(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, reads=(task, chosen["backbone"]))
-    with progress_bar(len(specs), "runs") as progress:
+    with stderr.bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
     found = figure2.table(runs, specs)
     outputs.write("--out", lambda file: found.to_csv(file, index=False))

@@ -1,13 +1,16 @@
-"""Number options: each has bounds, given here once, so that no command starts on nonsense.
+"""Options that commands share, each declared once, and the bounds of every number.
 
 A range alone lets NaN through (it is below nothing); `_finite` does not. Every option of a number
-is made here, which a test of all commands asserts.
+is made here, which a test of all commands asserts, so that no command starts on nonsense.
 """
 
 import math
 from typing import Annotated, Any
 
 import typer
+
+from frugal.engine import stderr
+from frugal.engine.presets import VARIABLE
 
 MOST = 10**15  # of anything that is counted: more than all tokens ever written
 SEEDS = 2**32 - 1  # the widest that Python, NumPy and torch all take
@@ -34,5 +37,36 @@ def seed(help: str) -> Any:
     return typer.Option(min=0, max=SEEDS, help=help)
 
 
+def _told(context: typer.Context, option: typer.CallbackParam, value: str) -> str:
+    """The preset; where it is the environment's, a note tells."""
+    source = context.get_parameter_source(str(option.name))
+    if source is not None and source.name == "ENVIRONMENT" and not context.resilient_parsing:
+        stderr.note(f"the preset is {value}, from {VARIABLE}")
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is left, what it costs; stop.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        envvar=VARIABLE,
+        show_envvar=False,
+        callback=_told,
+        help="Where defaults come from: smoke, laptop, …; else FRUGAL_PRESET's.",
+    ),
+]
+Seed = Annotated[int, seed(help="Decides which examples are drawn, and the training.")]
+Limit = Annotated[int | None, count(help="Score only the first so many examples.")]
+Template = Annotated[
+    str, typer.Option(help=r"Prompt of a table of texts and labels, as '{text}\nLabel:'.")
+]
+BackboneName = Annotated[
+    str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
+]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
+]
 UsdPerHour = Annotated[float | None, amount(help="Of that GPU; else its listed price.")]
 Mfu = Annotated[float, amount(help="Share of the GPU's peak that is reached.", most=1.0)]

@@ -1,5 +1,5 @@
-"""What every command prints and writes: one JSON object with --json, a short table without it; the
-files it was asked for; and the options that all sweeps share."""
+"""What every command prints and writes: one JSON object with --json, a short table without it; and
+the files it was asked for."""
 
 import json
 import math
@@ -7,29 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from frugal.engine import outputs
-from frugal.engine.presets import VARIABLE
+from frugal.engine import outputs, stderr
 from frugal.errors import FrugalError
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-OnRay = Annotated[bool, typer.Option("--ray", help="On Ray: RAY_ADDRESS, or a local one.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is left and stop.")]
-
-
-def preset_option(help: str) -> Any:
-    """--preset: what is given, or else the environment's, of which one line on stderr tells."""
-
-    def told(context: typer.Context, option: typer.CallbackParam, value: str) -> str:
-        source = context.get_parameter_source(str(option.name))
-        if source is not None and source.name == "ENVIRONMENT" and not context.resilient_parsing:
-            print(f"frugal: note: the preset is {value}, from {VARIABLE}", file=sys.stderr)
-        return value
-
-    return typer.Option(envvar=VARIABLE, show_envvar=False, callback=told, help=help)
+if TYPE_CHECKING:
+    from frugal.tasks import Task
 
 
 class Outputs:
@@ -103,6 +87,12 @@ def show(text: str) -> None:
         kept = outputs.elsewhere("result.txt", lambda file: file.write_text(text, encoding="utf-8"))
         where = f"; the result is in {kept}" if kept else ""
         raise FrugalError(f"stdout: {outputs.why(error)}{where}") from error
+
+
+def remark(*sources: "Task") -> None:
+    """What there is to know of the files that were read, each sentence once."""
+    for text in dict.fromkeys(text for source in sources for text in source.notes):
+        stderr.note(text)
 
 
 def _numbers(value: Any, where: str) -> Iterator[tuple[str, float]]:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from frugal.cli.output import Json, emit
+from frugal.cli.options import Json
+from frugal.cli.output import emit
 from frugal.errors import unknown
 
 app = typer.Typer(help="The three papers' own numbers, recomputed.")

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from frugal.cli.fewshot import progress_bar
-from frugal.cli.options import count
+from frugal.cli.options import Json, count
 from frugal.cli.options import seed as seeds
-from frugal.cli.output import Json, Outputs, emit
+from frugal.cli.output import Outputs, emit
+from frugal.engine import stderr
 
 
 def pretrain(
@@ -29,7 +29,7 @@ def pretrain(
     Outputs({}, {"--out": out})
     recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))
     prompts = mixture.load()
-    with progress_bar(recipe.steps, "steps") as progress:
+    with stderr.bar(recipe.steps, "steps") as progress:
         loss = pretrain.pretrain(prompts, recipe, out, progress=lambda step, value: progress(step))
     fewer = min(recipe.steps, pretrain.VECTORS.steps)
     backbone = backbones.load(str(out))

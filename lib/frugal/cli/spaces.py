@@ -1,17 +1,19 @@
 """`frugal spaces`: draw designs, search among them, and report what the search found."""
 
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.options import amount
+from frugal.cli.options import DryRun, Json, OnRay, Preset, amount
 from frugal.cli.options import count as number
 from frugal.cli.options import seed as seeds
-from frugal.cli.output import DryRun, Json, OnRay, Outputs, emit, preset_option, show
+from frugal.cli.output import Outputs, emit, show
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
+from frugal.engine import stderr
 from frugal.errors import FrugalError
 from frugal.spaces import sizes, space
 from frugal.spaces.design import MOST_LAYERS
@@ -93,10 +95,6 @@ def _architecture(name: str | None, layers: int | None) -> Architecture:
 
 
 Store = Annotated[Path | None, typer.Option(help="Folder of the search; else runs/spaces-PRESET.")]
-Preset = Annotated[
-    str,
-    preset_option(help="What is searched, and how much: smoke, laptop, …; else FRUGAL_PRESET's."),
-]
 
 
 @app.command()
@@ -139,7 +137,7 @@ def search(
             as_json,
         )
         return
-    with _Progress() as progress:
+    with _bars() as progress:
         stages = found.run(ray=ray, progress=progress)
     _emit_stages(found, stages, as_json)
 
@@ -207,26 +205,18 @@ def _emit_stages(
         outputs.done()
 
 
-class _Progress:
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each stage on a terminal; in a log, a line when a stage is done."""
+    with ExitStack() as shown:
+        update: dict[str, Callable[[int], Any]] = {}
 
-    def __init__(self) -> None:
-        self.bar: Any = None
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in update:
+                update[stage] = shown.enter_context(stderr.bar(total, "runs", stage=stage))
+            update[stage](done)
+            if done == total:
+                shown.close()
+                stderr.say(f"{stage}: {total} runs are done")
 
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if self.bar is None:
-            self.bar = tqdm(total=total, desc=stage, unit=" runs", file=sys.stderr, disable=None)
-        self.bar.update(done - self.bar.n)
-        if done == total:
-            self.__exit__()
-            print(f"frugal: {stage}: {total} runs are done", file=sys.stderr)
-
-    def __exit__(self, *_: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        self.bar = None
+        yield progress

@@ -6,24 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.fewshot import (
+from frugal.cli.fewshot import Scores, look, overlap, write_scores
+from frugal.cli.options import (
     BackboneName,
+    DryRun,
+    Json,
     Limit,
+    Mfu,
     Preset,
-    Scores,
     Seed,
     Template,
     Truncate,
-    look,
-    note,
-    overlap,
-    progress_bar,
-    remark,
-    write_scores,
+    UsdPerHour,
+    amount,
 )
-from frugal.cli.options import Mfu, UsdPerHour, amount
 from frugal.cli.options import count as number
-from frugal.cli.output import Json, Outputs, emit
+from frugal.cli.output import Outputs, emit, remark
+from frugal.engine import stderr
 from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
@@ -77,10 +76,7 @@ def tfew(
         typer.Option(help="Answer what the benchmark keeps unlabelled, into this CSV (RAFT)."),
     ] = None,
     truncate: Truncate = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what it costs and stop; without TASK, of all runs."),
-    ] = False,
+    dry_run: DryRun = False,
     count: Annotated[str, typer.Option(help="FLOPs of a dry run: paper or exact.")] = "paper",
     gpu: Annotated[str, typer.Option(help="Of a dry run: a GPU of data/gpus.csv.")] = "a100-80gb",
     mfu: Mfu = 0.05,  # what T-Few's half hour was
@@ -112,7 +108,7 @@ def tfew(
             usd_per_hour=usd_per_hour,
         )
         for warning in cost["warnings"]:
-            note(warning)
+            stderr.note(warning)
         emit(cost, as_json)
         return
     if task is None:
@@ -148,7 +144,7 @@ def tfew(
         cost = _plan(model, source, examples, recipe, truncate)
         emit({**cost, "preset": chosen["preset"]}, as_json)
         return
-    with progress_bar(recipe.steps, "steps") as progress:
+    with stderr.bar(recipe.steps, "steps") as progress:
         result, found, trained = evaluate.few_shot(
             model,
             source,
@@ -229,7 +225,7 @@ def vectors(
     examples = tasks.mixture(sources, limit, seed=seed)
     model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
     spent = evaluate.training_flops(model, examples, recipe, truncate=truncate)
-    with progress_bar(recipe.steps, "steps") as progress:
+    with stderr.bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
             model,
             examples,
@@ -313,7 +309,7 @@ def _spared(source: "Task", wanted: int, keep_half: bool) -> int:
     """The number of labels that is wanted, or what a small file can spare of them."""
     spare = source.drawable // (2 if keep_half and not source.test_size else 1)
     if spare < wanted:
-        note(f"{source.name}: trains on {spare} of its {source.drawable} lines")
+        stderr.note(f"{source.name}: trains on {spare} of its {source.drawable} lines")
     return max(1, min(wanted, spare))
 
 

@@ -12,7 +12,6 @@ that somebody wrote to them since they were last found right.
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from frugal import data
-from frugal.engine import archives, digests, files, index
+from frugal.engine import archives, digests, files, index, stderr
 from frugal.errors import FrugalError, unknown
 
 State = Literal["absent", "ok", "corrupt"]
@@ -279,28 +278,18 @@ def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
 
 def _download(source: "index.Index", url: str, artifact: Artifact, part: Path) -> None:
     """Append to `part` what it still lacks; start again where the server cannot go on."""
-    from tqdm import tqdm
-
     done = part.stat().st_size if part.exists() else 0
     if done >= artifact.bytes:
         return
     with (
         source.stream(url, start=done) as (start, chunks),
-        tqdm(
-            total=artifact.bytes,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            desc=artifact.file,
-            disable=None,  # a bar only where someone looks
-            file=sys.stderr,
-        ) as bar,
+        stderr.bar(artifact.bytes, "B", stage=artifact.file, done=start) as progress,
         part.open("r+b" if start else "wb") as file,
     ):
         file.seek(start)
         for chunk in chunks:
             file.write(chunk[: artifact.bytes - file.tell()])
-            bar.update(len(chunk))
+            progress(file.tell())
             if file.tell() >= artifact.bytes:  # whatever more comes is not what is pinned
                 break
         file.truncate()

@@ -4,7 +4,6 @@ import itertools
 import math
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -16,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from frugal.costs import arch, flops, methods
-from frugal.engine import processes
+from frugal.engine import processes, stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, icl, packing, tfew
@@ -92,7 +91,7 @@ def rank(
     if not scores.packed:
         cost = query_flops(backbone, prompted, truncate=truncate, packed=False)
         note = "each choice is scored in a pass of its own, since packing does not suit this model"
-        _say_once(f"{backbone.name}: {note}")
+        stderr.note_once(f"{backbone.name}: {note}")
     result = RunResult(
         task=task.name,
         backbone=backbone.name,
@@ -181,15 +180,8 @@ def architecture(backbone: Backbone) -> arch.Architecture | None:
     try:
         return arch.from_config(backbone.model.config)
     except FrugalError as error:
-        _say_once(f"{backbone.name}: FLOPs are not counted: {error}")
+        stderr.note_once(f"{backbone.name}: FLOPs are not counted: {error}")
         return None
-
-
-@cache
-def _say_once(why: str) -> None:
-    """Say it, once."""
-    if processes.number() == 0:
-        print(f"frugal: note: {why}", file=sys.stderr)
 
 
 def counted(flops: float | None, backbone: str) -> float:
@@ -249,7 +241,7 @@ def training_flops(
     try:
         flops.train_step(shape, prompt_tokens=1, method=method)
     except FrugalError as error:
-        _say_once(f"{backbone.name}: FLOPs of the training are not counted: {error}")
+        stderr.note_once(f"{backbone.name}: FLOPs of the training are not counted: {error}")
         return None
     encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
     once = sum(flops.per_step(shape, method).values())

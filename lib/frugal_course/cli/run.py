@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from frugal.cli.fewshot import note, progress_bar
-from frugal.cli.output import Json, OnRay, emit, show
+from frugal.cli.options import Json, OnRay
+from frugal.cli.output import emit, show
+from frugal.engine import stderr
 from frugal.errors import FrugalError
 
 
@@ -62,7 +63,7 @@ def run(
     varied = _grid([*(grid or ()), *(more or ())])
     at = "" if "preset" in varied else execution.preset(notebook, given)
     if at and "preset" not in given and at == presets.of_environment():
-        note(f"the preset is {at}, from {presets.VARIABLE}")
+        stderr.note(f"the preset is {at}, from {presets.VARIABLE}")
     started = time.perf_counter()
     if varied:
         found = _run_grid(notebook, out / f"{notebook.stem}-grid", given, varied, ray)
@@ -80,7 +81,7 @@ def _run_grid(
     from frugal_course.notebooks import grid
 
     cells = grid.grid(notebook, given, varied)
-    with progress_bar(len(cells.specs), "notebooks") as progress:
+    with stderr.bar(len(cells.specs), "notebooks") as progress:
         table = grid.run(cells, out, ray=ray, progress=lambda done, total: progress(done))
     return {
         "output": str(out / "table.csv"),
@@ -120,7 +121,7 @@ def claims(
     found = []
     for file, notebook in zip(files, execution.read(files), strict=True):
         if reason := execution.unfinished(notebook):
-            note(f"{file}: {reason}, so claims may be missing")
+            stderr.note(f"{file}: {reason}, so claims may be missing")
         try:
             found += [{"notebook": file.stem, **record} for record in collect(notebook)]
         except (AttributeError, KeyError, TypeError) as error:
