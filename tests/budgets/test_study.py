@@ -7,7 +7,7 @@ from frugal.budgets import study
 from frugal.engine import presets
 from frugal.errors import FrugalError
 
-SETTING = study.Setting(**presets.settings("smoke")["budgets"])
+SETTING = study.Setting.of(presets.settings("smoke").budgets)
 # An hour costs next to nothing, so that what else its dollars buy does not hang on this machine.
 CHEAP = {"usd_per_hour": 1e-3}
 ONE = {"labels": (4, 8), "seeds": (0,), "students": ("1 layer",), **CHEAP}

@@ -10,7 +10,7 @@ from frugal.budgets import study
 from frugal.engine import presets
 from frugal.errors import FrugalError
 
-SETTING = study.Setting(**presets.named("smoke")["budgets"]).model_copy(
+SETTING = study.Setting.of(presets.named("smoke").budgets).model_copy(
     update={"labels": (4, 8), "seeds": (0,), "students": ("1 layer", "s4"), "llm": ""}
 )
 STRATEGIES = ["annotate", "distill"]

@@ -225,12 +225,12 @@ def test_other_texts_teach_one_student(own, tiny, learnt, named):
 def test_a_preset_says_how_each_way_is_done(preset):
     chosen = presets.settings(preset)
     ways = trials.Ways.of(chosen, 3, seed=7)
-    assert ways.recipe.steps == chosen["capstone"]["steps"]
+    assert ways.recipe.steps == chosen.capstone.steps
     assert ways.small.batch_size == ways.design.batch_size == 3
     assert {ways.recipe.seed, ways.small.seed, ways.design.seed} == {7}
     assert (ways.small.lr, ways.design.lr) == (
-        chosen["budgets"]["teacher_lr"],
-        chosen["budgets"]["design_lr"],
+        chosen.budgets.teacher_lr,
+        chosen.budgets.design_lr,
     )
 
 

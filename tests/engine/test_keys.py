@@ -114,7 +114,7 @@ def of_rivals(task, model, tmp_path):
 
 def of_figure2(task, model, tmp_path):
     chosen = presets.named("smoke", backbone=str(model))
-    return [s.id for s in figure2.specs(chosen, figure2.Settings.of(chosen, task=str(task)))]
+    return [s.id for s in figure2.specs(chosen, chosen.figure2.given(task=str(task)))]
 
 
 def of_notebook(task, model, tmp_path):
@@ -319,13 +319,13 @@ def test_an_explicit_preset_beats_the_environment_and_both_are_named(monkeypatch
 
 
 def test_a_notebooks_literal_is_a_default_that_the_environment_replaces(monkeypatch):
-    assert presets.settings("laptop")["preset"] == "laptop"
+    assert presets.settings("laptop").name == "laptop"
     assert "FRUGAL_PRESET" not in presets.versions(presets.settings("laptop"), "cpu")
     monkeypatch.setenv("FRUGAL_PRESET", "smoke")
     use = presets.settings("laptop")
-    assert use["preset"] == use["spaces"]["preset"] == use["budgets"]["preset"] == "smoke"
+    assert use.name == use.spaces.preset == use.budgets.preset == "smoke"
     assert "preset smoke (from FRUGAL_PRESET" in presets.versions(use, "cpu")
-    assert presets.named("laptop")["preset"] == "laptop"
+    assert presets.named("laptop").name == "laptop"
 
 
 def test_the_environments_preset_is_in_a_grids_key_and_a_chosen_one_is_kept(

@@ -22,28 +22,28 @@ def test_every_row_of_the_papers_table_is_a_method_here():
     assert {e["row"] for e in KNOWN.values()} == set(tables.load("tfew_table4_peft")["row"])
     assert {e["method"] for e in KNOWN.values()} == set(peft.METHODS)
     for preset in presets.names():
-        settings = figure2.Settings.of(presets.settings(preset))
+        settings = presets.settings(preset).figure2
         assert set(settings.methods) <= set(KNOWN)
 
 
 def test_recipes_are_the_papers_on_a_server_and_keep_its_proportions_elsewhere():
-    server = figure2.Settings.of(presets.settings("server"))
+    server = presets.settings("server").figure2
     for name, entry in KNOWN.items():
         found = figure2.recipe(name, server)
         assert (found.steps, found.lr) == (entry["paper"]["steps"], entry["paper"]["lr"])
-    laptop = figure2.Settings.of(presets.settings("laptop"), steps=100)
+    laptop = presets.settings("laptop").figure2.given(steps=100)
     steps = {name: figure2.recipe(name, laptop).steps for name in KNOWN}
     assert steps["ia3"] == 100
     assert steps["full"] == 30
     assert steps["said 20K"] == 300
-    short = figure2.Settings.of(presets.settings("laptop"), steps=1)
+    short = presets.settings("laptop").figure2.given(steps=1)
     assert figure2.recipe("full", short).steps == short.least_steps
     with pytest.raises(
         FrugalError, match="unknown method of Figure 2 'lorra'; did you mean 'lora'"
     ):
         figure2.recipe("lorra", laptop)
     with pytest.raises(FrugalError, match="figure2: limit"):
-        figure2.Settings.of(SMOKE, limit=-1)
+        SMOKE.figure2.given(limit=-1)
 
 
 def test_counts_and_means_are_the_papers():
@@ -70,7 +70,7 @@ def test_runs_are_computed_once_and_written_flat(tmp_path):
     table = pd.read_csv(tmp_path / "made" / "it.csv")
     assert table["trainable_params"].tolist() == [192, 53]
     assert {"date", "machine", "lr", "steps", "accuracy"} <= set(table)
-    settings = figure2.Settings.of(SMOKE, methods=["ia3", "fish 0.2 %"], limit=4)
+    settings = SMOKE.figure2.given(methods=["ia3", "fish 0.2 %"], limit=4)
     specs = figure2.specs(SMOKE, settings)
     assert sweep.plan(specs, runs.Store(tmp_path), flops_per_second=1).done == 2
     assert figure2.table(runs.Store(tmp_path / "none"), specs).empty

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from frugal.engine import runs, sweep
+from frugal.engine.presets import Spaces
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
 from frugal.spaces import record, rivals, search
@@ -83,7 +84,8 @@ def test_summary_has_a_row_for_each_decision(tmp_path):
 
 
 def test_the_live_settings_are_a_part_of_a_presets():
-    preset = SETTINGS.model_dump() | {"live": {"designs": 1, "until": "S1"}, "rivals": {}}
+    own = {"live": {"designs": 1, "until": "S1"}, "rivals": {"seeds": 1, "designs": {}}}
+    preset = Spaces(**SETTINGS.model_dump(), **own)
     assert Settings.of(preset) == SETTINGS
     live = Settings.of(preset, live=True)
     assert (live.designs, live.until, live.labels) == (1, "S1", 10)

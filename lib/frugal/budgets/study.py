@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from frugal import tasks
@@ -39,47 +39,14 @@ TEACHER = "teacher"
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
-class Setting(BaseModel):
+class Setting(presets.Study):
     """What is compared; a preset's `budgets` gives all of it.
 
-    labels:     N, the human labels that every strategy begins with
-    encoder:    what small students are made of
-    teacher:    a backbone that learns the labels and teaches; by default the encoder, all of it
-    students:   as `students.new` names them
-    unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
-    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
-        llm_texts: of the unlabelled ones, at most
-    teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
-    epochs, least_steps: of a student's training, whichever is longer
-    teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
-        trains `design_share` of the encoder's parameters
     teacher_recipe, student_recipe: of a language model, which learns to rank the choices; the
-        steps of a student are counted as above
+        steps of a student are counted as in `steps`
     usd_per_hour: of this machine; by default the paper's GPU hour
-    preset: that these are of ("": none)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    task: str
-    encoder: str
-    teacher: str = ""
-    students: tuple[str, ...] = Field(min_length=1)
-    llm: str
-    llm_shots: int = Field(ge=0)
-    llm_texts: int = Field(ge=1)
-    labels: tuple[int, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
-    unlabelled: int = Field(ge=1)
-    limit: int = Field(ge=1)
-    teacher_steps: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-    least_steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    teacher_lr: float = Field(gt=0)
-    student_lr: float = Field(gt=0)
-    design_lr: float = Field(gt=0)
-    design_share: float = Field(gt=0, le=1)
     teacher_recipe: tfew.Recipe = tfew.Recipe.of()
     student_recipe: tfew.Recipe = tfew.Recipe.of()
     usd_per_label: float = Field(
@@ -87,7 +54,11 @@ class Setting(BaseModel):
     )  # FEVER's, the least a label costs in the paper
     usd_per_hour: float = Field(default=1.875, ge=0)  # the paper's A40
     usd_per_1k_tokens: float = Field(default=0.02, ge=0)  # text-davinci-003's, unverified
-    preset: str = ""
+
+    @classmethod
+    def of(cls, preset: presets.Budgets, **given: Any) -> "Setting":
+        """That of a preset, replaced by what `given` says (`presets.said`)."""
+        return cls(**preset.model_dump() | presets.said(**given))
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ All ways answer the same examples, none of which they have seen with its label.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -19,6 +19,7 @@ from frugal.budgets.distill import Cost, RankTeacher, right
 from frugal.encoders import classifier
 from frugal.encoders.classifier import Classifier, Fit
 from frugal.engine.backbones import Backbone
+from frugal.engine.presets import Preset
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
 from frugal.tasks import Example, Task
@@ -61,21 +62,21 @@ class Ways:
     share: float
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], labels: int, seed: int) -> "Ways":
+    def of(cls, preset: Preset, labels: int, seed: int) -> "Ways":
         """As a preset says, for so many labels."""
-        own, of = settings["capstone"], settings["budgets"]
+        of = preset.budgets
         small = Fit(
-            steps=of["least_steps"],
-            batch_size=min(of["batch_size"], labels),
-            lr=of["teacher_lr"],
+            steps=of.least_steps,
+            batch_size=min(of.batch_size, labels),
+            lr=of.teacher_lr,
             seed=seed,
         )
         return cls(
-            recipe=tfew.Recipe(**{**settings["recipe"], "steps": own["steps"]}, seed=seed),
-            icl_shots=max(settings["icl_shots"]),
+            recipe=tfew.Recipe(**{**preset.recipe, "steps": preset.capstone.steps}, seed=seed),
+            icl_shots=max(preset.icl_shots),
             small=small,
-            design=small.model_copy(update={"lr": of["design_lr"]}),
-            share=of["design_share"],
+            design=small.model_copy(update={"lr": of.design_lr}),
+            share=of.design_share,
         )
 
 

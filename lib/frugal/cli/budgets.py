@@ -145,7 +145,7 @@ def study(
     from frugal.budgets import study as live
     from frugal.engine import presets
 
-    values: dict[str, Any] = dict(presets.named(preset)["budgets"])
+    values: dict[str, Any] = presets.named(preset).budgets.model_dump()
     for text in change or []:
         name, _, value = text.partition("=")
         try:
@@ -199,11 +199,10 @@ def plan(
     from frugal.engine import backbones, presets
 
     chosen = presets.named(preset)
-    own = chosen["capstone"]
     source = tasks.load(task, template=template)
     remark(source)
     if labels is None:
-        labels = max(1, min(chosen["labels"], source.drawable // 2))
+        labels = max(1, min(chosen.labels, source.drawable // 2))
     if not source.test_size and labels >= source.drawable:
         raise FrugalError(
             f"--labels: {task} has {source.drawable} lines, and some must be left to score"
@@ -214,19 +213,19 @@ def plan(
             stderr.note(line)
     found = recommend.plan(
         source,
-        backbones.load(chosen["backbone"]),
-        backbones.load(chosen["budgets"]["encoder"]),
+        backbones.load(chosen.backbone),
+        backbones.load(chosen.budgets.encoder),
         Ways.of(chosen, labels, seed),
         labels=labels,
         budget=budget,
         queries=queries,
         price=price,
-        limit=limit or own["limit"],
-        unlabelled=own["unlabelled"],
+        limit=limit or chosen.capstone.limit,
+        unlabelled=chosen.capstone.unlabelled,
         seed=seed,
         truncate=truncate,
         progress=stderr.say,
     )
     result = asdict(found)
-    result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen["preset"]}
+    result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}
     emit(result, as_json)

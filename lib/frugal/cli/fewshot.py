@@ -46,7 +46,7 @@ def rank(
     from frugal.fewshot import evaluate
 
     chosen = presets.named(preset, backbone=backbone)
-    outputs = Outputs({"--scores": scores}, reads=(task, train, chosen["backbone"], adapter))
+    outputs = Outputs({"--scores": scores}, reads=(task, train, chosen.backbone, adapter))
     if train:
         pool, source = tasks.pair(train, task, template=template)
     else:
@@ -58,7 +58,7 @@ def rank(
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
     overlap(source, examples, queries)
-    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
     tuned = peft.load(model.model, adapter) if adapter else None
     with stderr.bar(len(queries), "scored") as progress:
         result, found = evaluate.rank(
@@ -72,7 +72,7 @@ def rank(
             progress=progress,
         )
     outputs.write("--scores", lambda file: write_scores(file, found))
-    named = {"preset": chosen["preset"], "adapter": str(adapter) if adapter else None}
+    named = {"preset": chosen.name, "adapter": str(adapter) if adapter else None}
     emit({**result.model_dump(), **named}, as_json, outputs)
 
 

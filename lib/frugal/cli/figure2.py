@@ -35,15 +35,13 @@ def figure2(
     from frugal.fewshot import figure2
 
     chosen = presets.named(preset, backbone=backbone)
-    settings = figure2.Settings.of(
-        chosen, task=task, methods=method, steps=steps, seeds=seed, limit=limit
-    )
+    settings = chosen.figure2.given(task=task, methods=method, steps=steps, seeds=seed, limit=limit)
     specs = figure2.specs(chosen, settings)
-    runs = Store(store or Path("runs") / f"figure2-{chosen['preset']}")
+    runs = Store(store or Path("runs") / f"figure2-{chosen.name}")
     if dry_run:
         plan = sweep.plan(specs, runs, flops_per_second=1.0)
         done = {
-            "preset": chosen["preset"],
+            "preset": chosen.name,
             "runs": plan.runs,
             "done": plan.done,
             "flops": plan.flops,
@@ -52,13 +50,13 @@ def figure2(
         return
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-    outputs = Outputs({"--out": out}, reads=(task, chosen["backbone"]))
+    outputs = Outputs({"--out": out}, reads=(task, chosen.backbone))
     with stderr.bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
     found = figure2.table(runs, specs)
     outputs.write("--out", lambda file: found.to_csv(file, index=False))
     emit(
-        {"store": str(runs.folder), "preset": chosen["preset"], "runs": found.to_dict("records")},
+        {"store": str(runs.folder), "preset": chosen.name, "runs": found.to_dict("records")},
         as_json,
         outputs,
     )

@@ -117,7 +117,7 @@ def search(
     from frugal.engine.runs import Store as Runs
     from frugal.spaces.search import Search, Settings
 
-    chosen = presets.named(preset)["spaces"]
+    chosen = presets.named(preset).spaces
     settings = Settings.of(chosen, designs=designs, last_designs=last_designs)
     found = Search(settings, Runs(_store(preset, store)))
     if dry_run:

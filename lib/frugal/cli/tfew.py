@@ -26,12 +26,16 @@ from frugal.engine import stderr
 from frugal.errors import FrugalError
 
 if TYPE_CHECKING:
+    from frugal.engine import presets
     from frugal.fewshot.tfew import Recipe
     from frugal.peft.tuned import Tuned
     from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
-Rate = Annotated[float | None, amount("--lr", help="Learning rate; else the preset's.", most=1e6)]
+Rate = Annotated[
+    float | None,
+    amount("--lr", help="Learning rate; else the preset's.", least=1e-12, most=1e6),
+]
 Start = Annotated[
     Path | None, typer.Option(help="Folder of vectors to begin from, such as `vectors` saves.")
 ]
@@ -93,10 +97,10 @@ def tfew(
 
     processes.join()
     chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
-    given = _given(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
+    given = presets.said(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
     if losses is not None:
         given["losses"] = [name.strip() for name in losses.split(",")]
-    if dry_run and (task is None or not _at_hand(task, chosen["backbone"])):
+    if dry_run and (task is None or not _at_hand(task, chosen.backbone)):
         cost = estimate.study(
             chosen,
             names=[task] if task else (),
@@ -118,7 +122,7 @@ def tfew(
     outputs = Outputs(
         {"--scores": scores, "--predictions": predictions},
         {"--save": save},
-        reads=(task, test, chosen["backbone"], start),
+        reads=(task, test, chosen.backbone, start),
     )
     _begun_here(save)
     if test:
@@ -126,9 +130,9 @@ def tfew(
     else:
         source = scored = tasks.load(task, template=template)
     recipe = _recipe(chosen, source, {**given, "seed": seed})
-    wanted = shots or source.shots or chosen["labels"]
+    wanted = shots or source.shots or chosen.labels
     shots = shots or _spared(source, wanted, keep_half=not (test or predictions))
-    examples = source.wordings(shots, seed, chosen["templates"])
+    examples = source.wordings(shots, seed, chosen.templates)
     first, drawn = [wordings[0] for wordings in examples], 0 if test else shots
     if test:
         scored = scored.without(first)
@@ -139,10 +143,10 @@ def tfew(
         queries = scored.test(limit, shots=drawn, seed=seed)
         look(queries[0])
         overlap(scored, first, queries)
-    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
     if dry_run:
         cost = _plan(model, source, examples, recipe, truncate)
-        emit({**cost, "preset": chosen["preset"]}, as_json)
+        emit({**cost, "preset": chosen.name}, as_json)
         return
     with stderr.bar(recipe.steps, "steps") as progress:
         result, found, trained = evaluate.few_shot(
@@ -157,10 +161,10 @@ def tfew(
             progress=lambda step, loss: progress(step),
         )
     emitted = {**result.model_dump(), "start": str(start) if start else None}
-    emitted["preset"] = chosen["preset"]
+    emitted["preset"] = chosen.name
     if predictions:
         emitted["accuracy"] = None
-    elif len(under := scored.under(chosen["templates"])) > 1:
+    elif len(under := scored.under(chosen.templates)) > 1:
         emitted |= studies.over_templates(
             result,
             [
@@ -212,18 +216,18 @@ def vectors(
 
     processes.join()
     chosen = presets.named(preset, backbone=backbone)
-    outputs = Outputs({}, {"--save": save}, reads=(*task, chosen["backbone"], start))
+    outputs = Outputs({}, {"--save": save}, reads=(*task, chosen.backbone, start))
     _begun_here(save)
     recipe = tfew.Recipe.of(
-        chosen["recipe"],
-        presets.of_backbone(chosen, chosen["backbone"])["recipe"],
-        chosen["pretrain"],
-        _given(method=method, steps=steps, lr=lr, seed=seed),
+        chosen.recipe,
+        chosen.listed(chosen.backbone).recipe,
+        chosen.pretrain,
+        presets.said(method=method, steps=steps, lr=lr, seed=seed),
     )
     sources = [tasks.load(name) for name in task]
     remark(*sources)
     examples = tasks.mixture(sources, limit, seed=seed)
-    model = backbones.load(chosen["backbone"], dtype=chosen["dtype"])
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
     spent = evaluate.training_flops(model, examples, recipe, truncate=truncate)
     with stderr.bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
@@ -238,7 +242,7 @@ def vectors(
     if processes.number() == 0:
         result: dict[str, Any] = {
             "tasks": task,
-            "preset": chosen["preset"],
+            "preset": chosen.name,
             "backbone": model.name,
             "method": recipe.method,
             "seed": seed,
@@ -281,11 +285,6 @@ def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:
         result["adapter"] = str(kept)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _at_hand(task: str, backbone: str) -> bool:
     """Whether the exact cost of a training can be had: its text and its model need no hub."""
     from frugal import tasks
@@ -296,13 +295,12 @@ def _at_hand(task: str, backbone: str) -> bool:
     return backbones.at_hand(backbone) and not tasks.defined(task).source.split
 
 
-def _recipe(chosen: dict[str, Any], source: "Task", given: dict[str, Any]) -> "Recipe":
+def _recipe(chosen: "presets.Preset", source: "Task", given: dict[str, Any]) -> "Recipe":
     """The preset's recipe, as the task, then the backbone, then the user changes it."""
-    from frugal.engine import presets
     from frugal.fewshot.tfew import Recipe
 
-    mine = presets.of_backbone(chosen, chosen["backbone"])["recipe"]
-    return Recipe.of(chosen["recipe"], source.recipe, mine, given)
+    mine = chosen.listed(chosen.backbone).recipe
+    return Recipe.of(chosen.recipe, source.recipe, mine, given)
 
 
 def _spared(source: "Task", wanted: int, keep_half: bool) -> int:

@@ -1,30 +1,248 @@
-"""Presets: the same code at four sizes, from a unit test's to the papers' own."""
+"""Presets: the same code at four sizes, from a unit test's to the papers' own.
+
+`data/presets.toml` has the values; here is what each is called and may be.
+"""
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError, first_problem, unknown
+
+VARIABLE = "FRUGAL_PRESET"
+
+
+def said(**given: Any) -> dict[str, Any]:
+    """Those of `given` that say something; 0, "", an empty list and None leave it to the preset."""
+    return {name: value for name, value in given.items() if value}
+
+
+Own = TypeVar("Own", bound="Table")
+
+
+class Table(BaseModel):
+    """A table of a preset, whose values cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def given(self: Own, **given: Any) -> Own:
+        """The same with what `given` says (see `said`); FrugalError for what it may not be."""
+        try:
+            return self.model_validate(self.model_dump() | said(**given))
+        except ValidationError as error:
+            raise FrugalError(f"{type(self).__name__.lower()}: {first_problem(error)}") from error
+
+
+class Listed(Table):
+    """A backbone of a whole study: its sizes (data/architectures.csv), and its own recipe."""
+
+    name: str
+    arch: str = ""
+    recipe: dict[str, Any] = {}
+
+
+class Latency(Table):
+    """Chapter 1: `tokens` in all, as so many sequences, on a backbone."""
+
+    backbone: str
+    tokens: tuple[int, ...]
+    batches: tuple[int, ...]
+    repeats: int
+
+
+class Figure2(Table):
+    """Chapter 2: what is compared in Figure 2.
+
+    methods: names of `data/figure2.toml`; recipes: which of theirs
+    steps:   that stand for 1,000 of the paper's; least_steps: of any training
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    recipes: Literal["short", "paper"]
+    task: str
+    labels: int = Field(ge=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    limit: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    least_steps: int = Field(1, ge=1)
+
+
+class Search(Table):
+    """Chapter 4: what is searched on what, and how much.
+
+    arch:   name of the backbone's sizes (data/architectures.csv); "" reads them off the model
+    labels, limit: training and test texts of each task, or all where they are fewer
+    designs, last_designs: of each candidate up to S3, and in S4
+    recipe: of a training, see `spaces.train.Recipe`
+    budget: share of the model's parameters that is trained
+    until:  the last stage that is searched
+    num_gpus: of each run on Ray
+    flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
+    preset: that these are of ("": none)
+    """
+
+    backbone: str
+    arch: str = ""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    labels: int = Field(ge=1)
+    limit: int = Field(ge=1)
+    designs: int = Field(ge=1)
+    last_designs: int = Field(ge=1)
+    recipe: dict[str, Any] = {}
+    budget: float = 0.005  # the paper's
+    until: Literal["S0", "S1", "S2", "S3", "S4-G1", "S4-G2", "S4-G3", "S4-G4"] = "S4-G4"
+    num_gpus: float = Field(0, ge=0)
+    flops_per_second: float = Field(gt=0)
+    gpu: str = ""
+    preset: str = ""
+
+
+class Live(Table):
+    """What a notebook's own search changes."""
+
+    designs: int
+    until: str
+
+
+class Rivals(Table):
+    """Designs that are compared over `seeds` draws: what each changes in the search's recipe."""
+
+    seeds: int
+    designs: dict[str, dict[str, Any]]
+
+
+class Spaces(Search):
+    """Chapter 4: the search, a notebook's smaller one, and what is compared with what it finds."""
+
+    live: Live
+    rivals: Rivals
+
+
+class Study(Table):
+    """Chapter 5: what is compared.
+
+    labels:     N, the human labels that every strategy begins with
+    encoder:    what small students are made of
+    teacher:    a backbone that learns the labels and teaches; by default the encoder, all of it
+    students:   as `budgets.students.new` names them
+    unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
+    llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
+        llm_texts: of the unlabelled ones, at most
+    teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
+    epochs, least_steps: of a student's training, whichever is longer
+    teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
+        trains `design_share` of the encoder's parameters
+    preset: that these are of ("": none)
+    """
+
+    task: str
+    encoder: str
+    teacher: str = ""
+    students: tuple[str, ...] = Field(min_length=1)
+    llm: str
+    llm_shots: int = Field(ge=0)
+    llm_texts: int = Field(ge=1)
+    labels: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    unlabelled: int = Field(ge=1)
+    limit: int = Field(ge=1)
+    teacher_steps: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    least_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    teacher_lr: float = Field(gt=0)
+    student_lr: float = Field(gt=0)
+    design_lr: float = Field(gt=0)
+    design_share: float = Field(gt=0, le=1)
+    preset: str = ""
+
+
+class Budgets(Study):
+    """Chapter 5, with what a language model changes in a recipe as a teacher, and as a student."""
+
+    teacher_recipe: dict[str, Any] = {}
+    student_recipe: dict[str, Any] = {}
+
+
+class Capstone(Table):
+    """Chapter 6: T-Few's `steps`, examples to score, and texts that a student may read."""
+
+    task: str
+    limit: int = Field(ge=1)
+    unlabelled: int = Field(ge=0)
+    steps: int = Field(ge=1)
+
+
+class Preset(Table):
+    """All of one size.
+
+    backbone, beside: the language model, and the one of the other family that is measured with it
+    backbones: those of a whole study, whose cost `frugal tfew --dry-run` prints
+    templates: of a task that are used: "first", or "all", one of them at every sight of an example
+    labels:    that T-Few trains on, where the task's benchmark names none
+    icl_shots, draws, orders: sizes of prompts, draws of their examples, orders of one draw
+    seeds, limit: T-Few trainings, and test examples; num_gpus: of a notebook of a grid on Ray
+    recipe, pretrain: of T-Few (`tfew.Recipe`), and what `frugal vectors` changes in it
+    """
+
+    name: str
+    backbone: str
+    beside: str
+    backbones: tuple[Listed, ...]
+    dtype: str
+    tasks: tuple[str, ...]
+    templates: Literal["first", "all"]
+    labels: int
+    icl_shots: tuple[int, ...]
+    draws: int
+    orders: int
+    seeds: tuple[int, ...]
+    limit: int
+    num_gpus: float
+    recipe: dict[str, Any]
+    pretrain: dict[str, Any]
+    latency: Latency
+    figure2: Figure2
+    spaces: Spaces
+    budgets: Budgets
+    capstone: Capstone
+
+    def listed(self, backbone: str) -> Listed:
+        """What is said of a backbone; nothing of one that is not of the study."""
+        known = {entry.name: entry for entry in self.backbones}
+        return known.get(backbone, Listed(name=backbone))
 
 
 def names() -> list[str]:
     return list(data.toml("presets.toml"))
 
 
-VARIABLE = "FRUGAL_PRESET"
-CHAPTERS = ("spaces", "budgets")  # tables that are read alone, and so name their preset too
-
-
-def settings(preset: str, **given: Any) -> dict[str, Any]:
-    """The values of `preset`, as a notebook's own cell names it, replaced by those of `given`.
+def settings(preset: str, **given: Any) -> Preset:
+    """The values of `preset`, as a notebook's own cell names it, replaced by what `given` says.
 
     Where the environment has FRUGAL_PRESET it replaces the preset, so that a test can run an
     unchanged notebook small; `versions` then says so. For the rest see `named`.
     """
     return named(of_environment() or preset, **given)
+
+
+def named(preset: str, **given: Any) -> Preset:
+    """The values of `preset`, replaced by what `given` says (see `said`).
+
+    Raises FrugalError for an unknown preset or value.
+    """
+    tables = data.toml("presets.toml")
+    if preset not in tables:
+        raise unknown("preset", preset, tables)
+    own = {"preset": preset}  # of chapters whose runs name it
+    table = tables[preset]
+    table |= {"name": preset, "spaces": table["spaces"] | own, "budgets": table["budgets"] | own}
+    return Preset.model_validate(table).given(**given)
 
 
 def of_environment() -> str:
@@ -47,40 +265,15 @@ def chosen(preset: Any) -> Iterator[None]:
             os.environ[VARIABLE] = kept
 
 
-def named(preset: str, **given: Any) -> dict[str, Any]:
-    """The values of `preset`, replaced by those of `given` that are set (not 0, "", [] or None).
-
-    Raises FrugalError for an unknown preset or value.
-    """
-    table = data.toml("presets.toml")
-    if preset not in table:
-        raise unknown("preset", preset, table)
-    values = dict(table[preset])
-    for name, value in given.items():
-        if name not in values:
-            raise FrugalError(f"{name} is not a setting of presets; they are {', '.join(values)}")
-        if value:
-            values[name] = value
-    for chapter in CHAPTERS:
-        values[chapter] = {**values[chapter], "preset": preset}
-    return {"preset": preset, **values}
-
-
-def of_backbone(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a preset says of the backbone `name`: `arch`, and `recipe`, what it changes in one."""
-    listed: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in settings["backbones"]}
-    return listed.get(name, {"name": name, "arch": "", "recipe": {}})
-
-
-def versions(settings: dict[str, Any], device: Any) -> str:
+def versions(preset: Preset, device: Any) -> str:
     """One line that says on what a notebook ran: versions, device, preset and who chose it."""
     import platform
     from importlib.metadata import version
 
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    chosen = f"preset {settings['preset']}"
-    if of_environment() == settings["preset"]:
+    chosen = f"preset {preset.name}"
+    if of_environment() == preset.name:
         chosen += f" (from {VARIABLE}, whatever the notebook names)"
     return ", ".join([*parts, f"device {device}", chosen])
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from frugal import tasks
 from frugal.costs import arch, memory, methods, prices, scenario
-from frugal.engine import backbones, presets
+from frugal.engine import backbones
+from frugal.engine.presets import Preset
 from frugal.errors import FrugalError
 from frugal.fewshot.tfew import Recipe
 
@@ -16,7 +17,7 @@ MFU = 0.05
 
 
 def study(
-    settings: Mapping[str, Any],
+    preset: Preset,
     *,
     names: Sequence[str] = (),
     backbone: str | None = None,
@@ -29,7 +30,7 @@ def study(
 ) -> dict[str, Any]:
     """Runs, FLOPs, GPU hours and USD of every task of a preset × its seeds × its backbones.
 
-    settings: of `presets.settings`; names, backbone: others than the preset's
+    names, backbone: others than the preset's
     given:    what a recipe is given by hand
     count:    "paper" or "exact" FLOPs, as in `costs.scenario`; of a training, and of answering the
         test examples in every template that is used
@@ -42,10 +43,10 @@ def study(
     price = prices.get("gpu", gpu) if usd_per_hour is None else None
     rate = price.usd if price else usd_per_hour
     parts = []
-    for model in [backbone] if backbone else [entry["name"] for entry in settings["backbones"]]:
-        shape = _shape(settings, model)
-        for name in names or settings["tasks"]:
-            part = _part(settings, name, model, shape, given or {}, count, tokens)
+    for model in [backbone] if backbone else [entry.name for entry in preset.backbones]:
+        shape = _shape(preset, model)
+        for name in names or preset.tasks:
+            part = _part(preset, name, model, shape, given or {}, count, tokens)
             spent = part["train_flops"] + part["test_flops"]
             part["gpu_hours"] = scenario.hours(spent, peak_flops=card.peak_flops, mfu=mfu)
             part["usd"] = part["gpu_hours"] * rate
@@ -55,7 +56,7 @@ def study(
         for what in ("runs", "train_flops", "test_flops", "gpu_hours", "usd")
     }
     return {
-        "preset": settings["preset"],
+        "preset": preset.name,
         "dry_run": True,
         **total,
         "flops": total["train_flops"] + total["test_flops"],
@@ -70,9 +71,9 @@ def study(
     }
 
 
-def _shape(settings: Mapping[str, Any], name: str) -> arch.Architecture:
+def _shape(preset: Preset, name: str) -> arch.Architecture:
     """The sizes of a backbone: of the preset's word for them, or of a model that is at hand."""
-    if known := presets.of_backbone(settings, name)["arch"]:
+    if known := preset.listed(name).arch:
         return arch.get(known)
     if name in arch.names():
         return arch.get(name)
@@ -85,7 +86,7 @@ def _shape(settings: Mapping[str, Any], name: str) -> arch.Architecture:
 
 
 def _part(
-    settings: Mapping[str, Any],
+    preset: Preset,
     name: str,
     backbone: str,
     shape: arch.Architecture,
@@ -96,15 +97,15 @@ def _part(
     """All seeds of one task on one backbone."""
     task = tasks.defined(name)
     recipe = Recipe.of(
-        settings["recipe"],
+        preset.recipe,
         task.recipe,
-        presets.of_backbone(settings, backbone)["recipe"],
+        preset.listed(backbone).recipe,
         given,
     )
     length = min(tokens, recipe.max_tokens or tokens)
-    runs = len(settings["seeds"])
-    templates = len(task.templates) if settings["templates"] == "all" else 1
-    tested = min(task.tested or settings["limit"], settings["limit"])
+    runs = len(preset.seeds)
+    templates = len(task.templates) if preset.templates == "all" else 1
+    tested = min(task.tested or preset.limit, preset.limit)
     training = scenario.train_flops(
         shape,
         steps=recipe.steps,
@@ -118,7 +119,7 @@ def _part(
         "backbone": backbone,
         "task": name,
         "runs": runs,
-        "shots": task.shots or settings["labels"],
+        "shots": task.shots or preset.labels,
         "steps": recipe.steps,
         "batch_size": recipe.batch_size,
         "micro_batch": recipe.micro_batch or recipe.batch_size,

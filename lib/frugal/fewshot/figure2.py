@@ -6,16 +6,16 @@ Source: Liu et al., NeurIPS 2022, Figure 2, Table 4 and appendix D; the recipes 
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal import data, tasks
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
 from frugal.engine import backbones, digests, presets, runs, sweep
-from frugal.errors import FrugalError, first_problem, unknown
+from frugal.engine.presets import Figure2, Preset
+from frugal.errors import unknown
 from frugal.fewshot import evaluate
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
@@ -23,34 +23,7 @@ from frugal.papers import tables
 JOB = "figure2.score"
 
 
-class Settings(BaseModel):
-    """What is compared; a preset's table `figure2`.
-
-    methods: names of `data/figure2.toml`; recipes: which of theirs
-    steps:   that stand for 1,000 of the paper's; least_steps: of any training
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    methods: tuple[str, ...] = Field(min_length=1)
-    recipes: Literal["short", "paper"]
-    task: str
-    labels: int = Field(ge=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
-    limit: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    least_steps: int = Field(1, ge=1)
-
-    @classmethod
-    def of(cls, preset: Mapping[str, Any], **given: Any) -> "Settings":
-        """Those of a preset, replaced by those of `given` that are set."""
-        try:
-            return cls(**{**preset["figure2"], **{k: v for k, v in given.items() if v}})
-        except ValidationError as error:
-            raise FrugalError(f"figure2: {first_problem(error)}") from error
-
-
-def recipe(name: str, settings: Settings, common: Mapping[str, Any] | None = None) -> Recipe:
+def recipe(name: str, settings: Figure2, common: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of a method of `data/figure2.toml`, as long as the settings say.
 
     common: what all methods share, a preset's `recipe`
@@ -66,27 +39,27 @@ def recipe(name: str, settings: Settings, common: Mapping[str, Any] | None = Non
     return Recipe.of(common or {}, paper, own, method, {"steps": steps})
 
 
-def specs(preset: Mapping[str, Any], settings: Settings) -> list[runs.RunSpec]:
+def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
     """A run for each seed and method, on the preset's backbone."""
-    mine = presets.of_backbone(preset, preset["backbone"])["recipe"]
-    read = inputs(preset["backbone"], settings.task)
+    mine = preset.listed(preset.backbone).recipe
+    read = inputs(preset.backbone, settings.task)
     return [
         runs.spec(
             JOB,
             {
                 "name": name,
-                "backbone": preset["backbone"],
-                "dtype": preset["dtype"],
+                "backbone": preset.backbone,
+                "dtype": preset.dtype,
                 "task": settings.task,
                 "labels": settings.labels,
                 "limit": settings.limit,
                 "seed": seed,
-                "recipe": recipe(name, settings, {**preset["recipe"], **mine}).model_dump(
+                "recipe": recipe(name, settings, {**preset.recipe, **mine}).model_dump(
                     mode="json", exclude={"seed"}
                 ),
             },
             inputs=read,
-            preset=preset["preset"],
+            preset=preset.name,
         )
         for seed in settings.seeds
         for name in settings.methods

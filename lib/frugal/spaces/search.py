@@ -11,15 +11,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from frugal import stats
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
-from frugal.engine import files, sweep
+from frugal.engine import files, presets, sweep
 from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec
 from frugal.errors import FrugalError, first_problem, unknown
 from frugal.spaces import design, sizes
@@ -31,45 +31,18 @@ STAGES = ("S0", "S1", "S2", "S3", *(f"S4-G{group}" for group in GROUPS))
 FILE = "search.json"  # in the store: the settings it was last used with, and what they read
 
 
-class Settings(BaseModel):
-    """What is searched on what, and how much.
-
-    arch:   name of the backbone's sizes (data/architectures.csv); "" reads them off the model
-    labels, limit: training and test texts of each task, or all where they are fewer
-    designs, last_designs: of each candidate up to S3, and in S4
-    recipe: of a training, see `train.Recipe`
-    until:  the last stage that is searched
-    num_gpus: of each run on Ray
-    flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
-    preset: that these are of ("": none)
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str
-    arch: str = ""
-    tasks: tuple[str, ...] = Field(min_length=1)
-    labels: int = Field(ge=1)
-    limit: int = Field(ge=1)
-    designs: int = Field(ge=1)
-    last_designs: int = Field(ge=1)
-    recipe: dict[str, Any] = {}
-    budget: float = sizes.BUDGET
-    until: Literal["S0", "S1", "S2", "S3", "S4-G1", "S4-G2", "S4-G3", "S4-G4"] = "S4-G4"
-    num_gpus: float = Field(0, ge=0)
-    flops_per_second: float = Field(gt=0)
-    gpu: str = ""
-    preset: str = ""
+class Settings(presets.Search):
+    """What is searched on what, and how much."""
 
     @classmethod
-    def of(cls, preset: Mapping[str, Any], *, live: bool = False, **given: Any) -> "Settings":
-        """Those of a preset's table `spaces`, replaced by those of `given` that are not None.
+    def of(cls, preset: presets.Spaces, *, live: bool = False, **given: Any) -> "Settings":
+        """Those of a preset, replaced by what `given` says (`presets.said`).
 
-        live: those of the small search that a notebook runs, its table `live`
+        live: those of the small search that a notebook runs
         """
-        own = {name: value for name, value in preset.items() if name not in ("live", "rivals")}
-        short = preset["live"] if live else {}
-        return cls(**own | short | {name: v for name, v in given.items() if v is not None})
+        own = preset.model_dump(exclude={"live", "rivals"})
+        short = preset.live.model_dump() if live else {}
+        return cls(**own | short | presets.said(**given))
 
     def architecture(self) -> Architecture:
         """Sizes of the backbone."""

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from frugal import data
-from frugal.engine import digests, files, runs, sweep
+from frugal.engine import digests, files, presets, runs, sweep
 from frugal.errors import FrugalError
 from frugal_course.figures import closing
 from frugal_course.notebooks import execution
@@ -69,7 +69,6 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
     source, default = _source(notebook), execution.preset(notebook, {})
     folder = str(notebook.parent.resolve())
     at = [str(point.get("preset") or default) for point in points]
-    sizes = data.toml("presets.toml")
     specs = [
         runs.spec(
             JOB,
@@ -80,7 +79,7 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
                 "parameters": point,
             },
             preset=preset,
-            num_gpus=sizes.get(preset, {}).get("num_gpus", 0),
+            num_gpus=presets.named(preset).num_gpus if preset else 0,
         )
         for point, preset in zip(points, at, strict=True)
     ]
