@@ -219,3 +219,9 @@ def test_a_folder_that_is_gone(frugal, tmp_path, monkeypatch):
     for argv in (["claims"], ["run", "x.ipynb"], ["spaces", "status"], ["rank", "x.jsonl"]):
         status, out, err = frugal(*argv)
         assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_shell_completes_commands_and_options():
+    words = {"COMP_WORDS": "frugal pap", "COMP_CWORD": "1", "_FRUGAL_COMPLETE": "complete_bash"}
+    done = shell("frugal", **words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"papers\n", b"")

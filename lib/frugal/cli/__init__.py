@@ -26,7 +26,6 @@ from frugal.errors import FrugalError, FrugalWarning, without_passwords
 app = typer.Typer(
     help="What is the cheapest way to get a good classifier out of a language model?",
     no_args_is_help=False,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -83,6 +82,8 @@ def main() -> None:
         if hasattr(sys.stdout, "reconfigure"):  # a terminal of few letters shows × as \\xd7
             sys.stdout.reconfigure(errors="backslashreplace")
         warnings.showwarning = _note
+        if "_FRUGAL_COMPLETE" in os.environ:  # a shell asks what may follow
+            _command().main(prog_name="frugal")
         arguments = [_checked(text) for text in sys.argv[1:] if text != "--debug"]
         with _command().make_context("frugal", arguments) as context:
             _command().invoke(context)
