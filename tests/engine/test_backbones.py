@@ -8,7 +8,7 @@ import torch
 import transformers as t
 from safetensors.torch import load_file, save_file
 
-from frugal.engine import backbones
+from frugal.engine import backbones, tiny
 from frugal.errors import FrugalError
 
 GPT2 = {"vocab_size": 264, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
@@ -27,7 +27,7 @@ BERT = {
 def saved(folder, model_class, config):
     torch.manual_seed(0)
     model_class(config).save_pretrained(folder)
-    backbones.byte_tokenizer().save_pretrained(folder)
+    tiny.byte_tokenizer().save_pretrained(folder)
     return folder
 
 

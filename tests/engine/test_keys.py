@@ -11,7 +11,7 @@ import torch
 from tokenizers import normalizers
 
 from frugal import data, tasks
-from frugal.engine import backbones, digests, presets, runs, sweep
+from frugal.engine import backbones, digests, presets, runs, sweep, tiny
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
 from frugal.fewshot import figure2, tfew
@@ -176,7 +176,7 @@ def test_a_copy_of_a_hub_dataset_is_known_by_its_bytes():
 
 
 def test_pinned_models_are_known_by_their_pins(monkeypatch):
-    names = [*backbones.PINNED, *backbones.TINY]
+    names = [*backbones.PINNED, *tiny.MODELS]
     assert len({digests.backbone(name) for name in names}) == len(names)
     first = digests.backbone("minilm-l6"), digests.backbone("nano-t0")
     monkeypatch.setattr(digests, "pin", lambda name: "another")

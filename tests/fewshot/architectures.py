@@ -5,7 +5,8 @@ import transformers as T
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from frugal.engine.backbones import Backbone, byte_tokenizer
+from frugal.engine.backbones import Backbone
+from frugal.engine.tiny import byte_tokenizer
 from frugal.tasks.templates import Example
 
 TOKENIZER = byte_tokenizer()

@@ -196,13 +196,13 @@ def dequantise(urls):
     """SmolLM2's folder is made from its GGUF, for which something tiny stands in here."""
     import transformers
 
-    from frugal.engine import artifacts, backbones
+    from frugal.engine import artifacts, tiny
 
     def instead_of(place, real):
         def from_pretrained(folder, *args, gguf_file=None, **more):
             if gguf_file is None:
                 return real(folder, *args, **more)
-            return backbones.TINY["tiny-causal"]()[place]
+            return tiny.MODELS["tiny-causal"]()[place]
 
         return from_pretrained
 

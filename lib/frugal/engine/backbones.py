@@ -6,6 +6,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -21,7 +22,7 @@ import torch
 
 from frugal import data
 from frugal.costs import derive
-from frugal.engine import artifacts, derived, nano
+from frugal.engine import artifacts, derived, digests, nano, tiny
 from frugal.errors import FrugalError, unknown
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -114,8 +115,8 @@ def load(
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         dtype = DTYPES[dtype]
-    if name in TINY:
-        model, tokenizer = TINY[name]()
+    if name in tiny.MODELS:
+        model, tokenizer = tiny.MODELS[name]()
         _cast(model, dtype)
     else:
         folder = str(PINNED[name]() if name in PINNED else name)
@@ -139,6 +140,16 @@ def load(
     return backbone
 
 
+def held(name: str, dtype: str = "float32") -> Backbone:
+    """As `load`; kept until another is wanted, or its files change: for the runs of a sweep."""
+    return _held(name, digests.backbone(name), dtype)
+
+
+@functools.lru_cache(maxsize=1)
+def _held(name: str, content: str, dtype: str) -> Backbone:
+    return load(name, dtype=dtype)
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -160,7 +171,7 @@ def _cast(model: Any, dtype: torch.dtype) -> None:
 
 def at_hand(name: str) -> bool:
     """Whether `load` needs no hub for this name."""
-    return name in PINNED or name in TINY or os.path.isdir(name)
+    return name in PINNED or name in tiny.MODELS or os.path.isdir(name)
 
 
 def family(config: Any) -> Family:
@@ -203,7 +214,7 @@ def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, A
             )
         if here:
             raise FrugalError(f"cannot load backbone {name!r}: {reason}") from error
-        offline = ", ".join([*PINNED, *TINY])
+        offline = ", ".join([*PINNED, *tiny.MODELS])
         raise FrugalError(
             f"cannot load backbone {name!r}: no such folder, and the Hugging Face hub did not "
             f"give it ({reason}). Without the hub these work: {offline}, or a model folder"
@@ -370,101 +381,9 @@ def _minilm() -> Path:
     return artifacts.member("minilm-l6", "model/config.json").parent
 
 
-def byte_tokenizer() -> Any:
-    """A tokenizer whose tokens are the 256 bytes, then padding (256) and end of text (257)."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core)
-    tokenizer.add_special_tokens({"pad_token": "<pad>", "eos_token": "<eos>"})
-    return tokenizer
-
-
-def _tiny_causal() -> tuple[Any, Any]:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = byte_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-        architectures=["LlamaForCausalLM"],
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return LlamaForCausalLM(config), tokenizer
-
-
-def _tiny_t5() -> tuple[Any, Any]:
-    """Of version 1.1's kind: a gated feed-forward, the output not scaled."""
-    from tokenizers.processors import TemplateProcessing
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    tokenizer = byte_tokenizer()
-    end = tokenizer.eos_token_id
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="$A <eos>", special_tokens=[("<eos>", end)]
-    )
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=32,
-        d_kv=8,
-        d_ff=64,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=end,
-        decoder_start_token_id=tokenizer.pad_token_id,
-        architectures=["T5ForConditionalGeneration"],
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return T5ForConditionalGeneration(config), tokenizer
-
-
-def _tiny_encoder() -> tuple[Any, Any]:
-    from transformers import BertConfig, BertModel
-
-    tokenizer = byte_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=6,  # as few as form four groups
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        pad_token_id=tokenizer.pad_token_id,
-        architectures=["BertModel"],
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BertModel(config), tokenizer
-
-
 # Weights that the package index carries, as folders; see data/artifacts.toml.
 PINNED: dict[str, Callable[[], Path]] = {
     "smollm2-135m": _smollm2,
     "minilm-l6": _minilm,
     "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
-}
-# Random weights, for tests and the preset `smoke`.
-TINY: dict[str, Callable[[], tuple[Any, Any]]] = {
-    "tiny-causal": _tiny_causal,
-    "tiny-t5": _tiny_t5,
-    "tiny-encoder": _tiny_encoder,
 }

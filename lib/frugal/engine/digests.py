@@ -110,9 +110,9 @@ def backbone(name: str) -> str:
 
     Raises FrugalError for a hub id that the hub does not give.
     """
-    from frugal.engine import backbones, nano
+    from frugal.engine import backbones, nano, tiny
 
-    if name in backbones.TINY:
+    if name in tiny.MODELS:
         return f"built in: {name}"
     if name == "nano-t0":
         return of(folder(data.ROOT / "checkpoints" / name), pin(nano.BASE))

@@ -5,7 +5,6 @@ Source: Liu et al., NeurIPS 2022, Figure 2, Table 4 and appendix D; the recipes 
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -71,16 +70,11 @@ def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
     return {"backbone": digests.backbone(backbone), "task": tasks.content(task)}
 
 
-@lru_cache(maxsize=1)  # by content: a folder that was edited is read again
-def _backbone(name: str, content: str, dtype: str) -> backbones.Backbone:
-    return backbones.load(name, dtype=dtype)
-
-
 def score_flops(**params: Any) -> float:
     """Exact FLOPs of `score`: of the training, and of answering every query alone."""
     of = {k: params[k] for k in ("task", "labels", "limit", "seed")}
-    content = digests.backbone(params["backbone"])
-    model, source = _backbone(params["backbone"], content, params["dtype"]), tasks.load(of["task"])
+    model = backbones.held(params["backbone"], params["dtype"])
+    source = tasks.load(of["task"])
     how = Recipe.of(params["recipe"], {"seed": of["seed"]})
     examples = source.wordings(of["labels"], of["seed"])
     queries = source.test(of["limit"], shots=of["labels"], seed=of["seed"])
@@ -101,7 +95,7 @@ def score(
     recipe: dict[str, Any],
 ) -> dict[str, Any]:
     """Train one method on `labels` examples that `seed` draws, and answer `limit` others."""
-    model, source = _backbone(backbone, digests.backbone(backbone), dtype), tasks.load(task)
+    model, source = backbones.held(backbone, dtype), tasks.load(task)
     how = Recipe.of(recipe, {"seed": seed})
     found = evaluate.tuned_runs(
         model, source, labels=labels, seeds=[seed], limit=limit, recipe=how

@@ -159,13 +159,7 @@ def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
     return {"backbone": digests.backbone(backbone), "task": texts.content(task)}
 
 
-# Kept by content: a file or a folder that was edited is read again.
-@lru_cache(maxsize=1)
-def _backbone(name: str, content: str) -> Backbone:
-    return backbones.load(name)
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # by content: a file that was edited is read again
 def _task(name: str, content: str, labels: int, limit: int, seed: int) -> TextTask:
     return texts.load(name, labels, limit, seed)
 
@@ -183,7 +177,7 @@ def finetune_flops(
     if backbone in arch.names():
         shape = arch.get(backbone)
     else:
-        loaded = _backbone(backbone, digests.backbone(backbone))
+        loaded = backbones.held(backbone)
         shape = arch.from_config(loaded.model.config)
 
     def layer(text: str) -> float:
@@ -217,7 +211,7 @@ def finetune(
     the training
     """
     of = inputs(backbone, task)
-    loaded = _backbone(backbone, of["backbone"])
+    loaded = backbones.held(backbone)
     found = design if design in ("full", "head") else build.sized(loaded.model, design, budget)
     how = Recipe(**recipe, seed=seed)
     fitted = fit(loaded, found, _task(task, of["task"], labels, limit, seed), how)
