@@ -33,6 +33,11 @@ def first_problem(error: "ValidationError") -> str:
     return f"{place}: {message}" if place else message
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an error says, or what kind it is."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def without_passwords(text: str) -> str:
     """`text` whose addresses (https://user:password@host) have lost who they belong to."""
     return re.sub(r"(?<=://)[^/\s'\"]*@", "***@", text)

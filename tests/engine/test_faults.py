@@ -402,13 +402,9 @@ def test_what_earlier_versions_made_is_made_again(made):
     folder = artifacts.home() / "models" / NAME
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"whatever")
-    for left in (f"{NAME}abcd_123", f"{NAME}-instruct"):
-        (folder.parent / left).mkdir()
-    (folder.parent / f"{NAME}-instruct" / artifacts.MANIFEST).touch()
     assert artifacts.state(NAME) == "ok"
     derived.folder(NAME)
     assert (folder / "model.safetensors").read_bytes() == b"weights " * 5
-    assert {p.name for p in folder.parent.iterdir()} == {NAME, f"{NAME}-instruct"}
 
 
 def test_another_pin_makes_another_model(made, monkeypatch):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from frugal.costs import flops
 from frugal.costs.arch import Architecture, Family, Kind, Tensors
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError, reason, unknown
 
 # The transformers class that builds, and loads, a model of each kind.
 AUTO = {
@@ -113,7 +113,7 @@ def _found(key: _Key, kind: Kind) -> Architecture | str:
         _prove(found.replace(**kept), model)
     except Exception as error:
         # Whatever transformers raises on a configuration, a model that cannot be tried has no form.
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return reason(error)
     return found
 
 

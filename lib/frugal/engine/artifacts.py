@@ -12,7 +12,7 @@ that somebody wrote to them since they were last found right.
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,12 +77,9 @@ def get(name: str) -> Path:
     """
     if name not in (known := pinned()):
         raise unknown("artifact", name, known)
-    folder = _folder(name)
+    artifact, folder = known[name], _folder(name)
     files.sweep(folder.parent)
-    if not _complete(folder, known[name]):
-        with mending(home()), locked(name):
-            if not _complete(folder, known[name]):  # another process may have been faster
-                _fetch(known[name], folder)
+    once(name, lambda: _complete(folder, artifact), lambda: _fetch(artifact, folder))
     return folder
 
 
@@ -93,14 +90,32 @@ def fetch(name: str) -> Path:
     """
     from frugal.engine import derived
 
-    if (known := pinned().get(name)) and _state(name) == "corrupt":
-        with mending(home()), locked(name):
-            if _state(name) == "corrupt":
-                _fetch(known, _folder(name))
+    if artifact := pinned().get(name):
+        once(name, lambda: _state(name) != "corrupt", lambda: _fetch(artifact, _folder(name)))
     folder = get(name)
     if name in derived.MADE and derived.state(name) == "corrupt":
         derived.mend(name)
     return folder
+
+
+def once(name: str, fine: Callable[[], bool], make: Callable[[], object]) -> None:
+    """Have `make` put in the cache what is not `fine` there; under a lock, one process at a time.
+
+    Raises FrugalError where the disk is full or the cache cannot be written.
+    """
+    if fine():
+        return
+    locks = home() / "locks"
+    with files.mending(
+        home(),
+        full="what was downloaded is kept and goes on from there. "
+        "Make room, or set FRUGAL_HOME to another folder",
+        denied="set FRUGAL_HOME to a folder that can",
+    ):
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{name}.lock"):
+            if not fine():  # another process may have been faster
+                make()
 
 
 def member(name: str, ending: str) -> Path:
@@ -123,29 +138,7 @@ def _state(name: str) -> State:
     folder = _folder(name)
     if not folder.is_dir():
         return "absent"
-    for path, sha256 in pinned()[name].members.items():
-        if not (folder / path).is_file() or digests.read(folder / path) != sha256:
-            return "corrupt"
-    return "ok"
-
-
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Keep other processes from making what belongs to `name`."""
-    locks = home() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{name}.lock"):
-        yield
-
-
-def mending(folder: Path) -> files.Mending:
-    """Say what to do about a disk that is full or a folder that cannot be written."""
-    return files.mending(
-        folder,
-        full="what was downloaded is kept and goes on from there. "
-        "Make room, or set FRUGAL_HOME to another folder",
-        denied="set FRUGAL_HOME to a folder that can",
-    )
+    return "corrupt" if broken(folder, pinned()[name].members, all_=True) else "ok"
 
 
 def manifest(folder: Path, source: Any) -> None:
@@ -158,17 +151,14 @@ def manifest(folder: Path, source: Any) -> None:
     files.write(folder / MANIFEST, json.dumps({"source": source, "members": members}, indent=2))
 
 
-def listed(folder: Path) -> tuple[Any, dict[str, tuple[int, str]]]:
-    """Source and files of a folder, each file's size and sha256, as its manifest has them.
+def listed(folder: Path) -> tuple[Any, dict[str, str]]:
+    """Source and files of a folder, each file's sha256, as its manifest has them.
 
     Raises ValueError for a manifest that is none.
     """
     found = files.read_json(folder / MANIFEST)
     try:
-        members = {
-            str(path): (int(of["bytes"]), str(of["sha256"]))
-            for path, of in found["members"].items()
-        }
+        members = {path: str(of["sha256"]) for path, of in found["members"].items()}
         if not members or any(Path(p).is_absolute() or ".." in Path(p).parts for p in members):
             raise ValueError("it lists no files of this folder")
         return found["source"], members
@@ -176,21 +166,22 @@ def listed(folder: Path) -> tuple[Any, dict[str, tuple[int, str]]]:
         raise ValueError(f"it lists no files ({error})") from error
 
 
-def broken(folder: Path, members: Mapping[str, tuple[int, str]], *, all_: bool = False) -> str:
+def broken(folder: Path, members: Mapping[str, str], *, all_: bool = False) -> str:
     """What is wrong with the files of a folder, in a few words; "" where nothing is.
 
-    members: size and sha256 of each
+    members: sha256 of each
     all_:    read every byte; else only of files that somebody may have written to since they were
         last found right
     """
-    seen = {} if all_ else _seen(folder)
+    seen = {}
+    if not all_:
+        with contextlib.suppress(OSError, ValueError):
+            seen = files.read_json(folder / SEEN)
     stamps: dict[str, list[int]] = {}
-    for path, (size, sha256) in members.items():
+    for path, sha256 in members.items():
         file = folder / path
         try:
             stamps[path] = digests.stamp(file)
-            if file.stat().st_size != size:
-                return f"{path} has {file.stat().st_size} bytes, not {size}"
             if seen.get(path) == stamps[path]:
                 continue
             if not digests.settled(file):
@@ -205,14 +196,6 @@ def broken(folder: Path, members: Mapping[str, tuple[int, str]], *, all_: bool =
     return ""
 
 
-def _seen(folder: Path) -> dict[str, Any]:
-    try:
-        found = files.read_json(folder / SEEN)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _folder(name: str) -> Path:
     return home() / "artifacts" / name
 
@@ -220,20 +203,14 @@ def _folder(name: str) -> Path:
 def _complete(folder: Path, artifact: Artifact) -> bool:
     """Whether the folder holds this artifact, and its files are what they must be."""
     try:
-        about = files.read_json(folder / MANIFEST)
-        if about["sha256"] != artifact.sha256:
-            return False
-        sizes = {path: int(about["members"][path]) for path in artifact.members}
-    except (OSError, ValueError, KeyError, TypeError):
+        source = files.read_json(folder / MANIFEST)["sha256"]
+    except (OSError, ValueError, KeyError):
         return False
-    members = {path: (sizes[path], sha256) for path, sha256 in artifact.members.items()}
-    return not broken(folder, members)
+    return bool(source == artifact.sha256) and not broken(folder, artifact.members)
 
 
 def _fetch(artifact: Artifact, folder: Path) -> None:
     """Download, check, take out, and put in place."""
-    for left in folder.parent.glob(f".{folder.name}-????????"):  # a killed earlier version's
-        files.remove(left)
     downloads = home() / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     part = downloads / f"{artifact.file}.part"
@@ -271,9 +248,7 @@ def _take_out(artifact: Artifact, part: Path, folder: Path) -> None:
                 raise FrugalError(
                     f"{artifact.file}: member {path} has sha256 {found}, not {sha256}"
                 )
-        sizes = {path: (staged / path).stat().st_size for path in artifact.members}
-        about = {"sha256": artifact.sha256, "members": sizes}
-        (staged / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
+        files.write(staged / MANIFEST, json.dumps({"sha256": artifact.sha256}))
 
 
 def _download(source: "index.Index", url: str, artifact: Artifact, part: Path) -> None:

@@ -23,7 +23,7 @@ import torch
 from frugal import data
 from frugal.costs import derive
 from frugal.engine import artifacts, derived, digests, nano, tiny
-from frugal.errors import FrugalError, unknown
+from frugal.errors import FrugalError, reason, unknown
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
 FAMILIES: dict[str, Family] = {
@@ -135,7 +135,7 @@ def load(
         raise
     except Exception as error:  # its files can say anything
         raise FrugalError(
-            f"cannot load backbone {name!r}: its tokenizer's files: {_reason(error)}"
+            f"cannot load backbone {name!r}: its tokenizer's files: {reason(error)}"
         ) from error
     return backbone
 
@@ -148,10 +148,6 @@ def held(name: str, dtype: str = "float32") -> Backbone:
 @functools.lru_cache(maxsize=1)
 def _held(name: str, content: str, dtype: str) -> Backbone:
     return load(name, dtype=dtype)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _cast(model: Any, dtype: torch.dtype) -> None:
@@ -205,19 +201,17 @@ def _from_pretrained(folder: str, name: str, dtype: torch.dtype) -> tuple[Any, A
         raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
     except Exception as error:
         # A folder or a hub can be wrong in any way, and transformers raises as many exceptions.
-        reason = f"{stage}: {_reason(error)}"
+        why = f"{stage}: {reason(error)}"
         if "trust_remote_code" in str(error) or "custom code" in str(error):
-            reason = "it needs Python code of its own, which is never run here"
+            why = "it needs Python code of its own, which is never run here"
         if "weights_only" in str(error):
-            reason = (
-                "its weights are a pickle that is cut off, or would run code, which is not read"
-            )
+            why = "its weights are a pickle that is cut off, or would run code, which is not read"
         if here:
-            raise FrugalError(f"cannot load backbone {name!r}: {reason}") from error
+            raise FrugalError(f"cannot load backbone {name!r}: {why}") from error
         offline = ", ".join([*PINNED, *tiny.MODELS])
         raise FrugalError(
             f"cannot load backbone {name!r}: no such folder, and the Hugging Face hub did not "
-            f"give it ({reason}). Without the hub these work: {offline}, or a model folder"
+            f"give it ({why}). Without the hub these work: {offline}, or a model folder"
         ) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise FrugalError(f"cannot load backbone {name!r}: an adapter is put on it; {_ADAPTER}")

@@ -18,10 +18,7 @@ def folder(name: str) -> Path:
     """
     place = _place(name)
     files.sweep(place.parent)
-    if not _there(name):
-        with artifacts.mending(artifacts.home()), artifacts.locked(f"{name}-made"):
-            if not _there(name):
-                _make(name)
+    artifacts.once(f"{name}-made", lambda: _there(name), lambda: _make(name))
     if problem := _broken(name):
         raise FrugalError(f"{place}: damaged, {problem}; `frugal artifacts fetch {name}` mends it")
     return place
@@ -40,9 +37,7 @@ def state(name: str) -> artifacts.State:
 
 def mend(name: str) -> None:
     """Make a damaged one anew."""
-    with artifacts.mending(artifacts.home()), artifacts.locked(f"{name}-made"):
-        if state(name) != "ok":
-            _make(name)
+    artifacts.once(f"{name}-made", lambda: state(name) == "ok", lambda: _make(name))
 
 
 def _place(name: str) -> Path:
@@ -75,12 +70,7 @@ def _source(name: str) -> list[str]:
 
 
 def _make(name: str) -> None:
-    """For the lock's holder."""
-    place = _place(name)
-    for left in place.parent.glob(f"{name}????????"):  # what a killed earlier version left
-        if left.is_dir() and not (left / artifacts.MANIFEST).exists():
-            files.remove(left)
-    with files.staged_folder(place) as staged:
+    with files.staged_folder(_place(name)) as staged:
         MADE[name](staged)
         artifacts.manifest(staged, _source(name))
 

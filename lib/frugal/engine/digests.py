@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugal import data
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -131,9 +131,8 @@ def _commit(name: str) -> str:
     try:
         found = Path(hf_hub_download(name, "config.json"))
     except Exception as error:  # each layer of the client raises a kind of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FrugalError(
             f"cannot tell what backbone {name!r} holds: no such folder, and the Hugging Face hub "
-            f"did not give it ({reason})"
+            f"did not give it ({reason(error)})"
         ) from error
     return f"hub commit {found.parent.name}"

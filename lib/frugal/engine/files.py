@@ -31,9 +31,15 @@ def write(file: Path, text: str) -> None:
         fresh.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file says; ValueError for bytes that are not UTF-8, and where `loads` refuses."""
-    return loads(file.read_text(encoding="utf-8-sig"))
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises ValueError for bytes that are not UTF-8, for what `loads` refuses, and for no object.
+    """
+    found = loads(file.read_text(encoding="utf-8-sig"))
+    if not isinstance(found, dict):
+        raise ValueError("it holds no JSON object")
+    return found
 
 
 def loads(text: str) -> Any:

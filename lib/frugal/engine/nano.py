@@ -97,8 +97,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     Raises FrugalError where the file cannot be read, is not what was saved, or is of another model.
     """
     try:
-        about = files.read_json(folder / ABOUT)
-        sha256 = about.get("sha256") if isinstance(about, dict) else None
+        sha256 = files.read_json(folder / ABOUT).get("sha256")
     except FileNotFoundError:
         sha256 = None
     except (OSError, ValueError) as error:

@@ -161,15 +161,13 @@ def spec(
     if inputs is None and key > 1:
         inputs = inputs_of(job, params)
     try:
-        return RunSpec.model_validate(
-            {
-                "key": key,
-                "job": job,
-                "params": dict(params),
-                "inputs": dict(inputs or {}) if key > 1 else {},
-                "preset": preset,
-                "num_gpus": num_gpus,
-            }
+        return RunSpec(
+            key=key,
+            job=job,
+            params=dict(params),
+            inputs=dict(inputs or {}) if key > 1 else {},
+            preset=preset,
+            num_gpus=num_gpus,
         )
     except ValidationError as error:
         raise FrugalError(f"job {job}: {first_problem(error)}") from error
@@ -345,12 +343,9 @@ class Store:
     def _read(self, run: str, name: str) -> dict[str, Any]:
         """A JSON object whose numbers are all finite."""
         try:
-            found = files.read_json(self.path(run) / name)
+            return files.read_json(self.path(run) / name)
         except (OSError, ValueError) as error:
             raise self._broken(run, name, str(error)) from None
-        if not isinstance(found, dict):
-            raise self._broken(run, name, "it holds no JSON object")
-        return found
 
     def _broken(self, run: str, name: str, why: str) -> FrugalError:
         file = self.path(run) / name
@@ -424,8 +419,6 @@ def _parsed(file: Path) -> RunSpec:
     """The spec that a file holds; FrugalError where it holds none."""
     try:
         found = files.read_json(file)
-        if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
         key = found.setdefault("key", 1)  # which version 1 did not say
         if isinstance(key, int) and key > KEY:
             raise FrugalError(

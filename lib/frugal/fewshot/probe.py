@@ -19,7 +19,7 @@ from torch import Tensor
 
 from frugal import peft
 from frugal.engine.backbones import Backbone
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 from frugal.fewshot import passes
 from frugal.fewshot.packing import EncodedExample, layout, pack, tree
 
@@ -107,9 +107,10 @@ def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
         own = passes.alone(backbone, probes)
         again = passes.alone(backbone, probes[:1])
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         kind = backbone.model.config.model_type
-        raise FrugalError(f"{name}: a model of type {kind} cannot score text ({reason})") from error
+        raise FrugalError(
+            f"{name}: a model of type {kind} cannot score text ({reason(error)})"
+        ) from error
     if not own.isfinite().all():
         raise FrugalError(f"{name}: its log-probabilities are not finite ({backbone.model.dtype})")
     if not _equal((again - own[: len(again)]).abs(), again, backbone.model.dtype):

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frugal.engine import digests, files
-from frugal.errors import FrugalError, FrugalWarning
+from frugal.errors import FrugalError, FrugalWarning, reason
 from frugal.peft import bases, configs, ia3, surgery
 from frugal.peft.ia3 import IA3
 from frugal.peft.lora import LoRA
@@ -151,19 +151,15 @@ def _digest(config: Mapping[str, Any], tensors: Mapping[str, Tensor], sample: An
 
 
 def _unreadable(path: Path, error: BaseException) -> FrugalError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return FrugalError(f"{path}: holds no adapter that can be read ({reason})")
+    return FrugalError(f"{path}: holds no adapter that can be read ({reason(error)})")
 
 
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object, of finite numbers."""
     try:
-        found = files.read_json(file)
+        return files.read_json(file)
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from error
-    if not isinstance(found, dict):
-        raise FrugalError(f"{file}: holds no adapter that can be read (it is no JSON object)")
-    return found
 
 
 def _tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -290,8 +290,6 @@ def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
     file = folder / FILE
     try:
         about = files.read_json(file)
-        if not isinstance(about, dict):
-            raise ValueError("it holds no JSON object")
         inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
         return Settings.model_validate(about), inputs
     except ValidationError as error:

@@ -18,7 +18,7 @@ from datasets.utils.logging import disable_progress_bar, enable_progress_bar
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from frugal.engine import artifacts, digests
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 
 # The branch of every hub repository that holds its data as parquet, whatever else it holds.
 PARQUET = "refs/convert/parquet"
@@ -89,9 +89,8 @@ def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
                 return dict(load_dataset(str(folder), data_files=files, cache_dir=str(cache)))
             return dict(load_dataset(source.hub, data_files=files, revision=PARQUET))
     except Exception as error:  # each layer below raises a kind of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         mend = _how_to_get(source, files, folder, ", ".join(offline))
-        raise FrugalError(f"{mend} ({reason})") from error
+        raise FrugalError(f"{mend} ({reason(error)})") from error
 
 
 def content(source: Source) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from frugal import tasks
 from frugal.engine import artifacts, digests
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 
 METRIC = {"cola": "matthews", "mrpc": "f1", "qqp": "f1"}  # GLUE's; accuracy unless named
 
@@ -125,8 +125,9 @@ def _stsb() -> Pools:
     try:
         parts = load_dataset("nyu-mll/glue", "stsb")
     except Exception as error:  # each layer of the client raises a kind of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FrugalError(f"stsb: the Hugging Face hub did not give it ({reason})") from error
+        raise FrugalError(
+            f"stsb: the Hugging Face hub did not give it ({reason(error)})"
+        ) from error
     train, kept = (
         [(f"1. {row['sentence1']}\n2. {row['sentence2']}", row["label"]) for row in parts[part]]
         for part in ("train", "validation")
