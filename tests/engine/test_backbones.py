@@ -136,7 +136,7 @@ BROKEN = {
     ),
     "weights that are whole numbers": (
         lambda f: tensors(f, lambda w: w.update({FIRST: w[FIRST].to(torch.int64)})),
-        "model.safetensors: transformer.h.0.ln_1.weight is of I64",
+        "model.safetensors holds transformer.h.0.ln_1.weight as I64",
     ),
     "a tokenizer that drops a letter": (
         lambda f: vocabulary(f, lambda known: known.pop("q")),
