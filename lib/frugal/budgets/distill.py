@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from frugal import peft
-from frugal.engine import digests, files
+from frugal.engine import checkpoints, digests, files
 from frugal.engine.backbones import Backbone
-from frugal.engine.checkpoints import DIGEST, digest
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot import choices, evaluate
 from frugal.tasks import Example
@@ -167,12 +164,8 @@ def outputs(
         of = {"teacher": who, "texts": _digest(some)}
         if not file.exists():
             logits, cost = teacher.logits(some)
-            made = {"logits": logits.float().contiguous()}
             spent = {k: repr(v) for k, v in vars(cost).items()}
-            about = {**of, **spent}
-            about[DIGEST] = digest(made, about)
-            with files.staged(file) as fresh:
-                save_file(made, fresh, metadata=about)
+            checkpoints.write(file, {"logits": logits.float()}, {**of, **spent})
         table, cost = _read(file, of)
         tables.append(table)
         total += cost
@@ -190,13 +183,9 @@ def _digest(examples: Sequence[Example]) -> str:
 
 def _read(file: Path, of: Mapping[str, str]) -> tuple[Tensor, Cost]:
     try:
-        with safe_open(file, framework="pt") as opened:
-            found = opened.metadata() or {}
-        tensors = load_file(file)
-        if found.get(DIGEST) != digest(tensors, found):
-            raise ValueError("it is not what was written")
+        tensors, found = checkpoints.read(file)
         cost = Cost(float(found["seconds"]), int(found["tokens"]), float(found["flops"]))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise FrugalError(
             f"{file}: not a readable file of outputs ({error}); remove it to compute it again"
         ) from error

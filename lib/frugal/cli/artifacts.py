@@ -55,18 +55,11 @@ def _report(names: list[str], as_json: bool) -> dict[str, str]:
     from frugal.engine import artifacts
 
     known = artifacts.pinned()
-    states = {name: artifacts.state(name) for name in names}
+    states: dict[str, str] = {name: artifacts.state(name) for name in names}
+    told = {"bytes", "sha256", "file", "licence", "optional"}
     records = [
-        {
-            "name": name,
-            "state": states[name],
-            "bytes": known[name].bytes,
-            "sha256": known[name].sha256,
-            "file": known[name].file,
-            "licence": known[name].licence,
-            "optional": known[name].optional,
-        }
+        {"name": name, "state": states[name], **known[name].model_dump(include=told)}
         for name in names
     ]
     emit({"artifacts": records, "folder": str(artifacts.home())}, as_json)
-    return dict(states)
+    return states

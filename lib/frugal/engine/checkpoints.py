@@ -47,10 +47,8 @@ class Checkpoint:
             tensors |= {f"optimizer/{i}/{key}": value for key, value in entries.items()}
         tensors["loss"] = torch.tensor(loss, dtype=torch.float64)
         tensors["seconds"] = torch.tensor(seconds, dtype=torch.float64)
-        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        about = {**self.of, DIGEST: digest(tensors, self.of)}
-        with self._mending(), files.staged(self.file) as fresh:
-            save_file(tensors, fresh, metadata=about)
+        with self._mending():
+            write(self.file, tensors, self.of)
 
     def restore(
         self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
@@ -63,15 +61,9 @@ class Checkpoint:
         if not self.file.is_file():
             return [], 0.0
         try:
-            with safe_open(self.file, framework="pt") as file:
-                of = file.metadata() or {}
-            tensors = load_file(self.file)
-        except (SafetensorError, OSError, UnicodeDecodeError) as error:
+            tensors, of = read(self.file)
+        except ValueError as error:
             raise self._unusable(f"not a readable checkpoint ({error})") from error
-        if DIGEST not in of:
-            raise self._unusable("this checkpoint has no digest, so it may be damaged")
-        if of[DIGEST] != digest(tensors, of):
-            raise self._unusable("this checkpoint is damaged: it is not what was written")
         for what, mine in self.of.items():
             if of.get(what, "") != mine:
                 raise FrugalError(
@@ -105,6 +97,28 @@ class Checkpoint:
             full="the last state of the training is kept. Make room and start it again",
             denied="name another folder",
         )
+
+
+def write(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Write tensors and text about them, with a digest of both; whole or not at all."""
+    plain = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    with files.staged(file) as fresh:
+        save_file(plain, fresh, metadata={**about, DIGEST: digest(plain, about)})
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `write` wrote; ValueError where it is not that any more."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = opened.metadata() or {}
+        tensors = load_file(file)
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    if DIGEST not in about:
+        raise ValueError("it has no digest, so it may be damaged")
+    if about[DIGEST] != digest(tensors, about):
+        raise ValueError("it is damaged: not what was written")
+    return tensors, about
 
 
 def digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:

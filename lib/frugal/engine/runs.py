@@ -182,14 +182,21 @@ def inputs_of(name: str, params: Mapping[str, Any]) -> dict[str, str]:
         raise FrugalError(f"{error.filename or name}: {error.strerror or error}") from error
 
 
-class Attempt(BaseModel):
+class Took(BaseModel):
+    """Where and when a run was computed, and in how many seconds: its `machine.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    started: str
+    seconds: float
+    host: str
+
+
+class Attempt(Took):
     """What came of one attempt at a run: a result, or the error that ended it."""
 
     result: dict[str, Any] | None = None
     error: str | None = None
-    started: str = ""
-    seconds: float = 0.0
-    host: str = ""
 
 
 def attempt(spec: RunSpec, log: TextIO) -> Attempt:
@@ -205,10 +212,8 @@ def attempt(spec: RunSpec, log: TextIO) -> Attempt:
             result = _checked(spec, function(**spec.params))
             _unchanged(spec)
         except Exception as caught:
-            error = f"{type(caught).__name__}: {caught}"
+            result, error = None, f"{type(caught).__name__}: {caught}"
             traceback.print_exc()
-        if error:
-            result = None
     seconds = time.perf_counter() - clock
     log.write(f"--- {'failed' if error else 'finished'} after {seconds:.1f} s\n")
     return Attempt(result=result, error=error, started=started, seconds=seconds, host=host)
@@ -240,7 +245,6 @@ def _checked(spec: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _DIGEST = "sha256"  # in result.json: of the rest of it
-_TOOK: dict[str, Any] = {"started": str, "seconds": (int, float), "host": str}  # machine.json
 
 
 class Store:
@@ -334,11 +338,10 @@ class Store:
 
     def machine(self, run: str) -> dict[str, Any]:
         """`started`, `seconds` and `host` of the computation."""
-        found = self._read(run, "machine.json")
-        for name, kind in _TOOK.items():
-            if not isinstance(found.get(name), kind) or isinstance(found[name], bool):
-                raise self._broken(run, "machine.json", f"it has no {name}")
-        return found
+        try:
+            return Took.model_validate(self._read(run, "machine.json")).model_dump()
+        except ValidationError as error:
+            raise self._broken(run, "machine.json", first_problem(error)) from None
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
         """A JSON object whose numbers are all finite."""
@@ -382,16 +385,15 @@ class Store:
             files.write(folder / "error.txt", found.error or "")
             return
         (folder / "error.txt").unlink(missing_ok=True)
-        took = found.model_dump(include={"started", "seconds", "host"})
-        files.write(folder / "machine.json", json.dumps(took, indent=2))
+        took = found.model_dump_json(include=set(Took.model_fields), indent=2)
+        files.write(folder / "machine.json", took)
         result = {**found.result, _DIGEST: digests.of(found.result)}
         files.write(folder / "result.json", json.dumps(result, indent=2))
 
     def error(self, run: str) -> str | None:
         """How the last attempt ended, if it failed."""
-        file = self.path(run) / "error.txt"
         try:
-            return file.read_text(encoding="utf-8", errors="replace")
+            return (self.path(run) / "error.txt").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 

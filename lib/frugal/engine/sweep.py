@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -107,12 +106,10 @@ def status(store: Store, specs: Sequence[RunSpec] | None = None) -> pd.DataFrame
     return pd.DataFrame(records, columns=["id", "job", "state", "error"])
 
 
-def collect(
-    store: Store, specs: Sequence[RunSpec] | None = None, csv: Path | None = None
-) -> pd.DataFrame:
+def collect(store: Store, specs: Sequence[RunSpec] | None = None) -> pd.DataFrame:
     """One row a run that is done: id, job, preset, parameters, result, started, seconds, host.
 
-    specs: as in `status`; csv: a file for the table as well
+    specs: as in `status`
 
     Raises FrugalError for a result that is damaged, which a sweep computes again.
     """
@@ -128,10 +125,7 @@ def collect(
         for spec in (store.specs() if specs is None else specs)
         if store.done(spec.id) or store.damaged(spec.id)
     ]
-    table = pd.DataFrame(records)
-    if csv is not None:
-        table.to_csv(csv, index=False)
-    return table
+    return pd.DataFrame(records)
 
 
 def _once(specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -220,7 +214,8 @@ def _sent(ray: Any, reference: Any) -> tuple[Attempt, str]:
         found, log = ray.get(reference)
     except ray.exceptions.RayError as error:  # it died as often as RETRIES allows
         text = " ".join(str(error).split())
-        return Attempt(error=f"{type(error).__name__}: {text}"), f"--- lost: {text}\n"
+        lost = Attempt(started="", seconds=0, host="", error=f"{type(error).__name__}: {text}")
+        return lost, f"--- lost: {text}\n"
     return Attempt.model_validate_json(found), log
 
 
