@@ -112,24 +112,23 @@ def load(
         if dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         dtype = DTYPES[dtype]
-    folder = str(PINNED[name]() if name in PINNED else name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        if name in tiny.MODELS:
-            model, tokenizer = tiny.MODELS[name]()
-            _cast(model, dtype)
-        elif os.path.isfile(os.path.join(folder, nano.WEIGHTS)):
-            with _quiet():
+    with _quiet():
+        folder = str(PINNED[name]() if name in PINNED else name)
+        try:
+            if name in tiny.MODELS:
+                model, tokenizer = tiny.MODELS[name]()
+                _cast(model, dtype)
+            elif os.path.isfile(os.path.join(folder, nano.WEIGHTS)):
                 model, tokenizer = nano.load(Path(folder))
-            _cast(model, dtype)
-        else:
-            model, tokenizer = _from_pretrained(folder, dtype)
-        backbone = Backbone(name, model.to(device).eval(), tokenizer, family(model.config))
-        whole.tokenizer(tokenizer, model)
-    except FrugalError as error:
-        raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
-    return backbone
+                _cast(model, dtype)
+            else:
+                model, tokenizer = _from_pretrained(folder, dtype)
+            whole.tokenizer(tokenizer, model)
+            return Backbone(name, model.to(device).eval(), tokenizer, family(model.config))
+        except FrugalError as error:
+            raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
 
 
 def held(name: str, dtype: str = "float32") -> Backbone:
@@ -178,17 +177,14 @@ def _from_pretrained(folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
     safe: dict[str, Any] = {"trust_remote_code": False}  # nor is it asked for on the terminal
     stage = "config.json"
     try:
-        with _quiet():
-            config = transformers.AutoConfig.from_pretrained(folder, **safe)
-            auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
-            stage = "its tokenizer's files"
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-            stage = "config.json or its weights"
-            # What does not fit is listed in `loaded`, and refused in one line.
-            safe |= {"weights_only": True, "ignore_mismatched_sizes": True}
-            model, loaded = auto.from_pretrained(
-                folder, dtype=dtype, output_loading_info=True, **safe
-            )
+        config = transformers.AutoConfig.from_pretrained(folder, **safe)
+        auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
+        stage = "its tokenizer's files"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+        stage = "config.json or its weights"
+        # What does not fit is listed in `loaded`, and refused in one line.
+        safe |= {"weights_only": True, "ignore_mismatched_sizes": True}
+        model, loaded = auto.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
     except FrugalError:
         raise
     except Exception as error:
@@ -236,19 +232,9 @@ def _quiet() -> Iterator[None]:
         sys.stderr.writelines(line for line in heard.getvalue().splitlines(True) if not _BAR(line))
 
 
-def _smollm2() -> Path:
-    """The folder of SmolLM2-135M in fp32."""
-    with _quiet():
-        return derived.folder("smollm2-135m")
-
-
-def _minilm() -> Path:
-    return artifacts.member("minilm-l6", "model/config.json").parent
-
-
 # Weights that the package index carries, as folders; see data/artifacts.toml.
 PINNED: dict[str, Callable[[], Path]] = {
-    "smollm2-135m": _smollm2,
-    "minilm-l6": _minilm,
+    "smollm2-135m": lambda: derived.folder("smollm2-135m"),
+    "minilm-l6": lambda: artifacts.member("minilm-l6", "model/config.json").parent,
     "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
 }

@@ -317,10 +317,6 @@ class Store:
             return False
         return True
 
-    def damaged(self, run: str) -> bool:
-        """Whether it has one that is not, and will be computed again."""
-        return (self.path(run) / "result.json").exists() and not self.done(run)
-
     def result(self, run: str) -> dict[str, Any]:
         """What the run computed; FrugalError where it is not done or its file is damaged."""
         found = self._read(run, "result.json")

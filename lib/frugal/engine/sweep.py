@@ -123,7 +123,7 @@ def collect(store: Store, specs: Sequence[RunSpec] | None = None) -> pd.DataFram
             **store.machine(spec.id),
         }
         for spec in (store.specs() if specs is None else specs)
-        if store.done(spec.id) or store.damaged(spec.id)
+        if (store.path(spec.id) / "result.json").exists()
     ]
     return pd.DataFrame(records)
 
