@@ -279,13 +279,7 @@ class Store:
 
     def specs(self) -> list[RunSpec]:
         """Every spec of the store, by id. Raises FrugalError for one that is not what it was."""
-        found = []
-        for file in sorted(self.folder.glob("runs/*/spec.json")):
-            spec = _parsed(file)
-            if spec.id != file.parent.name:
-                raise FrugalError(f"{file}: it was changed; its content now has the id {spec.id}")
-            found.append(spec)
-        return found
+        return [_parsed(file) for file in sorted(self.folder.glob("runs/*/spec.json"))]
 
     def key(self) -> int | None:
         """The version of the ids here; None of an empty store."""
@@ -303,10 +297,9 @@ class Store:
     def _spec(file: Path) -> RunSpec | None:
         """The spec in `file`, if it is there and sound."""
         try:
-            spec = _parsed(file)
+            return _parsed(file)
         except FrugalError:
             return None
-        return spec if spec.id == file.parent.name else None
 
     def done(self, run: str) -> bool:
         """Whether the run has a result that is what was computed."""
@@ -414,7 +407,7 @@ def _of_version(key: int) -> str:
 
 
 def _parsed(file: Path) -> RunSpec:
-    """The spec that a file holds; FrugalError where it holds none."""
+    """The spec that a file holds; FrugalError where it holds none, or not the one of its folder."""
     try:
         found = files.read_json(file)
         key = found.setdefault("key", 1)  # which version 1 did not say
@@ -423,7 +416,10 @@ def _parsed(file: Path) -> RunSpec:
                 f"{file}: it was changed, or written by a newer version: its key is of version "
                 f"{key}, and this is version {KEY}"
             )
-        return RunSpec.model_validate(found)
+        spec = RunSpec.model_validate(found)
+        if spec.id != file.parent.name:
+            raise FrugalError(f"{file}: it was changed; its content now has the id {spec.id}")
+        return spec
     except FrugalError:
         raise
     except ValidationError as error:

@@ -22,11 +22,10 @@ with mixed.tasks(["a", None, "b"]):                 # the task of each row of th
 
 from frugal.peft.mixed import Mixed, mixed
 from frugal.peft.parts import METHODS, Part
-from frugal.peft.tuned import Attached, Tuned, attach, load, of
+from frugal.peft.tuned import Tuned, attach, load, of
 
 __all__ = [
     "METHODS",
-    "Attached",
     "Mixed",
     "Part",
     "Tuned",
