@@ -19,11 +19,12 @@ from transformers import (
 )
 
 import peft as hf
+from frugal.encoders import classifier
 from frugal.engine import artifacts, backbones
-from frugal.spaces import build, train
+from frugal.spaces import build
 from frugal.tasks import texts
 
-RECIPE = train.Recipe(epochs=3, batch_size=16, lr=1e-3, max_tokens=64)
+RECIPE = classifier.Recipe(epochs=3, batch_size=16, lr=1e-3, max_tokens=64)
 UPPER = "G1[1]:- | G2[2-3]:- | G3[4-5]:- | G4[6]:L"
 Compared = Callable[..., dict[str, Any]]
 
@@ -34,13 +35,23 @@ def rows(compared: Compared, quick: bool) -> list[dict[str, Any]]:
     task = texts.load("movie-reviews", labels, limit, 0)
     minilm = backbones.load("minilm-l6", device="cpu")
 
-    def ours(design: str, cached: bool = True) -> torch.Tensor:
-        fitted = train.fit(minilm, build.sized(minilm.model, design), task, RECIPE, cached=cached)
-        return torch.tensor([fitted.params + fitted.head_params, len(fitted.loss)])
+    def ours(design: str) -> torch.Tensor:
+        part = build.Part(build.sized(minilm.model, design))
+        model = classifier.new(minilm, task.classes, part, max_tokens=RECIPE.max_tokens)
+        fitted = classifier.fit(model, task.train, torch.tensor(task.train_labels).long(), RECIPE)
+        model.outputs(task.test)
+        trained = sum(p.numel() for p in model.trained().values())
+        return torch.tensor([trained, len(fitted.loss)])
 
-    def losses(design: str, cached: bool) -> torch.Tensor:
-        found = build.sized(minilm.model, design)
-        return torch.tensor(train.fit(minilm, found, task, RECIPE, cached=cached).loss)
+    def losses(design: str, kept: bool) -> torch.Tensor:
+        part = build.Part(build.sized(minilm.model, design))
+        model = classifier.new(minilm, task.classes, part, max_tokens=RECIPE.max_tokens)
+        room, classifier.KEPT_BYTES = classifier.KEPT_BYTES, classifier.KEPT_BYTES * kept
+        try:
+            goals = torch.tensor(task.train_labels).long()
+            return torch.tensor(classifier.fit(model, task.train, goals, RECIPE).loss)
+        finally:
+            classifier.KEPT_BYTES = room
 
     beside = [
         compared(

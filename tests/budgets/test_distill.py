@@ -18,8 +18,9 @@ from frugal.encoders import classifier
 from frugal.engine import backbones
 from frugal.errors import FrugalError
 from frugal.fewshot import choices
+from frugal.tasks.texts import classes
 
-RECIPE = classifier.Fit(steps=9, batch_size=4, lr=1e-2)
+RECIPE = classifier.Recipe(epochs=0, least_steps=9, batch_size=4, lr=1e-2)
 TWO = (" a", " b b")
 
 
@@ -32,6 +33,10 @@ def encoder():
 def examples():
     """Those of `counting` with two choices."""
     return [e for e in tasks.load("counting").draw(22, 0) if len(e.choices) == 2]
+
+
+def chooser(encoder, of=TWO, **options):
+    return distill.ClassTeacher(classifier.new(encoder, len(of), **options), of)
 
 
 def weights(model):
@@ -116,54 +121,20 @@ def test_a_student_like_its_teacher_has_no_loss_and_half_precision_works():
         distill.kd_loss(s, t, variant="oficial")
 
 
-def test_padding_a_batch_changes_no_logit_and_no_gradient(encoder, examples):
-    model = classifier.new(encoder, TWO)
-    row = model.encode(examples[:1])[0]
-    slopes = []
-    for rows in ([row], [row, [1] * (2 * len(row))]):
-        model.zero_grad()
-        logits = model(*model.batch(rows))[:1]
-        distill.kd_loss(logits, torch.tensor([[1.0, -1.0]])).backward()
-        slopes.append((logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}))
-    (alone, a), (padded, b) = slopes
-    assert torch.allclose(alone, padded, atol=1e-6)
-    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
-
-
-def test_logits_of_many_equal_those_one_by_one(encoder, examples):
-    model = classifier.new(encoder, TWO)
-    many, cost = model.logits(examples)
-    for example, row in zip(examples, many, strict=True):
-        assert torch.allclose(model.logits([example])[0][0], row, atol=1e-5)
-    assert cost.tokens == sum(len(r) for r in model.encode(examples))
-
-
-def test_a_small_student_has_its_teachers_embeddings_and_fresh_layers(encoder):
-    student = classifier.new(encoder, TWO, layers=2, seed=3)
-    assert student.encoder.config.num_hidden_layers == 2
-    assert encoder.model.config.num_hidden_layers == 6
-    ours, theirs = student.encoder.embeddings, encoder.model.embeddings
-    assert same(weights(ours), weights(theirs))
-    assert ours.word_embeddings.weight is not theirs.word_embeddings.weight
-    again = classifier.new(encoder, TWO, layers=2, seed=3)
-    assert same(weights(student), weights(again))
-    assert not same(weights(student), weights(classifier.new(encoder, TWO, layers=2, seed=4)))
-
-
 def test_choices_of_any_number_and_order_become_classes(encoder, tiny):
     examples = tasks.load("counting").draw(12, 0)  # two or three choices
     examples[1] = examples[1].model_copy(update={"choices": examples[1].choices[::-1]})
-    of = classifier.classes(examples)
-    assert set(of) == {" a", " b b", " c c c"}
-    chosen = [of[c] for c in classifier.targets(examples, of).tolist()]
+    of = classes(examples)
+    assert of == (" a", " b b", " c c c")
+    model = chooser(encoder, of)
+    chosen = [of[c] for c in model.targets(examples).tolist()]
     assert chosen == [e.choices[e.label] for e in examples]
     table, _ = distill.RankTeacher(tiny).logits(examples)
-    by_class = classifier.by_class(table, examples, of)
-    model = classifier.new(encoder, of)
+    by_class = model.by_class(table, examples)
     said, _ = model.logits(examples)
     assert said.shape == table.shape
     for i, example in enumerate(examples):
-        plain = model(*model.batch(model.encode([example])))[0]
+        plain = model.model.outputs([example.prompt])[0][0]
         for j, choice in enumerate(of):
             if choice in example.choices:
                 place = example.choices.index(choice)
@@ -172,78 +143,6 @@ def test_choices_of_any_number_and_order_become_classes(encoder, tiny):
             else:
                 assert by_class[i, j] == -math.inf
         assert said[i, len(example.choices) :].tolist() == [-math.inf] * (3 - len(example.choices))
-
-
-def test_training_learns_labels_and_logits_and_leaves_the_backbone_alone(encoder, examples):
-    before = weights(encoder.model)
-    recipe = classifier.Fit(steps=80, batch_size=8, lr=1e-2)
-    teacher = classifier.new(encoder, TWO)
-    goals = classifier.targets(examples, TWO)
-    fitted = classifier.fit(teacher, examples, goals, recipe)
-    assert fitted.loss[-1] < fitted.loss[0] / 2
-    assert distill.right(teacher, examples)[0].float().mean() > 0.9
-    table, _ = teacher.logits(examples)
-    student = classifier.new(encoder, TWO, layers=2)
-    fitted = classifier.fit(student, examples, table, recipe)
-    assert fitted.loss[-1] < fitted.loss[0] / 2
-    assert fitted.cost.tokens == 80 * 8 * len(examples[0].prompt)  # all prompts are as long
-    assert fitted.cost.flops > 0
-    assert same(before, weights(encoder.model))
-
-
-def test_every_epoch_sees_every_example_once_and_batches_are_even():
-    lengths = [5 + (7 * i) % 40 for i in range(64)]
-    batches = [classifier.mixed_batch(step, 4, lengths, seed=3) for step in range(32)]
-    for epoch in (batches[:16], batches[16:]):
-        assert sorted(itertools.chain(*epoch)) == list(range(64))
-    padding = [max(lengths[i] for i in b) * 4 - sum(lengths[i] for i in b) for b in batches]
-    assert sum(padding) < 0.2 * 2 * sum(lengths)
-    assert len(classifier.mixed_batch(0, 8, [1, 2, 3], seed=0)) == 8  # fewer texts than a batch
-
-
-@pytest.mark.parametrize("stop", [1, 4, 8])
-@pytest.mark.parametrize("kind", ["labels", "logits"])
-def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
-    tmp_path, encoder, examples, stop, kind
-):
-    goals = classifier.targets(examples, TWO)
-    if kind == "logits":
-        goals = nn.functional.one_hot(goals).float() * 3
-
-    class Stop(Exception):
-        pass
-
-    def progress(step, loss):
-        if step == stop:
-            raise Stop
-
-    whole = classifier.new(encoder, TWO, layers=2)
-    losses = classifier.fit(whole, examples, goals, RECIPE).loss
-    with pytest.raises(Stop):
-        classifier.fit(
-            classifier.new(encoder, TWO, layers=2),
-            examples,
-            goals,
-            RECIPE,
-            checkpoint=tmp_path,
-            every=1,
-            progress=progress,
-        )
-    resumed, steps = classifier.new(encoder, TWO, layers=2), []
-    fitted = classifier.fit(
-        resumed,
-        examples,
-        goals,
-        RECIPE,
-        checkpoint=tmp_path,
-        progress=lambda step, loss: steps.append(step),
-    )
-    assert steps[0] in (stop, stop + 1)
-    assert same(weights(whole), weights(resumed))
-    assert losses == fitted.loss
-    other = classifier.new(encoder, TWO, layers=2, seed=1)
-    with pytest.raises(FrugalError, match="another training"):
-        classifier.fit(other, examples, goals, RECIPE, checkpoint=tmp_path)
 
 
 class Counting:
@@ -315,39 +214,27 @@ def test_a_process_killed_in_the_middle_leaves_whole_files(tmp_path, encoder, ex
         examples = [e for e in tasks.load("counting").draw(22, 0) if len(e.choices) == 2]
         encoder, folder = backbones.load("tiny-encoder", device="cpu"), Path(sys.argv[1])
         distill.CHUNK = 3
-        teacher = classifier.new(encoder, (" a", " b b"))
+        teacher = distill.ClassTeacher(classifier.new(encoder, 2), (" a", " b b"))
         table, _ = distill.outputs(teacher, examples, folder)
-        student = classifier.new(encoder, (" a", " b b"), layers=2)
+        student = classifier.new(encoder, 2, layers=2)
+        recipe = classifier.Recipe(epochs=0, least_steps=9, batch_size=4, lr=1e-2)
         def progress(step, loss):
             if step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
-        classifier.fit(student, examples, table, classifier.Fit(steps=9, batch_size=4, lr=1e-2),
+        classifier.fit(student, [e.prompt for e in examples], table, recipe,
                        checkpoint=folder, every=1, progress=progress)
     """)
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL
     distill_chunk, distill.CHUNK = distill.CHUNK, 3
     try:
-        counting = Counting(classifier.new(encoder, TWO))
+        counting = Counting(chooser(encoder))
         table, _ = distill.outputs(counting, examples, tmp_path)
     finally:
         distill.CHUNK = distill_chunk
     assert counting.asked == 0
-    whole, resumed = (classifier.new(encoder, TWO, layers=2) for _ in range(2))
-    classifier.fit(whole, examples, table, RECIPE)
-    classifier.fit(resumed, examples, table, RECIPE, checkpoint=tmp_path)
+    whole, resumed = (classifier.new(encoder, 2, layers=2) for _ in range(2))
+    texts = [e.prompt for e in examples]
+    classifier.fit(whole, texts, table, RECIPE)
+    classifier.fit(resumed, texts, table, RECIPE, checkpoint=tmp_path)
     assert same(weights(whole), weights(resumed))
-
-
-def test_bad_input_has_one_clear_error(encoder, tiny, examples):
-    other = examples[0].model_copy(update={"choices": (" yes", " no")})
-    with pytest.raises(FrugalError, match=r"same answers \(4 in all\)"):
-        classifier.classes([*examples, other])
-    with pytest.raises(FrugalError, match="tiny-causal is of the family causal"):
-        classifier.new(tiny, TWO)
-    model = classifier.new(encoder, TWO, layers=1)
-    with pytest.raises(FrugalError, match="nothing to train on: 0 examples"):
-        classifier.fit(model, [], torch.empty(0, dtype=torch.long), RECIPE)
-    goals = torch.full((len(examples), 2), math.nan)
-    with pytest.raises(FrugalError, match="step 1: the loss is nan"):
-        classifier.fit(model, examples, goals, RECIPE)

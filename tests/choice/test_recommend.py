@@ -18,7 +18,7 @@ from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
 
 PRICE = options.Prices(usd_per_label=0.1)
-SMALL = classifier.Fit(steps=4, batch_size=4, lr=1e-2)
+SMALL = classifier.Recipe(epochs=0, least_steps=4, batch_size=4, lr=1e-2)
 WAYS = trials.Ways(
     recipe=tfew.Recipe(steps=3, batch_size=4), icl_shots=4, small=SMALL, design=SMALL, share=0.2
 )
@@ -183,9 +183,9 @@ def learnt(monkeypatch):
     """What every training of a small model read, and what it then answered, as sets of prompts."""
     found, fit, hits = [], classifier.fit, trials.right
 
-    def fitting(model, examples, goals, recipe, **options):
-        found.append([{e.prompt for e in examples}])
-        return fit(model, examples, goals, recipe, **options)
+    def fitting(model, texts, goals, recipe, **options):
+        found.append([set(texts)])
+        return fit(model, texts, goals, recipe, **options)
 
     def answering(model, examples):
         found[-1].append({e.prompt for e in examples})

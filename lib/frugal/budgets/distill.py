@@ -1,8 +1,7 @@
 """Distillation: a teacher's outputs, computed once, become what a small student learns.
 
-Kang et al. (ACL 2023) let a teacher label texts and train a student on its logits,
-T² · KL(softmax(t / T) || softmax(s / T)) at T = 2, with no term for gold labels. Their released
-code averages over padding too; `variant="official"` does that, the default does not.
+Kang et al. (ACL 2023) let a teacher label texts, and train a student on its logits alone
+(`kd_loss`). What learns and can be asked teaches.
 """
 
 import math
@@ -10,64 +9,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from frugal import peft
+from frugal.encoders.classifier import Classifier
+from frugal.encoders.losses import TEMPERATURE, kd_loss
 from frugal.engine import checkpoints, digests, files
 from frugal.engine.backbones import Backbone
-from frugal.errors import FrugalError, unknown
+from frugal.engine.training import Cost
+from frugal.errors import FrugalError
 from frugal.fewshot import choices, evaluate
 from frugal.tasks import Example
 
-TEMPERATURE = 2.0  # of the released code
 CHUNK = 256  # examples in a file of teacher outputs; a kill loses at most so many
-
-Variant = Literal["masked", "official"]
-
-
-def kd_loss(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    mask: Tensor | None = None,
-    temperature: float = TEMPERATURE,
-    variant: Variant = "masked",
-) -> Tensor:
-    """T² · KL(softmax(t / T) || softmax(s / T)), mean over positions; scalar.
-
-    student, teacher: (…, V) logits: (examples, classes), or (examples, tokens, vocabulary). Where a
-        teacher's logit is -inf there is no such choice, and the student's does not matter
-    mask:    (…) true where a position is not padding; by default all are
-    variant: "official" lets padding count, in the sum and in the mean, as the released code does
-    """
-    if variant not in ("masked", "official"):
-        raise unknown("distillation variant", variant, ("masked", "official"))
-    there = teacher > -math.inf
-    s, t = student.masked_fill(~there, -math.inf) / temperature, teacher / temperature
-    # Zeros where there is no choice: 0 · (-inf) would be nan.
-    log_s, log_t = (x.log_softmax(-1).masked_fill(~there, 0) for x in (s, t))
-    kl = (t.softmax(-1) * (log_t - log_s)).sum(-1)  # Σ_v p_t (log p_t − log p_s)
-    if mask is not None and variant == "masked":
-        kl, count = kl * mask, mask.sum()
-        return temperature**2 * kl.sum() / count
-    return temperature**2 * kl.mean()
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What some work took: seconds here, tokens through a model, exact FLOPs."""
-
-    seconds: float = 0.0
-    tokens: int = 0
-    flops: float = 0.0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.seconds + other.seconds, self.tokens + other.tokens, self.flops + other.flops
-        )
 
 
 class Teacher(Protocol):
@@ -87,6 +44,45 @@ def right(model: Teacher, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
     """(examples,) whether the highest logit is the label's; and what asking took."""
     found, cost = model.logits(examples)
     return found.argmax(1) == torch.tensor([e.label for e in examples]), cost
+
+
+@dataclass(frozen=True)
+class ClassTeacher:
+    """A small classifier whose classes are the answer choices, as a teacher.
+
+    classes: in the order of its outputs
+    """
+
+    model: Classifier
+    classes: tuple[str, ...]
+
+    def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
+        found, cost = self.model.outputs([e.prompt for e in examples])
+        # Column 0 of the classes stands in where there is no choice, until it is masked.
+        offered = [torch.tensor([self.classes.index(c) for c in e.choices]) for e in examples]
+        column = nn.utils.rnn.pad_sequence(offered, batch_first=True, padding_value=-1)
+        return found.gather(1, column.clamp(min=0)).masked_fill(column < 0, -math.inf), cost
+
+    def fingerprint(self) -> str:
+        return self.model.fingerprint()
+
+    def targets(self, examples: Sequence[Example]) -> Tensor:
+        """(examples,) the class of each label."""
+        return torch.tensor([self.classes.index(e.choices[e.label]) for e in examples])
+
+    def by_class(self, table: Tensor, examples: Sequence[Example]) -> Tensor:
+        """(examples, most choices) in each example's own order → (examples, classes).
+
+        -inf where an example does not offer a class, as a teacher's logits have it.
+        """
+        pairs = [
+            (i, j, self.classes.index(c))
+            for i, e in enumerate(examples)
+            for j, c in enumerate(e.choices)
+        ]
+        row, column, target = torch.tensor(pairs).T
+        found = table.new_full((len(examples), len(self.classes)), -math.inf)
+        return found.index_put((row, target), table[row, column])
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frugal.budgets.distill import Cost, Imitation, RankTeacher, Teacher
+from frugal.budgets.distill import ClassTeacher, Imitation, RankTeacher, Teacher
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Classifier, Fit
+from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones
 from frugal.engine.backbones import Backbone
+from frugal.engine.training import Cost
 from frugal.fewshot import evaluate, packing, tfew
+from frugal.spaces import build
 from frugal.spaces.design import METHODS
 from frugal.tasks import Example
 
@@ -49,7 +51,7 @@ class Learnt:
 
 def new(
     who: str, encoder: Backbone, of: Sequence[str], *, share: float, seed: int
-) -> Classifier | Backbone:
+) -> ClassTeacher | Backbone:
     """The student `who`, before it has learnt anything.
 
     encoder: what its layers, its words or its frozen states come from; of: the answer choices
@@ -58,20 +60,23 @@ def new(
     Raises FrugalError for a name that is neither, and for a design the encoder has no room for.
     """
     if found := _LAYERS.fullmatch(who):
-        return classifier.new(encoder, of, layers=int(found[1]), seed=seed)
-    if of_encoder(who):
-        model = classifier.new(encoder, of, seed=seed)
-        model.tune(who, share, seed)
-        return model
-    backbone = encoder if who == encoder.name else backbones.load(who)
-    return classifier.new(backbone, of, seed=seed) if backbone.family == "encoder" else backbone
+        model = classifier.new(encoder, len(of), layers=int(found[1]), seed=seed)
+    elif of_encoder(who):
+        design = build.Part(build.sized(encoder.model, who, share))
+        model = classifier.new(encoder, len(of), design, seed=seed)
+    else:
+        backbone = encoder if who == encoder.name else backbones.load(who)
+        if backbone.family != "encoder":
+            return backbone
+        model = classifier.new(backbone, len(of), seed=seed)
+    return ClassTeacher(model, tuple(of))
 
 
 def classify(
-    model: Classifier,
+    student: ClassTeacher,
     examples: Sequence[Example],
     table: Tensor | None,
-    fit: Fit,
+    recipe: Recipe,
     *,
     checkpoint: Path | None = None,
 ) -> Learnt:
@@ -79,16 +84,13 @@ def classify(
 
     table: (examples, most choices), each example's choices in its own order
     """
-    goals = (
-        classifier.targets(examples, model.classes)
-        if table is None
-        else classifier.by_class(table, examples, model.classes)
-    )
-    fitted = classifier.fit(model, examples, goals, fit, checkpoint=checkpoint)
+    model, texts = student.model, [e.prompt for e in examples]
+    goals = student.targets(examples) if table is None else student.by_class(table, examples)
+    fitted = classifier.fit(model, texts, goals, recipe, checkpoint=checkpoint)
     params, trained = (
         sum(p.numel() for p in some) for some in (model.parameters(), model.trained().values())
     )
-    return Learnt(model, fitted.cost, params, trained)
+    return Learnt(student, fitted.cost, params, trained)
 
 
 def rank(

@@ -23,15 +23,16 @@ from torch import Tensor
 
 from frugal import tasks
 from frugal.budgets import annotators, labels, students
-from frugal.budgets.distill import Cost, outputs, right
+from frugal.budgets.distill import outputs, right
 from frugal.budgets.students import Learnt
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Fit
+from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones, digests, files, presets
 from frugal.engine.backbones import Backbone
+from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import tfew
-from frugal.tasks import Example, Task
+from frugal.tasks import Example, Task, texts
 
 Progress = Callable[[str], Any]
 KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
@@ -69,7 +70,7 @@ class Setting(presets.Study):
         own = self.model_dump(mode="json", exclude={"labels", "seeds", "students", "preset"})
         read = {"task": tasks.content(self.task)}
         read |= {who: content(who) for who in (self.encoder, self.teacher, self.llm) if who}
-        return digests.of(KEY, own, read)[:12]
+        return digests.of(KEY, own, read, classifier.VERSION)[:12]
 
     def steps(self, examples: int, batch_size: int) -> int:
         """Of a student on so many examples."""
@@ -165,7 +166,7 @@ class Bench:
     ) -> Learnt:
         """The model `who`, trained on labels or on a teacher's logits; its state is kept."""
         s, state = self.setting, folder / _slug(who)
-        of = classifier.classes([*examples, *self.test])
+        of = texts.classes([*examples, *self.test])
         model = students.new(who, self.encoder, of, share=s.design_share, seed=seed)
         if isinstance(model, Backbone):
             recipe = s.teacher_recipe if teaches else s.student_recipe
@@ -174,11 +175,11 @@ class Bench:
                 recipe = recipe.model_copy(update={"steps": steps})
             recipe = recipe.model_copy(update={"seed": seed})
             return students.rank(model, examples, table, recipe, checkpoint=state)
-        pretrained = s.design_lr if model.design else s.teacher_lr
+        pretrained = s.teacher_lr if model.model.trains == "full" else s.design_lr
         lr = s.student_lr if students.fresh(who) else pretrained
-        steps = s.teacher_steps if teaches else s.steps(len(examples), s.batch_size)
-        fit = Fit(steps=steps, batch_size=s.batch_size, lr=lr, seed=seed)
-        return students.classify(model, examples, table, fit, checkpoint=state)
+        epochs, least = (0, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
+        how = Recipe(epochs=epochs, least_steps=least, batch_size=s.batch_size, lr=lr, seed=seed)
+        return students.classify(model, examples, table, how, checkpoint=state)
 
     def llm_says(
         self, train: Sequence[Example], texts: Sequence[Example], seed: int, usd: float

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from frugal import peft
 from frugal.budgets import students
-from frugal.budgets.distill import Cost, RankTeacher, right
+from frugal.budgets.distill import ClassTeacher, RankTeacher, right
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Classifier, Fit
+from frugal.encoders.classifier import Recipe
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
+from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
+from frugal.spaces import build
 from frugal.tasks import Example, Task
+from frugal.tasks.texts import classes
 
 ICL_TOKENS = 1500  # of solved examples in a prompt; more take minutes on two cores
 SMALL = ("small-full", "small-s4", "small-distilled")  # they need the same answers everywhere
@@ -57,16 +60,17 @@ class Ways:
 
     recipe: tfew.Recipe
     icl_shots: int
-    small: Fit
-    design: Fit
+    small: Recipe
+    design: Recipe
     share: float
 
     @classmethod
     def of(cls, preset: Preset, labels: int, seed: int) -> "Ways":
         """As a preset says, for so many labels."""
         of = preset.budgets
-        small = Fit(
-            steps=of.least_steps,
+        small = Recipe(
+            epochs=of.epochs,
+            least_steps=of.least_steps,
             batch_size=min(of.batch_size, labels),
             lr=of.teacher_lr,
             seed=seed,
@@ -110,17 +114,20 @@ def run(
             why = "not one solved example fits into a prompt beside the longest query"
             left_out.append({"strategy": "icl", "why": why})
         try:
-            of = classifier.classes([*shots, *scored, *texts])
+            of = classes([*shots, *scored, *texts])
         except FrugalError as error:
             return found, left_out + [{"strategy": name, "why": str(error)} for name in SMALL]
         progress("small model on the labels")
-        model = classifier.new(encoder, of, seed=ways.small.seed)
-        found.append(_on_labels("small-full", model, encoder.name, shots, scored, ways.small))
+        small = ClassTeacher(classifier.new(encoder, len(of), seed=ways.small.seed), of)
+        found.append(_on_labels("small-full", small, encoder.name, shots, scored, ways.small))
         progress("small model on the labels, S4")
         try:
-            model = classifier.new(encoder, of, seed=ways.design.seed)
-            model.tune("s4", ways.share, ways.design.seed)
-            found.append(_on_labels("small-s4", model, encoder.name, shots, scored, ways.design))
+            design = build.Part(build.sized(encoder.model, "s4", ways.share))
+            model = classifier.new(encoder, len(of), design, seed=ways.design.seed)
+            student, sized = ClassTeacher(model, of), design.sized
+            s4 = _on_labels("small-s4", student, encoder.name, shots, scored, ways.design)
+            note = f"{sized.params:,} parameters beside the frozen ones: {sized.design}"
+            found.append(replace(s4, note=note))
         except FrugalError as error:  # too few layers, or too few parameters, for the design
             left_out.append({"strategy": "small-s4", "why": str(error)})
         progress("small model, taught by T-Few")
@@ -182,18 +189,15 @@ def _ranked(strategy: str, result: evaluate.RunResult, hits: torch.Tensor, label
 
 def _on_labels(
     strategy: str,
-    model: Classifier,
+    student: ClassTeacher,
     name: str,
     shots: list[Example],
     scored: list[Example],
-    fit: Fit,
+    recipe: Recipe,
 ) -> Trial:
     """A small model, or the design in it, trained on the labels."""
-    learnt = students.classify(model, shots, None, fit)
-    hits, answered = right(model, scored)
-    added, note = model.design, ""
-    if added:
-        note = f"{added.params:,} parameters beside the frozen ones: {added.design}"
+    learnt = students.classify(student, shots, None, recipe)
+    hits, answered = right(student, scored)
     return Trial(
         strategy=strategy,
         model=name,
@@ -202,18 +206,17 @@ def _on_labels(
         flops_per_query=answered.flops / len(scored),
         labels=len(shots),
         seconds=learnt.cost.seconds + answered.seconds,
-        note=note,
     )
 
 
 def _distilled(
     lm: Backbone,
     encoder: Backbone,
-    of: Sequence[str],
+    of: tuple[str, ...],
     shots: list[Example],
     scored: list[Example],
     texts: list[Example],
-    small: Fit,
+    small: Recipe,
     teacher: Trial,
     truncate: bool,
 ) -> Trial:
@@ -233,12 +236,9 @@ def _distilled(
     for more, mine in pairs:
         read = [*shots, *more]
         table, asked = RankTeacher(lm, truncate=truncate).logits(read)
-        model = classifier.new(encoder, of, seed=small.seed)
-        # A step for every batch of texts three times over, but no fewer than on the labels.
-        steps = max(small.steps, math.ceil(3 * len(read) / small.batch_size))
-        fit = small.model_copy(update={"steps": steps})
-        learnt = students.classify(model, read, table, fit)
-        answers, answered = right(model, [scored[i] for i in mine])
+        student = ClassTeacher(classifier.new(encoder, len(of), seed=small.seed), of)
+        learnt = students.classify(student, read, table, small)
+        answers, answered = right(student, [scored[i] for i in mine])
         hits[mine] = answers.numpy()
         spent += asked + learnt.cost + Cost(answered.seconds)
     return Trial(
@@ -246,7 +246,7 @@ def _distilled(
         model=encoder.name,
         hits=hits,
         train_flops=teacher.train_flops + spent.flops / len(pairs),
-        flops_per_query=model.logits(scored)[1].flops / len(scored),
+        flops_per_query=student.logits(scored)[1].flops / len(scored),
         labels=len(shots),
         seconds=teacher.seconds + spent.seconds,
         note=f"taught by t-few on {len(read)} texts",

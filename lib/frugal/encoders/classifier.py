@@ -1,6 +1,9 @@
-"""A small classifier: an encoder, the mean of its states, one linear layer; and its training.
+"""One small classifier: an encoder, the mean of its states, one linear layer.
 
-Trained on labels, or on a teacher's logits (`distill`); all of it, or a design of chapter 4 in it.
+All of the encoder is trained, or a design in it that is handed over, or the head alone; on classes,
+on numbers, or on a teacher's logits. Chapters 4, 5 and 6 train this one, so that S4 is the same
+everywhere. Texts of similar length share a batch, and share it in every epoch; the order of the
+batches changes.
 """
 
 import copy
@@ -10,158 +13,178 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from frugal import peft
-from frugal.budgets.distill import TEMPERATURE, Cost, kd_loss
 from frugal.costs import arch, flops
+from frugal.costs.arch import Architecture
+from frugal.encoders.encoder import (
+    Batch,
+    Split,
+    padded,
+    scoring_batches,
+    shuffled,
+    training_batches,
+)
+from frugal.encoders.losses import TEMPERATURE, loss
 from frugal.engine import digests, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
+from frugal.engine.training import Cost
 from frugal.errors import FrugalError
-from frugal.spaces import build
-from frugal.spaces.sizes import Sized
-from frugal.tasks import Example
 
-BATCH_TOKENS = 4096  # in a forward pass of `Classifier.logits`
-MIXED = 8  # batches whose examples are sorted by length among each other
+VERSION = 2  # of this training: records that two others made, in chapters 4 and 5, are of version 1
+KEPT_BYTES = 4 * 2**30  # of frozen layers' states; those beyond are computed at every sight
+
+
+class Part(Protocol):
+    """What of an encoder is trained beside the head: a design, which the caller knows."""
+
+    @property
+    def frozen(self) -> int:
+        """How many of the lowest layers nothing is added to."""
+
+    def attach(self, model: nn.Module) -> peft.Tuned:
+        """Freeze `model`, and give it the parameters at their start."""
+
+    def flops(self, shape: Architecture, tokens: int, *, train: bool) -> int:
+        """Of one text through the encoder, forward or in a training step."""
+
+
+Trains = Part | Literal["full", "head"]
+
+
+class Recipe(BaseModel):
+    """How a classifier is trained: AdamW, a linear warm-up, then linearly down to 0.
+
+    epochs, least_steps: whichever takes longer
+    max_tokens:  longer texts are cut
+    temperature: where it learns logits
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=3, ge=0)
+    least_steps: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.06, ge=0, le=1)  # share of the steps
+    gradient_clip: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=TEMPERATURE, gt=0)
+    seed: int = 0
+
+    def steps(self, texts: int) -> int:
+        """Steps on so many texts."""
+        return max(self.least_steps, self.epochs * math.ceil(texts / self.batch_size))
 
 
 class Classifier(nn.Module):
-    """Logits over the classes of a text: W · mean over tokens of the encoder's states + b.
+    """(texts, outputs) of texts: W · mean over tokens of the encoder's states + b."""
 
-    classes: the answer choices, in the order of the logits
-    """
-
-    def __init__(self, encoder: Any, tokenizer: Any, classes: Sequence[str]) -> None:
+    def __init__(
+        self, encoder: Any, backbone: Backbone, outputs: int, trains: Trains, max_tokens: int
+    ) -> None:
         super().__init__()
         encoder.pooler = None  # reads the first token alone; its weights would get no gradient
-        self.encoder, self.tokenizer, self.classes = encoder, tokenizer, tuple(classes)
-        self.head = nn.Linear(encoder.config.hidden_size, len(self.classes))
-        shape = arch.from_config(encoder.config)
-        self.arch = shape.replace(pooler=False)
-        self.design: Sized | None = None
+        self.encoder, self.trains = encoder, trains
+        self.backbone, self.max_tokens = backbone, max_tokens
+        self.arch = arch.from_config(encoder.config).replace(pooler=False)
         self.tuned: peft.Tuned | None = None
+        frozen = 0
+        if trains == "head":
+            encoder.requires_grad_(False)
+            frozen = self.arch.layers
+        elif not isinstance(trains, str):
+            self.tuned, frozen = trains.attach(encoder), trains.frozen
+        self.head = nn.Linear(encoder.config.hidden_size, outputs)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.split = Split(encoder, frozen)
 
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, S) token ids, (B, S) true where there is one → (B, classes)."""
-        states = self.encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask[..., None].to(states.dtype)
-        return self.head((states * weights).sum(1) / weights.sum(1))
-
-    def encode(self, examples: Sequence[Example]) -> list[list[int]]:
-        """The prompts in tokens; what is longer than the encoder takes loses its end."""
-        found: list[list[int]] = self.tokenizer(
-            [e.prompt for e in examples],
-            truncation=True,
-            max_length=self.encoder.config.max_position_embeddings,
-        )["input_ids"]
-        return found
-
-    def batch(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, padded to the longest row."""
-        ids = nn.utils.rnn.pad_sequence([torch.tensor(r) for r in rows], batch_first=True)
-        lengths = torch.tensor([len(r) for r in rows])
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        return ids.to(self.device), mask.to(self.device)
-
-    def flops(self, tokens: int, *, train: bool = False) -> int:
-        """Exact FLOPs of one text of so many tokens: forward, or all of a training step."""
-        head = 2 * self.head.in_features * self.head.out_features * (3 if train else 1)
-        if self.design:
-            return build.flops_of(self.design, self.arch, tokens, train=train) + head
-        counted = flops.train_step if train else flops.forward
-        return sum(counted(self.arch, prompt_tokens=tokens).values()) + head
-
-    def tune(self, design: str, share: float, seed: int = 0) -> None:
-        """Freeze the encoder and give it a design of chapter 4, which is trained with the head.
-
-        design, share: as `spaces.build.sized` takes them, which also raises
-        """
-        self.design = build.sized(self.encoder, design, share)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.tuned = build.attach(self.encoder, self.design)
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, outputs) of a batch."""
+        said: Tensor = self.head(self.split.mean(batch))
+        return said
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What a training changes, by name."""
         own = {n: p for n, p in self.named_parameters() if p.requires_grad}
         return own | (dict(self.tuned.named_parameters()) if self.tuned else {})
 
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; what is longer than `max_tokens` loses its end."""
+        return encode(self.backbone, texts, self.max_tokens)
+
+    def batch(self, ids: Sequence[Sequence[int]], index: Sequence[int]) -> Batch:
+        """The texts at these places, padded to the longest."""
+        return padded(ids, index, self.backbone.tokenizer.pad_token_id or 0, self.device)
+
     @torch.inference_mode()
-    def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        """As of a `Teacher`: (examples, most choices), -inf where there are fewer; and the cost."""
+    def outputs(self, texts: Sequence[str]) -> tuple[Tensor, Cost]:
+        """(texts, outputs) fp32 on the CPU; and what that took."""
         started = time.perf_counter()
-        rows = self.encode(examples)
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        found = torch.empty(len(rows), len(self.classes))
-        while order:
-            size = max(1, BATCH_TOKENS // len(rows[order[-1]]))
-            order, some = order[:-size], order[-size:]
-            found[some] = self(*self.batch([rows[i] for i in some])).float().cpu()
-        each = cache(self.flops)
-        lengths = [len(r) for r in rows]
-        # Column 0 of the classes stands in where there is no choice, until it is masked.
-        offered = [torch.tensor([self.classes.index(c) for c in e.choices]) for e in examples]
-        column = nn.utils.rnn.pad_sequence(offered, batch_first=True, padding_value=-1)
-        table = found.gather(1, column.clamp(min=0)).masked_fill(column < 0, -math.inf)
-        seconds = time.perf_counter() - started
-        return table, Cost(seconds, sum(lengths), float(sum(map(each, lengths))))
+        ids = self.encode(texts)
+        lengths = [len(row) for row in ids]
+        found = torch.empty(len(ids), self.head.out_features)
+        for index in scoring_batches(lengths, self.device):
+            found[index] = self(self.batch(ids, index)).float().cpu()
+        spent = float(sum(map(cache(self.flops), lengths)))
+        return found, Cost(time.perf_counter() - started, sum(lengths), spent)
+
+    def flops(self, tokens: int, *, train: bool = False) -> int:
+        """Exact FLOPs of one text of so many tokens: forward, or all of a training step."""
+        return _flops(self.trains, self.arch, self.head.out_features, tokens, train=train)
 
     def fingerprint(self) -> str:
-        attached = self.tuned.named_parameters() if self.tuned else ()
-        return digests.weights([*self.named_parameters(), *attached])
+        """Changes whenever an output can."""
+        tuned = dict(self.tuned.named_parameters()) if self.tuned else {}
+        return digests.weights([*self.named_parameters(), *tuned.items()])
 
 
-def classes(examples: Sequence[Example]) -> tuple[str, ...]:
-    """All choices there are, in the order in which they first appear.
-
-    Raises FrugalError where they are more than any example offers: such examples do not choose
-    among the same answers, and a classifier has one output for each.
-    """
-    found = tuple(dict.fromkeys(c for e in examples for c in e.choices))
-    if len(found) > max(len(e.choices) for e in examples):
-        raise FrugalError(
-            f"the examples do not choose among the same answers ({len(found)} in all), so that no "
-            "classifier can be trained on them"
-        )
+def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each text: at most `max_tokens`, and what the model can read."""
+    tokenizer = backbone.tokenizer
+    most = min(backbone.limited(max_tokens).max_tokens or max_tokens, tokenizer.model_max_length)
+    found: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
     return found
 
 
-def targets(examples: Sequence[Example], of: Sequence[str]) -> Tensor:
-    """(examples,) the class of each label."""
-    place = {choice: i for i, choice in enumerate(of)}
-    return torch.tensor([place[e.choices[e.label]] for e in examples])
-
-
-def by_class(table: Tensor, examples: Sequence[Example], of: Sequence[str]) -> Tensor:
-    """(examples, most choices) in each example's own order → (examples, classes).
-
-    -inf where an example does not offer a class, as a teacher's logits have it.
-    """
-    place = {choice: i for i, choice in enumerate(of)}
-    pairs = [(i, j, place[c]) for i, e in enumerate(examples) for j, c in enumerate(e.choices)]
-    row, column, target = torch.tensor(pairs).T
-    found = table.new_full((len(examples), len(of)), -math.inf)
-    return found.index_put((row, target), table[row, column])
+def _flops(trains: Trains, shape: Architecture, outputs: int, tokens: int, *, train: bool) -> int:
+    """Of one text, its head included: W x, and in a step dW and, where it is needed, dx."""
+    head = 2 * shape.d_model * outputs
+    if not isinstance(trains, str):
+        return trains.flops(shape, tokens, train=train) + head * (3 if train else 1)
+    if trains == "head":
+        return int(sum(flops.forward(shape, prompt_tokens=tokens).values())) + head * (1 + train)
+    counted = flops.train_step if train else flops.forward
+    return int(sum(counted(shape, prompt_tokens=tokens).values())) + head * (3 if train else 1)
 
 
 def new(
-    backbone: Backbone, of: Sequence[str], *, layers: int | None = None, seed: int = 0
+    backbone: Backbone,
+    outputs: int,
+    trains: Trains = "full",
+    *,
+    layers: int | None = None,
+    max_tokens: int = 512,
+    seed: int = 0,
 ) -> Classifier:
     """A classifier on a copy of the encoder `backbone`, its head at random.
 
-    layers: so many fresh layers on the backbone's embeddings, instead of its own ones
+    outputs: classes, or 1 for a number
+    trains:  what is trained beside the head: "full" for all of it, "head" for nothing, or a design
+    layers:  so many fresh layers on the backbone's embeddings, instead of its own ones
 
-    Raises FrugalError for a backbone that is no encoder.
+    Raises FrugalError for a backbone that is no encoder, and where a design cannot be attached.
     """
     if backbone.family != "encoder":
         raise FrugalError(f"{backbone.name} is of the family {backbone.family}, not an encoder")
@@ -174,22 +197,9 @@ def new(
             config.num_hidden_layers = layers
             encoder = type(backbone.model)(config)
             encoder.embeddings.load_state_dict(backbone.model.embeddings.state_dict())
-        found = Classifier(encoder, backbone.tokenizer, of)
-    return found.to(backbone.device).eval()  # without dropout, so that a resumed run is the same
-
-
-class Fit(BaseModel):
-    """How a classifier is trained: AdamW, linear warm-up and decay."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=200, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    lr: float = Field(default=2e-4, gt=0)
-    warmup: float = Field(default=0.06, ge=0, le=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    temperature: float = Field(default=TEMPERATURE, gt=0)  # where it learns logits
-    seed: int = 0
+        encoder = encoder.to(backbone.device).eval()  # without dropout: a resumed run is the same
+        found = Classifier(encoder, backbone, outputs, trains, max_tokens)
+    return found.to(backbone.device)
 
 
 @dataclass(frozen=True)
@@ -202,83 +212,127 @@ class Fitted:
 
 def fit(
     model: Classifier,
-    examples: Sequence[Example],
+    texts: Sequence[str],
     goals: Tensor,
-    recipe: Fit,
+    recipe: Recipe,
     *,
     checkpoint: Path | None = None,
     every: int = 50,
     progress: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> Fitted:
-    """Train `model` in place: on classes, goals (examples,) whole, or logits (examples, classes).
+    """Train `model` in place, on `goals` as `losses.loss` takes them.
 
     checkpoint: a folder where the state is kept every `every` steps, to go on from after a kill
 
     Deterministic on one machine. Raises FrugalError on a loss that is not finite, an empty list,
     and a checkpoint of another training.
     """
-    if not len(examples) == len(goals) > 0:
-        raise FrugalError(f"nothing to train on: {len(examples)} examples, {len(goals)} goals")
+    if not len(texts) == len(goals) > 0:
+        raise FrugalError(f"nothing to train on: {len(texts)} texts, {len(goals)} goals")
     started = time.perf_counter()
-    trained, rows = model.trained(), model.encode(examples)
+    trained, ids = model.trained(), model.encode(texts)
     state = None
     if checkpoint:
-        of = {"recipe": recipe.model_dump_json(), "data": _digest(rows, goals)}
-        of["start"] = digests.weights([*model.named_parameters(), *trained.items()])
+        of = {
+            "recipe": recipe.model_dump_json(),
+            "data": digests.stream([repr(ids), digests.raw(goals)]),
+        }
+        of["start"] = model.fingerprint()
         state = Checkpoint(checkpoint / "student.safetensors", of)
-    lengths = [len(r) for r in rows]
+    lengths = [len(row) for row in ids]
+    schedule = Schedule.of(lengths, recipe, model.split.below, model.head.in_features)
+    batches = [model.batch(ids, index) for index in schedule.batches]
+    model.split.kept.clear()
+    goals = goals.to(model.device)
 
     def backward(step: int) -> float:
-        some = mixed_batch(step, recipe.batch_size, lengths, recipe.seed)
-        logits = model(*model.batch([rows[i] for i in some])).float()
-        loss = _loss(logits, goals[some].to(logits.device), recipe.temperature)
-        loss.backward()
-        return loss.item()
+        number = schedule.number(step)
+        batch = batches[number]
+        said = model.head(model.split.mean(batch, number, schedule.kept)).float()
+        value = loss(said, goals[batch.index], recipe.temperature)
+        value.backward()
+        return value.item()
 
     preparing = time.perf_counter() - started
     losses, seconds = training.run(
         trained,
         torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
         backward,
-        steps=recipe.steps,
-        factor=lambda step: training.schedule(step, recipe.steps, recipe.warmup),
+        steps=schedule.steps,
+        factor=lambda step: training.schedule(step, schedule.steps, recipe.warmup),
         gradient_clip=recipe.gradient_clip,
         state=state,
         every=every,
         progress=progress,
     )
-    return Fitted(losses, _training_cost(model, lengths, recipe, preparing + seconds))
+    model.split.kept.clear()
+    tokens, spent = schedule.cost(lengths, model.trains, model.arch, model.head.out_features)
+    return Fitted(losses, Cost(preparing + seconds, tokens, spent))
 
 
-def _loss(logits: Tensor, goals: Tensor, temperature: float) -> Tensor:
-    if goals.dim() == 1:
-        return nn.functional.cross_entropy(logits, goals)
-    return kd_loss(logits, goals, temperature=temperature)
+class Schedule(NamedTuple):
+    """Which batch a step sees, and which batches' frozen states are kept.
 
-
-def mixed_batch(step: int, batch_size: int, lengths: Sequence[int], seed: int) -> list[int]:
-    """Which examples step `step` sees: of some batches' worth, those of about equal length.
-
-    A function of its arguments alone. Every example comes once an epoch, as in `batch_indices`.
+    batches: places of the texts in each; kept: numbers of batches; below: frozen layers
     """
-    several = max(1, min(MIXED, len(lengths) // batch_size))
-    block, place = divmod(step, several)
-    drawn = training.batch_indices(block, several * batch_size, len(lengths), seed)
-    drawn.sort(key=lambda i: lengths[i])
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + block)
-    turn = int(torch.randperm(several, generator=generator)[place])
-    return drawn[turn * batch_size : (turn + 1) * batch_size]
+
+    batches: list[list[int]]
+    kept: frozenset[int]
+    below: int
+    steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], recipe: Recipe, below: int, width: int) -> "Schedule":
+        """lengths: of the texts in tokens; width: of the encoder's states"""
+        batches = training_batches(lengths, recipe.batch_size, recipe.seed)
+        kept, spare = set(), KEPT_BYTES
+        for number, index in enumerate(batches if below else []):
+            size = 4 * width * len(index) * max(lengths[i] for i in index)
+            if size <= spare:
+                kept.add(number)
+                spare -= size
+        return cls(batches, frozenset(kept), below, recipe.steps(len(lengths)), recipe.seed)
+
+    def number(self, step: int) -> int:
+        """Of the batch that step `step` sees: all of them once in every epoch, in a new order."""
+        epoch, place = divmod(step, len(self.batches))
+        return shuffled(len(self.batches), self.seed, epoch)[place]
+
+    def cost(
+        self, lengths: Sequence[int], trains: Trains, shape: Architecture, outputs: int
+    ) -> tuple[int, float]:
+        """Tokens and exact FLOPs of all steps; kept states are computed once."""
+        whole, rest = divmod(self.steps, len(self.batches))
+        last = set(shuffled(len(self.batches), self.seed, whole)[:rest])
+        layer = shape.replace(layers=1)
+        below = cache(lambda n: self.below * sum(flops.forward(layer, prompt_tokens=n).values()))
+        step = cache(lambda n: _flops(trains, shape, outputs, n, train=True))
+        tokens, spent = 0, 0.0
+        for number, index in enumerate(self.batches):
+            seen = whole + (number in last)
+            for length in (lengths[i] for i in index):
+                frozen = below(length)
+                tokens += seen * length
+                spent += seen * (step(length) - frozen)
+                spent += frozen * (min(seen, 1) if number in self.kept else seen)
+        return tokens, spent
 
 
-def _training_cost(model: Classifier, lengths: Sequence[int], recipe: Fit, seconds: float) -> Cost:
-    """Tokens and FLOPs of all steps; of a model without a design, as if all of it were trained."""
-    steps = range(recipe.steps)
-    seen = [
-        lengths[i] for s in steps for i in mixed_batch(s, recipe.batch_size, lengths, recipe.seed)
-    ]
-    each = cache(lambda tokens: model.flops(tokens, train=True))
-    return Cost(seconds, sum(seen), float(sum(map(each, seen))))
-
-
-def _digest(rows: Sequence[Sequence[int]], goals: Tensor) -> str:
-    return digests.stream([repr(rows), digests.raw(goals)])
+def planned_flops(
+    backbone: Backbone,
+    outputs: int,
+    trains: Trains,
+    recipe: Recipe,
+    texts: Sequence[str],
+    asked: Sequence[str],
+) -> float:
+    """Exact FLOPs of a training on `texts` and of answering `asked`, without doing either."""
+    shape = arch.from_config(backbone.model.config).replace(pooler=False)
+    frozen = shape.layers if trains == "head" else 0 if trains == "full" else trains.frozen
+    lengths, others = (
+        [len(ids) for ids in encode(backbone, some, recipe.max_tokens)] for some in (texts, asked)
+    )
+    schedule = Schedule.of(lengths, recipe, frozen, shape.d_model)
+    _, spent = schedule.cost(lengths, trains, shape, outputs)
+    return spent + sum(_flops(trains, shape, outputs, n, train=False) for n in others)

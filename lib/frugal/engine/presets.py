@@ -78,7 +78,7 @@ class Search(Table):
     arch:   name of the backbone's sizes (data/architectures.csv); "" reads them off the model
     labels, limit: training and test texts of each task, or all where they are fewer
     designs, last_designs: of each candidate up to S3, and in S4
-    recipe: of a training, see `spaces.train.Recipe`
+    recipe: of a training, see `encoders.classifier.Recipe`
     budget: share of the model's parameters that is trained
     until:  the last stage that is searched
     num_gpus: of each run on Ray

@@ -7,6 +7,7 @@ training that was killed goes on from its `Checkpoint` to the same bits.
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,20 @@ from torch import nn
 
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some work took: seconds here, tokens through a model, exact FLOPs."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.seconds + other.seconds, self.tokens + other.tokens, self.flops + other.flops
+        )
 
 
 def run(

@@ -1,6 +1,7 @@
 """Designs on models: what a design says, attached through `peft`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -47,6 +48,23 @@ def attach(model: nn.Module, found: Sized) -> peft.Tuned:
         tuned.detach()
         raise FrugalError(f"{found.design}: declares {found.params} parameters, but has {params}")
     return tuned
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sized design, as the small classifier takes what it trains (`encoders.classifier.Part`)."""
+
+    sized: Sized
+
+    @property
+    def frozen(self) -> int:
+        return min(self.sized.sizes) - 1
+
+    def attach(self, model: nn.Module) -> peft.Tuned:
+        return attach(model, self.sized)
+
+    def flops(self, shape: Architecture, tokens: int, *, train: bool) -> int:
+        return flops_of(self.sized, shape, tokens, train=train)
 
 
 def _options(method: str, size: int) -> tuple[str, Mapping[str, Any]]:

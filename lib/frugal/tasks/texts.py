@@ -61,22 +61,35 @@ def load(name: str, labels: int, limit: int, seed: int) -> TextTask:
     labels = min(labels, task.drawable if task.test_size else task.drawable // 2)
     train, test = task.draw(labels, seed), task.test(limit, shots=labels, seed=seed)
     every = [*train, *test]
-    classes = sorted({choice for example in every for choice in example.choices})
-    if len(classes) > max(len(example.choices) for example in every):
-        raise FrugalError(f"{name}: its examples do not choose among the same answers")
+    of = classes(every)
 
     def label(example: tasks.Example) -> float:
-        return float(classes.index(example.choices[example.label]))
+        return float(of.index(example.choices[example.label]))
 
     return TextTask(
         name,
-        len(classes),
+        len(of),
         METRIC.get(name, "accuracy"),
         [e.prompt for e in train],
         [label(e) for e in train],
         [e.prompt for e in test],
         [label(e) for e in test],
     )
+
+
+def classes(examples: Sequence[tasks.Example]) -> tuple[str, ...]:
+    """All choices there are, in order.
+
+    Raises FrugalError where they are more than any example offers: such examples do not choose
+    among the same answers, and a classifier has one output for each.
+    """
+    found = {choice for example in examples for choice in example.choices}
+    if len(found) > max(len(example.choices) for example in examples):
+        raise FrugalError(
+            f"the examples do not choose among the same answers ({len(found)} in all), so that no "
+            "classifier can be trained on them"
+        )
+    return tuple(sorted(found))
 
 
 def content(name: str) -> str:
