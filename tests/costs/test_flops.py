@@ -10,7 +10,7 @@ from small_models import FAMILIES, build, config_of, counted, ids
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from frugal import peft
-from frugal.costs import arch, flops, methods, scenario
+from frugal.costs import Scenario, arch, flops, methods
 from frugal.errors import FrugalError
 
 EXAMPLES = settings(max_examples=10, deadline=None)
@@ -268,7 +268,7 @@ def test_nominal_sizes_are_near(name):
     a = arch.get(name)
     if a.nominal_params:
         assert abs(a.params / a.nominal_params - 1) < 0.3
-    assert scenario.query_flops(a, query_tokens=7) > 0
+    assert Scenario(arch=a).query_flops() > 0
 
 
 @pytest.mark.parametrize(
