@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HELD = "extrapolated: held at the last printed score"
+STEP = 250  # labels, between the splits of a total that are looked at
 MOST_USD = 1e12  # of a budget; whoever has more must not be told a price
 UNPRINTED = "below the printed range"
 
@@ -183,13 +184,13 @@ def break_even(task: str, labels: int) -> list[Span]:
     return spans
 
 
-def _splits(task: str, total: float, step: int) -> list[Purchase]:
+def _splits(task: str, total: float) -> list[Purchase]:
     """`splits`, as purchases."""
     known = sorted(throughput(task).overhead)
     price = label_usd(task)
     found = [
         buy(task, strategy, labels=n, budget=total - n * price)
-        for n in range(known[0], known[-1] + 1, check.whole("step", step, least=1))
+        for n in range(known[0], known[-1] + 1, STEP)
         if n * price <= total
         for strategy in STRATEGIES
     ]
@@ -198,21 +199,21 @@ def _splits(task: str, total: float, step: int) -> list[Purchase]:
     return found
 
 
-def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
+def splits(task: str, total: float) -> "pd.DataFrame":
     """`total` USD from nothing: N labels first, and the rest on either strategy.
 
-    N runs over table 3's range in steps of `step`, as far as the money goes. Columns as those of
+    N runs over table 3's range in steps of STEP, as far as the money goes. Columns as those of
     `Purchase`, and `total_usd`.
     """
     import pandas as pd
 
     price = label_usd(task)
     return pd.DataFrame(
-        [{**asdict(p), "total_usd": p.labels * price + p.usd} for p in _splits(task, total, step)]
+        [{**asdict(p), "total_usd": p.labels * price + p.usd} for p in _splits(task, total)]
     )
 
 
-def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.DataFrame":
+def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
     """The frontier: the best score that each total buys by either strategy, split as in `splits`.
 
     Columns: task, total (USD, ascending), strategy, labels (N of that split), score. Money may be
@@ -223,7 +224,7 @@ def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.D
     rows: list[dict[str, Any]] = []
     best: dict[Strategy, Purchase] = {}
     for total in sorted(totals):
-        for bought in _splits(task, total, step):
+        for bought in _splits(task, total):
             if bought.score is None or bought.basis == HELD:
                 continue
             known = best.get(bought.strategy)
