@@ -219,13 +219,6 @@ def test_decoding_with_a_cache_equals_flop_counter(family, data, prompt, new):
     assert sum(parts.values()) == truth
 
 
-def test_parts_roll_up():
-    parts = flops.train_step(arch.get("t0-3b"), prompt_tokens=8, method="ia3")
-    assert set(flops.roll_up(parts)) == {"forward", "backward"}
-    assert sum(flops.roll_up(parts, 2).values()) == sum(parts.values())
-    assert "forward/decoder/cross-attention" in flops.roll_up(parts, 3)
-
-
 def test_freezing_saves_a_third():
     a = arch.get("smollm2-135m")
     once = sum(flops.forward(a, prompt_tokens=100).values())
