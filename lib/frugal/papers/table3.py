@@ -48,7 +48,6 @@ class Cell:
     bought: int
     unlabelled: int | None
     score: float | None
-    teacher: float | None
     initial_usd: float
 
 
@@ -70,7 +69,6 @@ def cells() -> tuple[Cell, ...]:
             bought=int(r["n_additional_labels"] or r["gpu_hours"] or 0),
             unlabelled=_thousands(r["n_unlabeled_K"] + "K") if r["n_unlabeled_K"] else None,
             score=None if r["student_score"] == "N/A" else float(r["student_score"]),
-            teacher=float(r["teacher_score"]) if r["teacher_score"] else None,
             initial_usd=float(r["initial_usd"]),
         )
         for r in records
