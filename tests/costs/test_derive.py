@@ -12,7 +12,7 @@ import torch
 import transformers as t
 from small_models import build, counted, ids
 
-from frugal.costs import arch, derive, flops, memory
+from frugal.costs import arch, derive, flops, layers, memory
 from frugal.errors import FrugalError
 
 BASE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -101,9 +101,9 @@ def test_gradients_reach_down_to_where_they_are_needed(name):
     a, model = arch.from_config(config), build(model_class, config)
     model.requires_grad_(False)
     bias = {"scale": torch.zeros((), device="meta", requires_grad=True)}
-    (stack,) = derive._stacks(model)
+    (stack,) = layers.stacks_of(model)
     for layer in stack:
-        for m in derive._matrices(layer):
+        for m in layers.matrices_of(layer):
             if m.shape[0] == a.d_q + 2 * a.d_kv or m.shape == (a.d_kv, a.d_model):
                 m.module.register_forward_hook(lambda _, args, out: out * bias["scale"])
     truth = counted(lambda: call(model, a.kind, 9, 0).sum().backward())
@@ -170,7 +170,7 @@ def fresh():
     ],
 )
 def test_a_closed_form_that_is_a_little_wrong_is_found(monkeypatch, fresh, change, why):
-    right = derive._read
+    right = layers.read
 
     def wrong(*args):
         a = dataclasses.replace(right(*args), **change)
@@ -180,7 +180,7 @@ def test_a_closed_form_that_is_a_little_wrong_is_found(monkeypatch, fresh, chang
             a = dataclasses.replace(a, others=(*a.others, ("scales", spare, (1,))))
         return a
 
-    monkeypatch.setattr(derive, "_read", wrong)
+    monkeypatch.setattr(layers, "read", wrong)
     with pytest.raises(FrugalError, match=why):
         arch.from_config(EXACT["qwen2"][1])
 
@@ -214,8 +214,8 @@ def test_training_norms_where_none_lies_below_is_refused():
 
 def test_a_configuration_is_tried_once_refused_or_not(monkeypatch, fresh):
     tried = []
-    skeleton = derive._skeleton
-    monkeypatch.setattr(derive, "_skeleton", lambda *a: tried.append(a) or skeleton(*a))
+    skeleton = layers.skeleton
+    monkeypatch.setattr(layers, "skeleton", lambda *a: tried.append(a) or skeleton(*a))
     for _ in range(2):
         arch.from_config(EXACT["qwen2"][1])
         with pytest.raises(FrugalError):

@@ -10,7 +10,7 @@ from small_models import FAMILIES, build, config_of, counted, ids
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from frugal import peft
-from frugal.costs import arch, flops, methods, scenario
+from frugal.costs import Scenario, arch, flops, methods
 from frugal.errors import FrugalError
 
 EXAMPLES = settings(max_examples=10, deadline=None)
@@ -219,13 +219,6 @@ def test_decoding_with_a_cache_equals_flop_counter(family, data, prompt, new):
     assert sum(parts.values()) == truth
 
 
-def test_parts_roll_up():
-    parts = flops.train_step(arch.get("t0-3b"), prompt_tokens=8, method="ia3")
-    assert set(flops.roll_up(parts)) == {"forward", "backward"}
-    assert sum(flops.roll_up(parts, 2).values()) == sum(parts.values())
-    assert "forward/decoder/cross-attention" in flops.roll_up(parts, 3)
-
-
 def test_freezing_saves_a_third():
     a = arch.get("smollm2-135m")
     once = sum(flops.forward(a, prompt_tokens=100).values())
@@ -268,7 +261,7 @@ def test_nominal_sizes_are_near(name):
     a = arch.get(name)
     if a.nominal_params:
         assert abs(a.params / a.nominal_params - 1) < 0.3
-    assert scenario.query_flops(a, query_tokens=7) > 0
+    assert Scenario(arch=a).query_flops() > 0
 
 
 @pytest.mark.parametrize(

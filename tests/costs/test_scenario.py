@@ -7,15 +7,14 @@ from datetime import date
 
 import pytest
 
-from frugal.costs import arch, prices, scenario
+from frugal.costs import Scenario, arch, prices, scenario
 from frugal.errors import FrugalError
 
 T0, GPT3 = arch.get("t0-11b"), arch.get("gpt3-175b")
 
 
 def options(**how):
-    given = {"queries": 1000, "icl_arch": GPT3} | how
-    return {o.name: o for o in scenario.compare(T0, **given)}
+    return {o.name: o for o in Scenario(**{"arch": T0, "icl_arch": GPT3} | how).compare()}
 
 
 def test_the_papers_numbers():
@@ -37,8 +36,7 @@ def test_totals_follow_from_parts():
 
 
 def test_exact_count_orders_the_ways_alike():
-    smol = arch.get("smollm2-135m")
-    found = {o.name: o for o in scenario.compare(smol, queries=10, count="exact")}
+    found = options(arch=arch.get("smollm2-135m"), icl_arch=None, queries=10, count="exact")
     assert found["zero-shot"].query_flops < found["icl-cached"].query_flops
     assert found["icl-cached"].query_flops < found["icl"].query_flops
     whole = found["icl-cached"].prefix_flops + found["icl-cached"].query_flops
@@ -49,12 +47,12 @@ def test_exact_count_orders_the_ways_alike():
 
 @pytest.mark.parametrize("name", ["gpt3-175b", "t0-11b", "minilm-l6", "smollm2-135m"])
 def test_uses_add_up_and_only_scores_are_quadratic(name):
-    once, twice = (
-        scenario.by_use(scenario.query_parts(arch.get(name), tokens)) for tokens in (100, 200)
-    )
-    assert sum(once.values()) == scenario.query_flops(
-        arch.get(name), query_tokens=100, count="exact"
-    )
+    asked = [
+        Scenario(arch=arch.get(name), shots=0, query_tokens=tokens, count="exact")
+        for tokens in (100, 200)
+    ]
+    once, twice = (scenario.by_use(a.query_parts()) for a in asked)
+    assert sum(once.values()) == asked[0].query_flops()
     kind = arch.get(name).kind
     read = "encoder: attention" if kind == "encoder-decoder" else "attention"
     assert twice[f"{read} scores"] == 4 * once[f"{read} scores"]
@@ -128,13 +126,12 @@ def test_prices_say_how_old_and_how_sure_they_are():
         (lambda: options(usd_per_hour=0), "usd_per_hour"),
         (lambda: options(count="exakt"), "did you mean 'exact'"),
         (lambda: options(gpu="t40"), "did you mean"),
-        (lambda: scenario.query_flops(T0, query_tokens=3, shots=1), "example_tokens"),
-        (
-            lambda: scenario.query_flops(
-                T0, query_tokens=3, shots=1, example_tokens=3, cached=True
-            ),
-            "cached",
-        ),
+        (lambda: options(dtype="float23"), "did you mean"),
+        (lambda: options(method="ia4"), "did you mean 'ia3'"),
+        (lambda: options(batch=0), "batch"),
+        (lambda: options(query_tokens=0), "query_tokens"),
+        (lambda: options(example_tokens=0), "example_tokens"),
+        (lambda: Scenario(arch=T0, cached=True), "cached: t0-11b"),
     ],
 )
 def test_nonsense_is_one_clear_error(call, message):
@@ -144,9 +141,12 @@ def test_nonsense_is_one_clear_error(call, message):
 
 def test_import_is_light():
     code = (
-        "import frugal.costs, frugal.papers, sys;"
-        "from frugal.costs import scenario; from frugal.papers import audit;"
-        "assert audit.run();"
+        "import frugal.costs, frugal.papers, frugal.stats, importlib, pkgutil, sys\n"
+        "for room in (frugal.costs, frugal.papers):\n"
+        "    for module in pkgutil.iter_modules(room.__path__, f'{room.__name__}.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "from frugal.papers import audit, purchases\n"
+        "assert audit.run() and purchases.break_even('WLP', 2000)\n"
         "heavy = {'torch', 'transformers', 'pandas', 'numpy', 'pydantic'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -159,8 +159,8 @@ def test_distilled_examples_cost_a_hundredth_of_a_label_and_hours_invert():
 
 
 def test_splits_spend_the_same_total_and_annotation_does_not_care_how():
-    table = purchases.splits("WLP", 1400, step=1000)
-    assert sorted(table["labels"].unique()) == [1000, 2000, 3000, 4000, 5000]
+    table = purchases.splits("WLP", 1400)
+    assert sorted(table["labels"].unique()) == list(range(1000, 5001, purchases.STEP))
     assert (table["total_usd"] - 1400).abs().max() < table3.gpu_usd()
     assert table[table["strategy"] == "annotate"]["score"].nunique() == 1
 

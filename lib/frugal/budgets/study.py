@@ -25,6 +25,7 @@ from frugal import tasks
 from frugal.budgets import annotators, labels, students
 from frugal.budgets.distill import outputs, right
 from frugal.budgets.students import Learnt
+from frugal.costs import prices
 from frugal.encoders import classifier
 from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones, digests, files, presets
@@ -50,11 +51,10 @@ class Setting(presets.Study):
 
     teacher_recipe: tfew.Recipe = tfew.Recipe.of()
     student_recipe: tfew.Recipe = tfew.Recipe.of()
-    usd_per_label: float = Field(
-        default=0.129, ge=0
-    )  # FEVER's, the least a label costs in the paper
-    usd_per_hour: float = Field(default=1.875, ge=0)  # the paper's A40
-    usd_per_1k_tokens: float = Field(default=0.02, ge=0)  # text-davinci-003's, unverified
+    # FEVER's is the least that a label costs in the paper.
+    usd_per_label: float = Field(default=prices.get("label", "fever").usd, ge=0)
+    usd_per_hour: float = Field(default=prices.get("gpu", "a40").usd, ge=0)
+    usd_per_1k_tokens: float = Field(default=prices.get("token", "text-davinci-003").usd, ge=0)
 
     @classmethod
     def of(cls, preset: presets.Budgets, **given: Any) -> "Setting":

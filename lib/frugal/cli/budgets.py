@@ -20,10 +20,13 @@ from frugal.cli.options import (
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
+from frugal.costs import prices
 from frugal.engine import stderr
 from frugal.errors import FrugalError, first_problem
 
 app = typer.Typer(help="Distill or annotate: the paper's model, and a study of our own.")
+
+FEVER_USD = prices.get("label", "fever").usd  # the least a label costs in the paper
 
 
 @app.command()
@@ -65,7 +68,7 @@ def label(
     ] = None,
     usd: Annotated[
         float, amount(help="Of a label (people), or of 1,000 tokens read (models).")
-    ] = 0.129,
+    ] = FEVER_USD,
     usd_out: Annotated[
         float | None, amount(help="Of 1,000 tokens a server writes; else as --usd.")
     ] = None,
@@ -177,7 +180,9 @@ def plan(
     budget: Annotated[float, amount(help="USD for labels, training and serving.")],
     labels: Annotated[int | None, number(help="Labelled examples; else the preset's.")] = None,
     queries: Annotated[float, amount(help="Queries to serve.")] = 1e6,
-    usd_per_label: Annotated[float, amount(help="Of one label; 0.129 is FEVER's.")] = 0.129,
+    usd_per_label: Annotated[
+        float, amount(help=f"Of one label; {FEVER_USD:g} is FEVER's.")
+    ] = FEVER_USD,
     gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",
     usd_per_hour: UsdPerHour = None,
     mfu: Mfu = 0.4,
@@ -195,7 +200,6 @@ def plan(
     from frugal.choice import recommend
     from frugal.choice.options import Prices
     from frugal.choice.trials import Ways
-    from frugal.costs import prices
     from frugal.engine import backbones, presets
 
     chosen = presets.named(preset)

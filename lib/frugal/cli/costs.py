@@ -7,8 +7,8 @@ import typer
 
 from frugal.cli.options import Json, Mfu, UsdPerHour, count
 from frugal.cli.output import emit
+from frugal.costs import Scenario, check, flops, memory, methods, prices
 from frugal.costs import arch as architectures
-from frugal.costs import flops, memory, methods, prices, scenario
 from frugal.engine import stderr
 
 app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
@@ -42,26 +42,30 @@ def _say_if_too_long(a: architectures.Architecture, tokens: int) -> None:
 def query(
     arch: Arch,
     shots: Shots = 0,
-    example_tokens: ExampleTokens = 98,
-    query_tokens: QueryTokens = 103,
-    count: Count = "paper",
+    example_tokens: ExampleTokens = Scenario.example_tokens,
+    query_tokens: QueryTokens = Scenario.query_tokens,
+    count: Count = Scenario.count,
     cached: Annotated[bool, typer.Option(help="The examples' K and V are cached.")] = False,
     as_json: Json = False,
 ) -> None:
     """FLOPs of one query: zero-shot, or behind labelled examples. T-Few's lengths by default."""
-    a = architectures.get(arch)
-    behind: dict[str, Any] = {"shots": shots, "example_tokens": example_tokens, "count": count}
-    spent = scenario.query_flops(a, query_tokens=query_tokens, cached=cached, **behind)
-    _say_if_too_long(a, query_tokens + shots * example_tokens)
-    tokens = query_tokens + (0 if cached else shots * example_tokens)
-    result: dict[str, Any] = {"arch": a.name, "count": count, "shots": shots, "cached": cached}
+    asked = Scenario(
+        arch=architectures.get(arch),
+        shots=shots,
+        example_tokens=example_tokens,
+        query_tokens=query_tokens,
+        count=count,
+        cached=cached,
+    )
+    spent = asked.query_flops()
+    _say_if_too_long(asked.arch, query_tokens + asked.context_tokens)
+    tokens = query_tokens + (0 if cached else asked.context_tokens)
+    result: dict[str, Any] = {"arch": arch, "count": count, "shots": shots, "cached": cached}
     result |= {"tokens": tokens, "flops": spent}
     if cached:
-        result["prefix_flops"] = scenario.prefix_flops(a, **behind)
+        result["prefix_flops"] = asked.prefix_flops()
     if count == "exact":
-        result["parts"] = _rows(
-            scenario.query_parts(a, query_tokens, shots * example_tokens, cached)
-        )
+        result["parts"] = _rows(asked.query_parts())
     emit(result, as_json)
 
 
@@ -72,18 +76,22 @@ def train(
     batch: Batch,
     tokens: Tokens,
     method: Method = "full",
-    count: Count = "paper",
+    count: Count = Scenario.count,
     as_json: Json = False,
 ) -> None:
     """FLOPs of a training run."""
-    a = architectures.get(arch)
-    spent = scenario.train_flops(
-        a, steps=steps, batch=batch, tokens=tokens, method=method, count=count
+    asked = Scenario(
+        arch=architectures.get(arch),
+        steps=steps,
+        batch=batch,
+        query_tokens=check.whole("tokens", tokens, least=1),
+        method=method,
+        count=count,
     )
-    result: dict[str, Any] = {"arch": a.name, "count": count, "method": method}
-    result |= {"tokens": steps * batch * tokens, "flops": spent}
+    result: dict[str, Any] = {"arch": arch, "count": count, "method": method}
+    result |= {"tokens": steps * batch * tokens, "flops": asked.train_flops()}
     if count == "exact":
-        step = flops.train_step(a, prompt_tokens=tokens, batch=batch, method=method)
+        step = flops.train_step(asked.arch, prompt_tokens=tokens, batch=batch, method=method)
         result["parts"] = _rows({part: steps * n for part, n in step.items()})
     elif method != "full":
         stderr.note("the papers' rule knows no method; --count exact does")
@@ -103,7 +111,9 @@ def cache(
     a = architectures.get(arch)
     size = memory.kv_cache(a, tokens, source_tokens=source_tokens, dtype=dtype, batch=batch)
     _say_if_too_long(a, tokens)
-    emit({"arch": a.name, "tokens": tokens, "dtype": dtype, **_sizes(size)}, as_json)
+    result: dict[str, Any] = {"arch": a.name, "tokens": tokens, "dtype": dtype, "bytes": size}
+    result |= {"gb": size / memory.GB, "gib": size / memory.GIB}
+    emit(result | {"fits_on": memory.fits_on(size)}, as_json)
 
 
 @app.command()
@@ -171,22 +181,22 @@ def compare(
     icl_arch: Annotated[
         str | None, typer.Option(help="Another one for in-context learning.")
     ] = None,
-    shots: Shots = 41,
-    example_tokens: ExampleTokens = 98,
-    query_tokens: QueryTokens = 103,
-    steps: Steps = 1000,
-    batch: Batch = 8,
-    method: Method = "ia3",
-    count: Count = "paper",
-    dtype: Dtype = "bfloat16",
-    gpu: Annotated[str, typer.Option(help="A GPU of data/gpus.csv.")] = "a100-80gb",
-    mfu: Mfu = 0.4,
+    shots: Shots = Scenario.shots,
+    example_tokens: ExampleTokens = Scenario.example_tokens,
+    query_tokens: QueryTokens = Scenario.query_tokens,
+    steps: Steps = Scenario.steps,
+    batch: Batch = Scenario.batch,
+    method: Method = Scenario.method,
+    count: Count = Scenario.count,
+    dtype: Dtype = Scenario.dtype,
+    gpu: Annotated[str, typer.Option(help="A GPU of data/gpus.csv.")] = Scenario.gpu,
+    mfu: Mfu = Scenario.mfu,
     usd_per_hour: UsdPerHour = None,
     as_json: Json = False,
 ) -> None:
     """In-context learning, zero-shot and fine-tuning side by side, for a number of queries."""
-    options = scenario.compare(
-        architectures.get(arch),
+    asked = Scenario(
+        arch=architectures.get(arch),
         icl_arch=architectures.get(icl_arch) if icl_arch else None,
         queries=queries,
         shots=shots,
@@ -201,6 +211,7 @@ def compare(
         mfu=mfu,
         usd_per_hour=usd_per_hour,
     )
+    options = asked.compare()
     result: dict[str, Any] = {"count": count, "queries": queries, "gpu": gpu, "mfu": mfu}
     if usd_per_hour is None:
         price = prices.get("gpu", gpu)
@@ -210,12 +221,3 @@ def compare(
     else:
         result["usd_per_hour"] = usd_per_hour
     emit(result | {"options": [asdict(o) for o in options]}, as_json)
-
-
-def _sizes(size: int) -> dict[str, Any]:
-    return {
-        "bytes": size,
-        "gb": size / memory.GB,
-        "gib": size / memory.GIB,
-        "fits_on": memory.fits_on(size),
-    }

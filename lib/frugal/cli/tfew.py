@@ -22,6 +22,7 @@ from frugal.cli.options import (
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
+from frugal.costs import Scenario
 from frugal.engine import stderr
 from frugal.errors import FrugalError
 
@@ -82,7 +83,7 @@ def tfew(
     truncate: Truncate = False,
     dry_run: DryRun = False,
     count: Annotated[str, typer.Option(help="FLOPs of a dry run: paper or exact.")] = "paper",
-    gpu: Annotated[str, typer.Option(help="Of a dry run: a GPU of data/gpus.csv.")] = "a100-80gb",
+    gpu: Annotated[str, typer.Option(help="Of a dry run: a GPU of data/gpus.csv.")] = Scenario.gpu,
     mfu: Mfu = 0.05,  # what T-Few's half hour was
     usd_per_hour: UsdPerHour = None,
     as_json: Json = False,

@@ -4,12 +4,10 @@ Everything is in bytes. GB is 1e9 bytes and GiB 2**30; GPUs are sold in GiB.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from frugal import data
-from frugal.costs import arch as architectures
 from frugal.costs import check, flops, methods
 from frugal.costs.arch import Architecture
 from frugal.costs.methods import Method
@@ -201,40 +199,13 @@ def fits_on(needed: int) -> list[str]:
     return [g.name for g in gpus().values() if needed <= g.memory_gib * GIB]
 
 
-def largest(needs: Callable[[int], int], limit: int, *, most: int = 2**40) -> int:
-    """The largest n <= most with needs(n) <= limit bytes, for a growing `needs`; 0 if none."""
-    check.whole("limit", limit)
-    low, high = 0, 1
-    while high <= most and needs(high) <= limit:
-        low, high = high, 2 * high
-    high = min(high, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if needs(middle) <= limit else (low, middle)
-    return low
-
-
 def largest_shots(
     arch: Architecture, limit: int, *, example_tokens: int, query_tokens: int, dtype: str
 ) -> int:
     """The most shots whose cache lies beside the weights in `limit` bytes; 0 if none does."""
+    check.whole("limit", limit)
     check.whole("example_tokens", example_tokens, least=1)
-
-    def needs(shots: int) -> int:
-        tokens = shots * example_tokens + query_tokens
-        return weights(arch, dtype) + kv_cache(arch, tokens, dtype=dtype)
-
-    return largest(needs, limit)
-
-
-def largest_batch(arch: Architecture, limit: int, **how: object) -> int:
-    """The largest training batch within `limit` bytes at the high end; `how` as in `training`."""
-    return largest(lambda batch: total(training(arch, batch=batch, **how)).high, limit)  # type: ignore[arg-type]
-
-
-def largest_model(limit: int, dtype: str = "bfloat16") -> str | None:
-    """The known architecture with the most parameters whose weights fit in `limit` bytes."""
-    fitting = [
-        a for a in map(architectures.get, architectures.names()) if weights(a, dtype) <= limit
-    ]
-    return max(fitting, key=lambda a: a.params).name if fitting else None
+    room = limit - weights(arch, dtype) - kv_cache(arch, query_tokens, dtype=dtype)
+    shots = max(0, room // kv_cache(arch, example_tokens, dtype=dtype))
+    arch.check_cached(query_tokens + shots * example_tokens)
+    return shots

@@ -1,135 +1,180 @@
-"""Ways to answer the same queries, side by side: in-context learning, zero-shot, fine-tuning.
+"""One question about costs, and what answers it: in-context learning, zero-shot, fine-tuning.
 
-Pure functions of their inputs: a slider may call them at every move.
+A `Scenario` holds what is asked. The library, `frugal costs` and the explorer of chapter 1 take
+their defaults from it (T-Few's own numbers), and what is nonsense is refused here, in one place.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
+from frugal import data
 from frugal.costs import check, flops, memory, methods, prices
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError, unknown
 
-Count = Literal["paper", "exact"]
 COUNTS = ("paper", "exact")
 TOKEN_BYTES = 4  # a token id on disk, as T-Few's table 1 counts (41 × 98 tokens: 16 kB)
+# What T-Few counts with; every other file reads these from here.
+TFEW = {row["name"]: row["value"] for row in data.rows("papers/tfew_settings.csv")}
 
 
-def query_flops(
-    arch: Architecture,
-    *,
-    query_tokens: int,
-    shots: int = 0,
-    example_tokens: int = 0,
-    count: str = "paper",
-    cached: bool = False,
-) -> int:
-    """FLOPs of one query behind `shots` examples. The exact count reads one position's logits.
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is asked. FrugalError that names the field where a value is nonsense.
 
-    cached: keys and values of the examples are there already, so that only the query is computed.
-    Raises FrugalError for that on an encoder–decoder: its encoder reads in both directions.
+    arch:     the model that is asked, and tuned
+    icl_arch: another one for in-context learning, in `compare` alone
+    shots, example_tokens: labelled examples in front of a query, and the tokens of one
+    query_tokens: of a query, and of an example that is trained on
+    count:    "paper" (2N and 6N, or N and 3N, a token) or "exact" (by part)
+    cached:   keys and values of the examples are there already, so that only the query is computed;
+        refused for an encoder–decoder, whose encoder reads in both directions
+    steps, batch, method: of a training; the papers' rule knows no method
+    queries:  to answer; gpu: where, dtype: in which precision the weights and the cache are held
+    mfu:      share of the GPU's peak that is reached: an assumption of yours, not of the paper
+    usd_per_hour: of that GPU; its listed price unless given
     """
-    _known_count(count)
-    query = check.whole("query_tokens", query_tokens, least=1)
-    context = check.whole("shots", shots) * check.whole("example_tokens", example_tokens)
-    if shots and not example_tokens:
-        raise FrugalError("example_tokens must be at least 1 where there are shots")
-    if cached and arch.kind != "decoder-only":
-        raise FrugalError(f"cached: {arch.name} ({arch.kind}) has no prefix that could be cached")
-    if count == "paper":
-        return flops.paper_forward(arch, query if cached else context + query)
-    return sum(query_parts(arch, query, context, cached).values())
 
+    arch: Architecture
+    icl_arch: Architecture | None = None
+    shots: int = int(TFEW["shots"])
+    example_tokens: int = int(TFEW["example_tokens"])
+    query_tokens: int = int(TFEW["query_tokens"])
+    count: str = "paper"
+    cached: bool = False
+    steps: int = int(TFEW["steps"])
+    batch: int = int(TFEW["batch"])
+    method: str = "ia3"
+    queries: int = 1000
+    dtype: str = "bfloat16"
+    gpu: str = TFEW["gpu"]
+    mfu: float = 0.4
+    usd_per_hour: float | None = None
 
-def query_parts(
-    arch: Architecture, query_tokens: int, context_tokens: int = 0, cached: bool = False
-) -> flops.Parts:
-    """Exact FLOPs of one query by part, as `query_flops` sums them."""
-    logits = None if arch.kind == "encoder-only" else 1
-    fed = query_tokens if cached else context_tokens + query_tokens
-    behind = context_tokens if cached else 0
-    return flops.forward(arch, prompt_tokens=fed, context_tokens=behind, logits_at=logits)
+    def __post_init__(self) -> None:
+        if self.count not in COUNTS:
+            raise unknown("count", self.count, COUNTS)
+        check.whole("query_tokens", self.query_tokens, least=1)
+        check.whole("batch", self.batch, least=1)
+        for name in ("shots", "example_tokens", "steps", "queries"):
+            check.whole(name, getattr(self, name))
+        if self.shots and not self.example_tokens:
+            raise FrugalError("example_tokens must be at least 1 where there are shots")
+        reader = self.icl_arch or self.arch
+        if self.cached and reader.kind != "decoder-only":
+            raise FrugalError(
+                f"cached: {reader.name} ({reader.kind}) has no prefix that could be cached"
+            )
+        methods.get(self.method)
+        memory.dtype_bytes(self.dtype)
+        memory.gpu(self.gpu)
+        check.number("mfu", self.mfu, above=0, most=1)
+        if self.usd_per_hour is not None:
+            check.number("usd_per_hour", self.usd_per_hour, above=0)
 
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of all examples."""
+        return self.shots * self.example_tokens
 
-def by_use(parts: flops.Parts) -> flops.Parts:
-    """A forward pass's `parts` by what they are for, stack by stack: "encoder: feed-forward", ….
+    def query_flops(self) -> int:
+        """FLOPs of one query to `arch`. The exact count reads one position's logits."""
+        if self.count == "exact":
+            return sum(self.query_parts().values())
+        fed = self.query_tokens + (0 if self.cached else self.context_tokens)
+        return flops.paper_forward(self.arch, fed)
 
-    Projections are the products with W_q, W_k, W_v and W_o; scores those of two activations,
-    Q K^T and softmax(…) V, which alone grow with the square of the length.
-    """
-    total: flops.Parts = {}
-    for part, count in parts.items():
-        names = part.split("/")
-        stack = [names.pop(0)] if names[0] in ("encoder", "decoder") else []
-        use = {"ffn": "feed-forward"}.get(names[0], names[0])
-        if use.endswith("attention"):
-            use += " scores" if names[1] in ("scores", "mix") else " projections"
-        name = ": ".join([*stack, use])
-        total[name] = total.get(name, 0) + count
-    return total
+    def query_parts(self) -> flops.Parts:
+        """Exact FLOPs of one query by part, whatever `count` says."""
+        behind = self.context_tokens if self.cached else 0
+        return flops.forward(
+            self.arch,
+            prompt_tokens=self.query_tokens + self.context_tokens - behind,
+            context_tokens=behind,
+            logits_at=None if self.arch.kind == "encoder-only" else 1,
+        )
 
+    def prefix_flops(self) -> int:
+        """FLOPs of computing the examples' cache once."""
+        if not self.context_tokens:
+            return 0
+        if self.count == "paper":
+            return flops.paper_forward(self.arch, self.context_tokens)
+        parts = flops.forward(self.arch, prompt_tokens=self.context_tokens, logits_at=0)
+        return sum(parts.values())
 
-def prefix_flops(
-    arch: Architecture, *, shots: int, example_tokens: int, count: str = "paper"
-) -> int:
-    """FLOPs of computing the cache of `shots` examples once."""
-    _known_count(count)
-    tokens = check.whole("shots", shots) * check.whole("example_tokens", example_tokens)
-    if not tokens:
-        return 0
-    if count == "paper":
-        return flops.paper_forward(arch, tokens)
-    return sum(flops.forward(arch, prompt_tokens=tokens, logits_at=0).values())
+    def train_flops(self) -> int:
+        """FLOPs of the training.
 
+        The exact count computes logits at every token of a decoder-only model; an
+        encoder–decoder's decoder is fed its start token.
+        """
+        if self.count == "paper":
+            return flops.paper_train(self.arch, self.steps * self.batch * self.query_tokens)
+        step = flops.train_step(
+            self.arch, prompt_tokens=self.query_tokens, batch=self.batch, method=self.method
+        )
+        return self.steps * sum(step.values())
 
-def train_flops(
-    arch: Architecture,
-    *,
-    steps: int,
-    batch: int,
-    tokens: int,
-    method: str = "full",
-    count: str = "paper",
-) -> int:
-    """FLOPs of `steps` training steps on `batch` examples of `tokens` tokens each.
+    def compare(self) -> list["Option"]:
+        """Zero-shot, k-shot ICL (plain, ensemble, cached), T-Few and full fine-tuning.
 
-    The papers' rule knows no method: 3N or 6N a token. The exact count computes logits at every
-    token of a decoder-only model; an encoder–decoder's decoder is fed its start token.
-    """
-    _known_count(count)
-    chosen = methods.get(method)
-    check.whole("steps", steps)
-    check.whole("batch", batch, least=1)
-    check.whole("tokens", tokens, least=1)
-    if count == "paper":
-        return flops.paper_train(arch, steps * batch * tokens)
-    step = flops.train_step(arch, prompt_tokens=tokens, batch=batch, method=chosen)
-    return steps * sum(step.values())
+        Fine-tuning and zero-shot use `arch`, in-context learning `icl_arch`. `cached` changes
+        nothing: where examples can be cached, both ways are there.
+        """
+        icl = replace(self, arch=self.icl_arch or self.arch, icl_arch=None, cached=False)
+        zero = replace(self, icl_arch=None, shots=0, cached=False)
+        single = replace(icl, shots=min(self.shots, 1))
+        examples_disk = TOKEN_BYTES * self.context_tokens
+        ensemble = max(self.shots, 1) * single.query_flops()
+        found = [
+            zero._option("zero-shot", icl),
+            icl._option("icl", icl, disk=examples_disk),
+            single._option("icl-ensemble", icl, disk=examples_disk, query=ensemble),
+        ]
+        if icl.arch.kind == "decoder-only":
+            cached = replace(icl, cached=True)
+            prefix = icl.prefix_flops()
+            found.append(cached._option("icl-cached", icl, disk=examples_disk, prefix=prefix))
+        for name, method in (("t-few", self.method), ("full", "full")):
+            tuned = replace(zero, method=method)
+            disk = memory.adapter(self.arch, method, "float32")
+            found.append(tuned._option(name, icl, disk=disk, train=tuned.train_flops()))
+        return found
 
-
-def hours(operations: float, *, peak_flops: float, mfu: float) -> float:
-    """Hours on one device: FLOPs / (peak FLOP/s × MFU); 0 < mfu <= 1 is what the peak is worth."""
-    check.number("mfu", mfu, above=0, most=1)
-    check.number("peak_flops", peak_flops, above=0)
-    return operations / (peak_flops * mfu * 3600)
-
-
-def break_even(
-    once: float, per_query: float, other_once: float, other_per_query: float
-) -> int | None:
-    """The first query count at which (once, per_query) has cost no more than the other way.
-
-    None where it never catches up. Any unit, as long as all four share it.
-    """
-    for name, value in (("once", once), ("per_query", per_query)):
-        check.number(name, value)
-    for name, value in (("other_once", other_once), ("other_per_query", other_per_query)):
-        check.number(name, value)
-    if once <= other_once:
-        return 0
-    saved = other_per_query - per_query
-    return math.ceil((once - other_once) / saved) if saved > 0 else None
+    def _option(
+        self,
+        name: str,
+        icl: "Scenario",
+        *,
+        disk: int = 0,
+        query: int | None = None,
+        train: int = 0,
+        prefix: int = 0,
+    ) -> "Option":
+        """This way of answering beside k-shot `icl`."""
+        each = self.query_flops() if query is None else query
+        everything = train + prefix + self.queries * each
+        peak = memory.gpu(self.gpu).peak_flops
+        took = hours(everything, peak_flops=peak, mfu=self.mfu)
+        rate = self.usd_per_hour
+        held = memory.weights(self.arch, self.dtype)
+        if self.arch.kind == "decoder-only":
+            tokens = self.context_tokens + self.query_tokens
+            held += memory.kv_cache(self.arch, tokens, dtype=self.dtype)
+        return Option(
+            name=name,
+            train_flops=train,
+            prefix_flops=prefix,
+            query_flops=each,
+            flops=everything,
+            hours=took,
+            usd=took * (prices.get("gpu", self.gpu).usd if rate is None else rate),
+            memory_bytes=held,
+            fits_on=memory.fits_on(held),
+            disk_bytes=disk,
+            break_even=break_even(train + prefix, each, 0, icl.query_flops()),
+        )
 
 
 @dataclass(frozen=True)
@@ -169,98 +214,43 @@ class Option:
         return break_even(self.once, self.query_flops, other.once, other.query_flops)
 
 
-def compare(
-    arch: Architecture,
-    *,
-    queries: int,
-    shots: int = 41,
-    example_tokens: int = 98,
-    query_tokens: int = 103,
-    icl_arch: Architecture | None = None,
-    steps: int = 1000,
-    batch: int = 8,
-    method: str = "ia3",
-    count: str = "paper",
-    dtype: str = "bfloat16",
-    gpu: str = "a100-80gb",
-    mfu: float = 0.4,
-    usd_per_hour: float | None = None,
-) -> list[Option]:
-    """Zero-shot, k-shot ICL (plain, cached, ensemble), T-Few and full fine-tuning, side by side.
+def by_use(parts: flops.Parts) -> flops.Parts:
+    """A forward pass's `parts` by what they are for, stack by stack: "encoder: feed-forward", ….
 
-    Fine-tuning and zero-shot use `arch`, in-context learning `icl_arch` (the same unless given).
-    The defaults are T-Few's section 4.2; `mfu` is an assumption of yours, not of the paper.
-    `usd_per_hour` defaults to the listed price of `gpu`. Raises FrugalError for nonsense.
+    Projections are the products with W_q, W_k, W_v and W_o; scores those of two activations,
+    Q K^T and softmax(…) V, which alone grow with the square of the length.
     """
-    check.whole("queries", queries)
-    card, icl = memory.gpu(gpu), icl_arch or arch
-    rate = prices.get("gpu", gpu).usd if usd_per_hour is None else usd_per_hour
-    check.number("usd_per_hour", rate, above=0)
-    zero = query_flops(arch, query_tokens=query_tokens, count=count)
-    behind = {"shots": shots, "example_tokens": example_tokens, "count": count}
-    plain = query_flops(icl, query_tokens=query_tokens, **behind)  # type: ignore[arg-type]
-    single = query_flops(
-        icl,
-        query_tokens=query_tokens,
-        shots=min(shots, 1),
-        example_tokens=example_tokens,
-        count=count,
-    )
-
-    def option(name: str, model: Architecture, per_query: int, disk: int, **spent: int) -> Option:
-        train, prefix = spent.get("train", 0), spent.get("prefix", 0)
-        everything = train + prefix + queries * per_query
-        took = hours(everything, peak_flops=card.peak_flops, mfu=mfu)
-        held = memory.weights(model, dtype)
-        if model.kind == "decoder-only":
-            held += memory.kv_cache(model, spent.get("tokens", query_tokens), dtype=dtype)
-        return Option(
-            name=name,
-            train_flops=train,
-            prefix_flops=prefix,
-            query_flops=per_query,
-            flops=everything,
-            hours=took,
-            usd=took * rate,
-            memory_bytes=held,
-            fits_on=memory.fits_on(held),
-            disk_bytes=disk,
-            break_even=break_even(train + prefix, per_query, 0, plain),
-        )
-
-    examples = shots * example_tokens
-    examples_disk = TOKEN_BYTES * examples
-    found = [
-        option("zero-shot", arch, zero, 0),
-        option("icl", icl, plain, examples_disk, tokens=examples + query_tokens),
-        option(
-            "icl-ensemble",
-            icl,
-            max(shots, 1) * single,
-            examples_disk,
-            tokens=min(shots, 1) * example_tokens + query_tokens,
-        ),
-    ]
-    if icl.kind == "decoder-only":
-        found.append(
-            option(
-                "icl-cached",
-                icl,
-                query_flops(icl, query_tokens=query_tokens, cached=True, **behind),  # type: ignore[arg-type]
-                examples_disk,
-                prefix=prefix_flops(icl, shots=shots, example_tokens=example_tokens, count=count),
-                tokens=examples + query_tokens,
-            )
-        )
-    for name, how in (("t-few", method), ("full", "full")):
-        spent = train_flops(
-            arch, steps=steps, batch=batch, tokens=query_tokens, method=how, count=count
-        )
-        disk = memory.adapter(arch, how, "float32")
-        found.append(option(name, arch, zero, disk, train=spent))
-    return found
+    total: flops.Parts = {}
+    for part, count in parts.items():
+        names = part.split("/")
+        stack = [names.pop(0)] if names[0] in ("encoder", "decoder") else []
+        use = {"ffn": "feed-forward"}.get(names[0], names[0])
+        if use.endswith("attention"):
+            use += " scores" if names[1] in ("scores", "mix") else " projections"
+        name = ": ".join([*stack, use])
+        total[name] = total.get(name, 0) + count
+    return total
 
 
-def _known_count(count: str) -> None:
-    if count not in COUNTS:
-        raise unknown("count", count, COUNTS)
+def hours(operations: float, *, peak_flops: float, mfu: float) -> float:
+    """Hours on one device: FLOPs / (peak FLOP/s × MFU); 0 < mfu <= 1 is what the peak is worth."""
+    check.number("mfu", mfu, above=0, most=1)
+    check.number("peak_flops", peak_flops, above=0)
+    return operations / (peak_flops * mfu * 3600)
+
+
+def break_even(
+    once: float, per_query: float, other_once: float, other_per_query: float
+) -> int | None:
+    """The first query count at which (once, per_query) has cost no more than the other way.
+
+    None where it never catches up. Any unit, as long as all four share it.
+    """
+    given = {"once": once, "per_query": per_query}
+    given |= {"other_once": other_once, "other_per_query": other_per_query}
+    for name, value in given.items():
+        check.number(name, value)
+    if once <= other_once:
+        return 0
+    saved = other_per_query - per_query
+    return math.ceil((once - other_once) / saved) if saved > 0 else None

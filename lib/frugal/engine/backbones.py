@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 
 from frugal import data
-from frugal.costs import derive
+from frugal.costs import derive, layers
 from frugal.engine import artifacts, derived, digests, nano, tiny, whole
 from frugal.errors import FrugalError, reason, unknown
 
@@ -178,7 +178,7 @@ def _from_pretrained(folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
     stage = "config.json"
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **safe)
-        auto = getattr(transformers, derive.AUTO[derive.kind_of(config)])
+        auto = getattr(transformers, layers.AUTO[derive.kind_of(config)])
         stage = "its tokenizer's files"
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         stage = "config.json or its weights"

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frugal import tasks
-from frugal.costs import arch, memory, methods, prices, scenario
+from frugal.costs import Scenario, arch, memory, methods, prices, scenario
 from frugal.engine import backbones
 from frugal.engine.presets import Preset
 from frugal.errors import FrugalError
 from frugal.fewshot.tfew import Recipe
 
-TOKENS = 103  # of an example: the mean that T-Few counts with (§4.2)
 # Share of the peak that T-Few's own half hour on an A100 (appendix A) makes of the 2.7e16 FLOPs it
 # counts for a training (§4.2): 2.7e16 / (312e12 FLOP/s × 1800 s) = 0.048.
 MFU = 0.05
@@ -23,8 +22,8 @@ def study(
     backbone: str | None = None,
     given: Mapping[str, Any] | None = None,
     count: str = "paper",
-    tokens: int = TOKENS,
-    gpu: str = "a100-80gb",
+    tokens: int = Scenario.query_tokens,
+    gpu: str = Scenario.gpu,
     mfu: float = MFU,
     usd_per_hour: float | None = None,
 ) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def study(
 
     names, backbone: others than the preset's
     given:    what a recipe is given by hand
-    count:    "paper" or "exact" FLOPs, as in `costs.scenario`; of a training, and of answering the
+    count:    "paper" or "exact" FLOPs, as in `costs.Scenario`; of a training, and of answering the
         test examples in every template that is used
     tokens:   of an example; a longer one is cut to the recipe's `max_tokens`
 
@@ -106,15 +105,15 @@ def _part(
     runs = len(preset.seeds)
     templates = len(task.templates) if preset.templates == "all" else 1
     tested = min(task.tested or preset.limit, preset.limit)
-    training = scenario.train_flops(
-        shape,
+    asked = Scenario(
+        arch=shape,
+        shots=0,
+        query_tokens=length,
         steps=recipe.steps,
         batch=recipe.batch_size,
-        tokens=length,
         method=recipe.method,
         count=count,
     )
-    query = scenario.query_flops(shape, query_tokens=length, count=count)
     return {
         "backbone": backbone,
         "task": name,
@@ -126,6 +125,6 @@ def _part(
         "trainable_params": methods.trainable(shape, recipe.method),
         "tested": tested,
         "templates": templates,
-        "train_flops": runs * training,
-        "test_flops": runs * tested * templates * query,
+        "train_flops": runs * asked.train_flops(),
+        "test_flops": runs * tested * templates * asked.query_flops(),
     }

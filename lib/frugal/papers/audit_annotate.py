@@ -100,11 +100,7 @@ def budget_headings() -> Iterator[Item]:
             what = "GPU hours"
         spent = count * each
         right = bought == count
-        note = (
-            ""
-            if right
-            else f"{count} {what} cost ${spent:.2f}; the heading would give {int(bought)}"
-        )
+        real = f"{count} {what} cost ${spent:.2f}; the heading would give {int(bought)}"
         yield _item(
             f"table3/{r['task']}/{r['n_initial']}/{r['strategy']}/{r['header']}",
             f"table 3: {r['task']}, N = {r['n_initial']}, {r['strategy']}., column {r['header']}",
@@ -112,7 +108,7 @@ def budget_headings() -> Iterator[Item]:
             r["header"],
             f"${spent:.2f}",
             "reproduced" if right else "failed",
-            note,
+            "" if right else real,
         )
 
 
@@ -224,10 +220,13 @@ def student_dollars() -> Iterator[Item]:
     """Half an hour of an A40."""
     claim = tables.claims()["student-dollars"]
     value = prices.cost("gpu", "a40", 0.5)
-    where = f"{claim['where']}: {claim['text']}"
-    verdict = judge(claim["printed"], value)
     yield _item(
-        "student-dollars", where, "hours × price", claim["printed"], f"${show(value)}", verdict
+        "student-dollars",
+        f"{claim['where']}: {claim['text']}",
+        "hours × price",
+        claim["printed"],
+        f"${show(value)}",
+        judge(claim["printed"], value),
     )
 
 

@@ -62,8 +62,7 @@ def repeated_in_row() -> Iterator[Item]:
 
 def assignments() -> Iterator[Item]:
     """Which of the non-empty subsets of four strategies S4 tried for a group."""
-    rows = [row.partition("-")[2] for _, row in tables.scores("spaces_strategy_g1")]
-    tried = {frozenset(row.partition("(")[2].rstrip(")").split(", ")) for row in rows}
+    tried = {frozenset(record["methods"]) for record in tables.records("spaces_strategy_g1")}
     every = [frozenset(c) for n in range(1, 5) for c in combinations("APBL", n)]
     missing = [f"({', '.join(s for s in 'APBL' if s in c)})" for c in every if c not in tried]
     yield Item(

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
-from frugal.costs import arch, flops, memory, methods
+from frugal.costs import Scenario, arch, memory, methods
+from frugal.costs.scenario import TFEW, TOKEN_BYTES
 from frugal.papers import tables
 from frugal.papers.audit_spaces import averages
 from frugal.papers.rules import Item, judge, mean_of_row, mean_slack, number, show, significant
 
-QUERY, EXAMPLE, SHOTS = 103, 98, 41  # tokens, tokens, examples: section 4.2
-STEPS, BATCH = 1000, 8
-HOURS = 0.5  # of one A100, for one training; the slides say an hour and a half
+HOURS = float(TFEW["training_hours"])  # for one training; the slides say an hour and a half
 ROWS = {
     "T-Few": ("t0-11b", 0),
     "T0": ("t0-11b", 0),
-    "T5+LM": ("t5-v1_1-xxl", SHOTS),
-    "GPT-3 6.7B": ("gpt3-6.7b", SHOTS),
-    "GPT-3 13B": ("gpt3-13b", SHOTS),
-    "GPT-3 175B": ("gpt3-175b", SHOTS),
+    "T5+LM": ("t5-v1_1-xxl", Scenario.shots),
+    "GPT-3 6.7B": ("gpt3-6.7b", Scenario.shots),
+    "GPT-3 13B": ("gpt3-13b", Scenario.shots),
+    "GPT-3 175B": ("gpt3-175b", Scenario.shots),
 }
 AVERAGED = (
     "table5_peft",
@@ -54,9 +54,9 @@ def claim(id_: str, rule: str, value: object, **more: object) -> Item:
     return item(id_, f"{found['where']}: {found['text']}", rule, found["printed"], value, **more)
 
 
-def icl_tokens(shots: int = SHOTS) -> int:
+def icl_tokens() -> int:
     """k examples and the query."""
-    return shots * EXAMPLE + QUERY
+    return Scenario.shots * Scenario.example_tokens + Scenario.query_tokens
 
 
 def table1() -> Iterator[Item]:
@@ -68,24 +68,26 @@ def table1() -> Iterator[Item]:
     for (_, row), cells in tables.scores("tfew_table1").items():
         name, shots = ROWS[row]
         a = arch.get(name)
-        spent = flops.paper_forward(a, icl_tokens(shots))
-        forgot = flops.paper_forward(a, shots * EXAMPLE)
+        asked = Scenario(arch=a, shots=shots)
+        spent = asked.query_flops()
+        forgot = asked.prefix_flops()
         printed = cells["inference FLOPs"]["printed"]
         note = ""
         if judge(printed, spent) == "failed" and judge(printed, forgot) != "failed":
             note = (
-                f"2N × {shots * EXAMPLE} gives {show(forgot)}: the query's {QUERY} tokens left out"
+                f"2N × {asked.context_tokens} gives {show(forgot)}: "
+                f"the query's {asked.query_tokens} tokens left out"
             )
         where = f"table 1: {row}"
         rule = "N or 2N × tokens"
         yield item(f"{row}/inference", f"{where}, inference", rule, printed, spent, note=note)
         if row == "T-Few":
-            trained = flops.paper_train(a, STEPS * BATCH * QUERY)
+            trained = Scenario(arch=a).train_flops()
             disk = memory.adapter(a, "ia3")
             in_mib = Decimal(disk + PICKLE_BYTES) / 2**20
             note = f"with a .pt file's overhead {in_mib:.3f} MiB: the unit is MiB"
         else:
-            trained, disk = 0, 4 * shots * EXAMPLE
+            trained, disk = 0, TOKEN_BYTES * asked.context_tokens
             note = ""
         printed = cells["training FLOPs"]["printed"]
         yield item(f"{row}/training", f"{where}, training", "3N × tokens", printed, trained)
@@ -113,7 +115,7 @@ def table1() -> Iterator[Item]:
 
 def _ensemble(printed: str, a: arch.Architecture) -> Item:
     """T5+LM's FLOPs as it was run (appendix F): one pass for each shot, answers averaged."""
-    value = SHOTS * flops.paper_forward(a, EXAMPLE + QUERY)
+    value = Scenario.shots * Scenario(arch=a, shots=1).query_flops()
     note = "T5+LM was run as 41 one-shot passes whose answers are combined: twice the listed cost"
     where = "table 1: T5+LM, inference as it was run (ensemble ICL)"
     rule = "k × N × (example + query)"
@@ -138,28 +140,36 @@ def nine_datasets(cells: dict[str, tables.Record]) -> list[Decimal]:
 def parameters() -> Iterator[Item]:
     """The parameter counts of figure 2's methods on T0-3B, from the architecture."""
     a = arch.get("t0-3b")
-    both, cross, d = a.layers + a.decoder_layers, a.decoder_layers, a.d_model
-    norms = methods.trainable(a, "layernorm")
-    biases = (both + cross) * (3 * a.d_q + d) + both * 2 * a.d_ff  # q, k, v, o; wi_0, wi_1
-    width = d // 32  # reduction factor 32
-    adapters = both * (2 * d * width + width + d)
-    # Σ_i A_i ⊗ (s_i t_i): n = 4 matrices A_i (n × n) and one rank for down and for up, then biases.
-    compacters = both * (2 * (4**3 + d + width) + width + d)
+
+    def trains(method: str, **options: Any) -> int:
+        return methods.trainable(a, methods.get(method, options))
+
+    norms = trains("layernorm")
     as_released = "what the released code trains; the printed number was not found from it"
+    compacter = "(2 (n³ + d + r) + r + d) + norms"
+    both_stacks = "encoder and decoder prompts"
     counts = {
-        "Full Model Fine-tuning": (a.params, "all", ""),
-        "BitFit (with LayerNorm)": (biases + norms, "biases + norms", "wo gets no bias"),
+        "Full Model Fine-tuning": (trains("full"), "all", ""),
+        "BitFit (with LayerNorm)": (
+            trains("bitfit", down=False) + norms,
+            "biases + norms",
+            "wo gets no bias",
+        ),
         "LayerNorm": (norms, "norms", ""),
-        "Adapter": (adapters + norms, "L (2 d r + r + d) + norms", "behind feed-forward only"),
-        "Compacter": (2 * compacters + norms, "2 L (2 (n³ + d + r) + r + d) + norms", as_released),
-        "Compacter++": (compacters + norms, "L (2 (n³ + d + r) + r + d) + norms", as_released),
-        "Prompt tuning (10)": (2 * 10 * d, "2 × prompt × d", "encoder and decoder prompts"),
-        "Prompt tuning (100)": (2 * 100 * d, "2 × prompt × d", "encoder and decoder prompts"),
+        "Adapter": (
+            trains("adapter") + norms,
+            "L (2 d r + r + d) + norms",
+            "behind feed-forward only",
+        ),
+        "Compacter": (trains("compacter") + norms, f"2 L {compacter}", as_released),
+        "Compacter++": (trains("compacter++") + norms, f"L {compacter}", as_released),
+        "Prompt tuning (10)": (trains("prompt"), "2 × prompt × d", both_stacks),
+        "Prompt tuning (100)": (trains("prompt", tokens=100), "2 × prompt × d", both_stacks),
         "Prefix tuning": (576 * 1024, "576 × 1024", "K here means 1,024"),
-        "FishMask (0.2%)": (a.params // 500, "0.2 % of N", ""),
-        "FishMask (0.02%)": (a.params // 5000, "0.02 % of N", ""),
-        "LoRA": (methods.trainable(a, "lora") + norms, "rank 4 + norms", ""),
-        "(IA) 3": (methods.trainable(a, "ia3"), "d_k, d_v, d_ff per block", ""),
+        "FishMask (0.2%)": (trains("fish"), "0.2 % of N", ""),
+        "FishMask (0.02%)": (trains("fish", share=0.0002), "0.02 % of N", ""),
+        "LoRA": (trains("lora") + norms, "rank 4 + norms", ""),
+        "(IA) 3": (trains("ia3"), "d_k, d_v, d_ff per block", ""),
     }
     scores = tables.scores("tfew_table4_peft")
     for name, (count, rule, note) in counts.items():
@@ -172,9 +182,9 @@ def parameters() -> Iterator[Item]:
         )  # fmt: skip
     big = arch.get("t0-11b")
     ratio = big.params / methods.trainable(big, "ia3")
-    note = f"for T0-11B; {a.params / methods.trainable(a, 'ia3'):.0f} for T0-3B"
+    note = f"for T0-11B; {a.params / trains('ia3'):.0f} for T0-3B"
     yield claim("ia3-factor", "N / (IA)^3", ratio, step=Decimal(10_000), note=note)
-    yield claim("ia3-params-3b", "(IA)^3", methods.trainable(a, "ia3"), cuts=True)
+    yield claim("ia3-params-3b", "(IA)^3", trains("ia3"), cuts=True)
 
 
 def losses() -> Iterator[Item]:

@@ -4,22 +4,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from statistics import mean, median
 
-from frugal.costs import arch, flops, memory, methods, prices
+from frugal.costs import Scenario, arch, flops, memory, methods, prices
+from frugal.costs.scenario import TFEW, TOKEN_BYTES
 from frugal.papers import tables
-from frugal.papers.audit_tfew import (
-    BATCH,
-    EXAMPLE,
-    HOURS,
-    QUERY,
-    SHOTS,
-    STEPS,
-    claim,
-    icl_tokens,
-    nine_datasets,
-)
+from frugal.papers.audit_tfew import HOURS, claim, icl_tokens, nine_datasets
 from frugal.papers.rules import Item, Verdict, judge, mean_of_row, number, significant
 
-CACHED_TOKENS = 32 * 512  # section 2.1: shots × tokens
+CACHED_TOKENS = int(TFEW["cached_tokens"])
 
 
 def items() -> Iterator[Item]:
@@ -41,23 +32,25 @@ def _stated(id_: str, rule: str, printed: str, recomputed: str, holds: bool, not
 def computation() -> Iterator[Item]:
     """FLOPs, and what k shots multiply them by."""
     gpt3, t0 = arch.get("gpt3-175b"), arch.get("t0-11b")
-    icl, tfew = flops.paper_forward(gpt3, icl_tokens()), flops.paper_forward(t0, QUERY)
-    train = flops.paper_train(t0, STEPS * BATCH * QUERY)
+    asked = Scenario(arch=t0, icl_arch=gpt3)
+    few, query = asked.shots, asked.query_tokens
+    icl, tfew = Scenario(arch=gpt3).query_flops(), Scenario(arch=t0, shots=0).query_flops()
+    train = asked.train_flops()
     yield claim("inference-tfew", "N × tokens", tfew)
     yield claim("inference-gpt3-175b", "2N × tokens", icl)
     yield claim("training-tfew", "3N × tokens", train)
     yield claim("icl-ratio", "ICL / T-Few", icl / tfew, step=Decimal(1000))
     about = significant(tables.claims()["train-in-queries"]["printed"], 1)
     yield claim("train-in-queries", "training / ICL query", train / icl, step=about)
-    note = f"{icl_tokens()} / {QUERY}: one query in {SHOTS + 1} examples, of unequal lengths"
-    yield claim("cache-saving", "tokens / query tokens", icl_tokens() / QUERY, note=note)
-    ensemble = SHOTS * (EXAMPLE + QUERY) / icl_tokens()
+    note = f"{icl_tokens()} / {query}: one query in {few + 1} examples, of unequal lengths"
+    yield claim("cache-saving", "tokens / query tokens", icl_tokens() / query, note=note)
+    ensemble = few * (asked.example_tokens + query) / icl_tokens()
     yield claim("ensemble-factor", "k (example + query) / tokens", ensemble)
     larger = flops.paper_forward(gpt3, 1) / (2 * flops.paper_forward(t0, 1))
     yield claim("size-ratio", "2N / 2N", larger)
 
     cached = {
-        name: flops.paper_forward(arch.get(name), QUERY) / tfew
+        name: Scenario(arch=arch.get(name), shots=0).query_flops() / tfew
         for name in ("gpt3-6.7b", "gpt3-13b", "gpt3-175b")
     }
     shown = ", ".join(f"{name} {ratio:.2f}×" for name, ratio in cached.items())
@@ -68,9 +61,10 @@ def computation() -> Iterator[Item]:
     )
 
     one, all_ = (
-        flops.forward(gpt3, prompt_tokens=n * EXAMPLE)["attention/scores"] for n in (1, SHOTS + 1)
+        flops.forward(gpt3, prompt_tokens=n * asked.example_tokens)["attention/scores"]
+        for n in (1, few + 1)
     )
-    factor, growth = SHOTS + 1, all_ // one
+    factor, growth = few + 1, all_ // one
     yield _stated(
         "attention-deck",
         "attention scores of k + 1 examples / of one",
@@ -84,13 +78,13 @@ def computation() -> Iterator[Item]:
 def context() -> Iterator[Item]:
     """Whether the prompts of the cost estimates fit the model they are about."""
     most = arch.get("gpt3-175b").positions
-    fitting = (most - QUERY) // EXAMPLE
+    fitting = (most - Scenario.query_tokens) // Scenario.example_tokens
     for id_, tokens, note in (
         (
             "context-window",
             icl_tokens(),
-            f"{fitting} shots of {EXAMPLE} tokens would fit: an average number of shots was "
-            "multiplied by a median length",
+            f"{fitting} shots of {Scenario.example_tokens} tokens would fit: an average number of "
+            "shots was multiplied by a median length",
         ),
         ("context-cache", CACHED_TOKENS, "an example of size; no GPT-3 reads so much"),
     ):
@@ -112,7 +106,7 @@ def memory_and_disk() -> Iterator[Item]:
     half = f"{both / 2e9:.1f} GB"
     yield claim("kv-cache-deck", "layers × d_model × tokens × 4", both // 2, note=note, shown=half)
     yield _gib("kv-cache-paper", "2 × layers × d_kv × tokens × 4", both)
-    yield claim("token-ids-32x512", "4 bytes a token", 4 * CACHED_TOKENS)
+    yield claim("token-ids-32x512", "4 bytes a token", TOKEN_BYTES * CACHED_TOKENS)
     yield _gib("t0-checkpoint", "4 bytes a parameter", memory.weights(t0))
     disk = number(tables.scores("tfew_table1")["", "T-Few"]["disk"]["printed"])
     yield claim("adapters-10000", "10,000 × 4.2 MB", 10_000 * disk)
@@ -146,7 +140,7 @@ def _gib(id_: str, rule: str, value: int) -> Item:
 
 def money() -> Iterator[Item]:
     """Half an hour, or an hour and a half, of an A100."""
-    rate = prices.get("gpu", "a100-80gb")
+    rate = prices.get("gpu", Scenario.gpu)
     for id_, time in (("dollars-paper", HOURS), ("dollars-deck", 1.5)):
         usd = time * rate.usd
         note = f"at ${rate.usd:g} an hour, which is {rate.state}"

@@ -1,6 +1,6 @@
 """What a budget buys in Distill or Annotate? (Kang et al., ACL 2023), and what it scores there.
 
-Costs follow the fitted model of `cost_model`; scores are read from table 3, linear between the
+Costs follow the fitted model of `table3`; scores are read from table 3, linear between the
 printed ones, and every estimate says on what it rests.
 """
 
@@ -10,18 +10,26 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frugal.costs import check
 from frugal.errors import FrugalError, unknown
 from frugal.papers import tables
 from frugal.papers.audit_annotate import STARTING_LABELS
-from frugal.papers.table3 import STRATEGIES, Strategy, cells, gpu_usd, label_usd, throughput
+from frugal.papers.table3 import (
+    STRATEGIES,
+    Curve,
+    Strategy,
+    cells,
+    gpu_usd,
+    interpolate,
+    label_usd,
+    throughput,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HELD = "extrapolated: held at the last printed score"
+STEP = 250  # labels, between the splits of a total that are looked at
 MOST_USD = 1e12  # of a budget; whoever has more must not be told a price
 UNPRINTED = "below the printed range"
 
@@ -88,9 +96,6 @@ def buy(task: str, strategy: str, *, labels: int, budget: float) -> Purchase:
     )
 
 
-Curve = list[tuple[float, float]]  # (labels or examples, score), rising in the first
-
-
 @lru_cache
 def _annotation_curve(task: str) -> Curve:
     """Score by labels in all: annotation does not care which of them came first."""
@@ -114,19 +119,19 @@ def _distilled_score(task: str, labels: int, unlabelled: float) -> tuple[float |
     reads = [_read(_distillation_curve(task, n), unlabelled) for n in known]
     if any(score is None for score, _ in reads):
         return None, UNPRINTED
-    score = float(np.interp(labels, known, [s for s, _ in reads if s is not None]))
+    scores = [s for s, _ in reads if s is not None]
+    score = interpolate(list(zip(known, scores, strict=True)), labels)
     return score, HELD if any(basis == HELD for _, basis in reads) else "interpolated"
 
 
 def _read(curve: Curve, at: float) -> tuple[float | None, str]:
     """The curve at `at`, and what that rests on."""
-    places, scores = zip(*curve, strict=True)
     for place, score in curve:
         if math.isclose(place, at, abs_tol=1e-6):
             return score, "printed"
-    if at < places[0]:
+    if at < curve[0][0]:
         return None, UNPRINTED
-    return float(np.interp(at, places, scores)), HELD if at > places[-1] else "interpolated"
+    return interpolate(curve, at), HELD if at > curve[-1][0] else "interpolated"
 
 
 def frontier(task: str, budgets: Iterable[float], labels: Iterable[int]) -> "pd.DataFrame":
@@ -179,27 +184,36 @@ def break_even(task: str, labels: int) -> list[Span]:
     return spans
 
 
-def splits(task: str, total: float, *, step: int = 250) -> "pd.DataFrame":
+def _splits(task: str, total: float) -> list[Purchase]:
+    """`splits`, as purchases."""
+    known = sorted(throughput(task).overhead)
+    price = label_usd(task)
+    found = [
+        buy(task, strategy, labels=n, budget=total - n * price)
+        for n in range(known[0], known[-1] + 1, STEP)
+        if n * price <= total
+        for strategy in STRATEGIES
+    ]
+    if not found:
+        raise FrugalError(f"budget: {known[0]:,} labels of {task} cost ${known[0] * price:.0f}")
+    return found
+
+
+def splits(task: str, total: float) -> "pd.DataFrame":
     """`total` USD from nothing: N labels first, and the rest on either strategy.
 
-    N runs over table 3's range in steps of `step`, as far as the money goes. Columns as those of
+    N runs over table 3's range in steps of STEP, as far as the money goes. Columns as those of
     `Purchase`, and `total_usd`.
     """
     import pandas as pd
 
-    known = sorted(throughput(task).overhead)
-    price, rows = label_usd(task), []
-    for n in range(known[0], known[-1] + 1, check.whole("step", step, least=1)):
-        if n * price <= total:
-            for strategy in STRATEGIES:
-                bought = buy(task, strategy, labels=n, budget=total - n * price)
-                rows.append({**asdict(bought), "total_usd": n * price + bought.usd})
-    if not rows:
-        raise FrugalError(f"budget: {known[0]:,} labels of {task} cost ${known[0] * price:.0f}")
-    return pd.DataFrame(rows)
+    price = label_usd(task)
+    return pd.DataFrame(
+        [{**asdict(p), "total_usd": p.labels * price + p.usd} for p in _splits(task, total)]
+    )
 
 
-def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.DataFrame":
+def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
     """The frontier: the best score that each total buys by either strategy, split as in `splits`.
 
     Columns: task, total (USD, ascending), strategy, labels (N of that split), score. Money may be
@@ -208,15 +222,24 @@ def best_splits(task: str, totals: Iterable[float], *, step: int = 250) -> "pd.D
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    best: dict[Strategy, dict[str, Any]] = {}
+    best: dict[Strategy, Purchase] = {}
     for total in sorted(totals):
-        for bought in splits(task, total, step=step).to_dict("records"):
-            score, strategy = bought["score"], bought["strategy"]
-            if pd.isna(score) or bought["basis"] == HELD:
+        for bought in _splits(task, total):
+            if bought.score is None or bought.basis == HELD:
                 continue
-            if strategy not in best or score > best[strategy]["score"]:
-                best[strategy] = {"strategy": strategy, "labels": bought["labels"], "score": score}
-        rows += [{"task": task, "total": total, **found} for found in best.values()]
+            known = best.get(bought.strategy)
+            if known is None or bought.score > (known.score or 0):
+                best[bought.strategy] = bought
+        rows += [
+            {
+                "task": task,
+                "total": total,
+                "strategy": strategy,
+                "labels": found.labels,
+                "score": found.score,
+            }
+            for strategy, found in best.items()
+        ]
     return pd.DataFrame(rows)
 
 

@@ -8,13 +8,13 @@ r is the examples that a teacher labels and a student learns from in a GPU hour,
 the hours before the first example, the teacher's fine-tuning on N labels, one for a task and N.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean as mean
 from typing import Literal
-
-import numpy as np
 
 from frugal.costs import prices
 from frugal.errors import FrugalError, unknown
@@ -48,7 +48,6 @@ class Cell:
     bought: int
     unlabelled: int | None
     score: float | None
-    teacher: float | None
     initial_usd: float
 
 
@@ -70,7 +69,6 @@ def cells() -> tuple[Cell, ...]:
             bought=int(r["n_additional_labels"] or r["gpu_hours"] or 0),
             unlabelled=_thousands(r["n_unlabeled_K"] + "K") if r["n_unlabeled_K"] else None,
             score=None if r["student_score"] == "N/A" else float(r["student_score"]),
-            teacher=float(r["teacher_score"]) if r["teacher_score"] else None,
             initial_usd=float(r["initial_usd"]),
         )
         for r in records
@@ -142,7 +140,7 @@ class Throughput:
             raise FrugalError(
                 f"labels: table 3 prints N from {known[0]:,} to {known[-1]:,}, not {labels:,}"
             )
-        return float(np.interp(labels, known, [self.overhead[n] for n in known]))
+        return interpolate([(n, self.overhead[n]) for n in known], labels)
 
     def unlabelled(self, hours: float, labels: int) -> float:
         """Examples distilled in `hours`; 0 while the teacher is still being trained."""
@@ -164,11 +162,28 @@ def throughput(task: str) -> Throughput:
     if task not in tasks():
         raise unknown("task", task, tasks())
     rows = [c for c in cells() if c.task == task and c.unlabelled is not None]
-    sizes = sorted({c.labels for c in rows})
-    # unlabelled = r · hours − Σ_N (r h0_N) [N is the cell's]
-    matrix = np.array([[c.bought, *(-1.0 * (c.labels == n) for n in sizes)] for c in rows])
-    counts = np.array([float(c.unlabelled or 0) for c in rows])
-    (rate, *offsets), *_ = np.linalg.lstsq(matrix, counts, rcond=None)
-    misses = matrix @ np.array([rate, *offsets]) - counts
-    overhead = {n: float(offset / rate) for n, offset in zip(sizes, offsets, strict=True)}
-    return Throughput(task, float(rate), overhead, float(abs(misses).max()))
+    groups = [[c for c in rows if c.labels == n] for n in sorted({c.labels for c in rows})]
+    # With the hours and counts of each N taken from their means, one slope is left: Σ x y / Σ x x.
+    means = {
+        g[0].labels: (mean(c.bought for c in g), mean(c.unlabelled or 0 for c in g)) for g in groups
+    }
+    apart = [
+        (c.bought - means[c.labels][0], (c.unlabelled or 0) - means[c.labels][1]) for c in rows
+    ]
+    rate = sum(x * y for x, y in apart) / sum(x * x for x, _ in apart)
+    overhead = {n: hours - count / rate for n, (hours, count) in means.items()}
+    misses = [rate * (c.bought - overhead[c.labels]) - (c.unlabelled or 0) for c in rows]
+    return Throughput(task, rate, overhead, max(map(abs, misses)))
+
+
+Curve = Sequence[tuple[float, float]]  # (x, y), rising in x
+
+
+def interpolate(curve: Curve, at: float) -> float:
+    """`curve` at `at`, linear between its points; beyond them, the value at the end."""
+    if at <= curve[0][0]:
+        return curve[0][1]
+    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
+        if at < x1:
+            return y0 + (y1 - y0) / (x1 - x0) * (at - x0)
+    return curve[-1][1]

@@ -2,8 +2,9 @@
 
 Score tables have the columns group, row, column, printed, spread, mark, bold and source: `printed`
 is the text of the cell, `spread` the interquartile range (T-Few) or standard deviation (Design
-Spaces) behind it, `mark` its stars of significance. Distill or Annotate's tables and the list of
-claims made in running text have columns of their own.
+Spaces) behind it, `mark` its stars of significance. What a row's label says of a design stands
+beside it: `methods` ("AL") where they were assigned, `groups` ("1,2") where they were tuned.
+Distill or Annotate's tables, T-Few's settings and running text's claims have columns of their own.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -174,16 +174,16 @@ def groupings(pattern: str, layers: int) -> tuple[Sizes, ...]:
     return tuple(sizes for sizes in found if known[pattern](*sizes))
 
 
+# Where the paper lists what it tried for a component of a design.
+_TRIED = {"methods": "spaces_strategy_g1", "groups": "spaces_table3_groups"}
+
+
 def tried(component: str) -> tuple[str, ...]:
     """What the paper's tables list: "methods" as members of METHOD_SETS, "groups" as "1,2,3"."""
-    if component == "methods":
-        rows = data.rows("papers/spaces_strategy_g1.csv")
-        names = (re.findall(r"\(([A-Z, ]+)\)", row["row"])[0] for row in rows)
-        return tuple(dict.fromkeys(re.sub("[, ]", "", name) for name in names))
-    if component == "groups":
-        rows = data.rows("papers/spaces_table3_groups.csv")
-        return tuple(dict.fromkeys(re.sub("G_| ", "", row["row"]) for row in rows))
-    raise unknown("component", component, ("methods", "groups"))
+    if component not in _TRIED:
+        raise unknown("component", component, _TRIED)
+    rows = data.rows(f"papers/{_TRIED[component]}.csv")
+    return tuple(dict.fromkeys(row[component] for row in rows))
 
 
 def single(method: str, layers: int) -> Design:

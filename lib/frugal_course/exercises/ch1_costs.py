@@ -2,9 +2,8 @@
 
 import math
 
-from frugal.costs import arch, memory, scenario
+from frugal.costs import Scenario, arch, memory, scenario
 from frugal.papers import tables
-from frugal.papers.audit_tfew import BATCH, EXAMPLE, QUERY, SHOTS, STEPS
 from frugal.papers.audit_tfew_text import CACHED_TOKENS
 from frugal_course.exercises.exercise import Exercise, Mistake
 
@@ -46,22 +45,20 @@ def _of(params: float, kind: str) -> arch.Architecture:
 
 
 def _ensemble(params: float, shots: int, example_tokens: int, query_tokens: int) -> float:
-    found = scenario.compare(
-        T0,
-        icl_arch=_of(params, "encoder-decoder"),
-        queries=1,
+    asked = Scenario(
+        arch=_of(params, "encoder-decoder"),
         shots=shots,
         example_tokens=example_tokens,
         query_tokens=query_tokens,
     )
-    return next(o for o in found if o.name == "icl-ensemble").query_flops
+    return next(o for o in asked.compare() if o.name == "icl-ensemble").query_flops
 
 
-_icl = scenario.query_flops(GPT3, shots=SHOTS, example_tokens=EXAMPLE, query_tokens=QUERY)
-_own = scenario.query_flops(T0, shots=SHOTS, example_tokens=EXAMPLE, query_tokens=QUERY)
-_query = scenario.query_flops(T0, query_tokens=QUERY)
-_training = scenario.train_flops(T0, steps=STEPS, batch=BATCH, tokens=QUERY)
-_many, _one = _ensemble(11e9, SHOTS, EXAMPLE, QUERY), _own
+_icl = Scenario(arch=GPT3).query_flops()
+_own = Scenario(arch=T0).query_flops()
+_query = Scenario(arch=T0, shots=0).query_flops()
+_training = Scenario(arch=T0).train_flops()
+_many, _one = _ensemble(11e9, Scenario.shots, Scenario.example_tokens, Scenario.query_tokens), _own
 
 EXERCISES = [
     Exercise(
@@ -70,14 +67,20 @@ EXERCISES = [
         text=f"""\
 An in-context query has $k$ examples of $E$ tokens in front of its own $Q$ tokens. A decoder-only
 model spends $2N$ FLOPs on a token, an encoder–decoder $N$: a token passes only one of its halves.
-Write the rule down. With the paper's {SHOTS} examples of {EXAMPLE} tokens and a query of {QUERY}
+Write the rule down. With the paper's {Scenario.shots} examples of {Scenario.example_tokens} tokens and a query of {Scenario.query_tokens}
 it must give Table 1's numbers, or show which of them do not follow.""",
         difficulty=1,
         minutes=5,
         cases=[
-            (175e9, "decoder-only", SHOTS, EXAMPLE, QUERY),
-            (11e9, "encoder-decoder", SHOTS, EXAMPLE, QUERY),
-            (11e9, "encoder-decoder", 0, EXAMPLE, QUERY),
+            (175e9, "decoder-only", Scenario.shots, Scenario.example_tokens, Scenario.query_tokens),
+            (
+                11e9,
+                "encoder-decoder",
+                Scenario.shots,
+                Scenario.example_tokens,
+                Scenario.query_tokens,
+            ),
+            (11e9, "encoder-decoder", 0, Scenario.example_tokens, Scenario.query_tokens),
             (6.7e9, "decoder-only", 4, 50, 20),
         ],
         mistakes=[
@@ -103,9 +106,9 @@ it must give Table 1's numbers, or show which of them do not follow.""",
         ],
         learned=f"An ICL query to GPT-3 175B takes {_icl:.3g} FLOPs, {_icl / _query:,.0f} T-Few "
         f"queries (printed: {SAID['icl-ratio']}).",
-        reference=lambda n, kind, k, e, q: scenario.query_flops(
-            _of(n, kind), shots=k, example_tokens=e, query_tokens=q
-        ),
+        reference=lambda n, kind, k, e, q: Scenario(
+            arch=_of(n, kind), shots=k, example_tokens=e, query_tokens=q
+        ).query_flops(),
     ),
     Exercise(
         break_even,
@@ -196,7 +199,11 @@ examples, each with that example and the query in it, and the answers averaged. 
 one long pass. What do the $k$ passes cost?""",
         difficulty=2,
         minutes=5,
-        cases=[(11e9, SHOTS, EXAMPLE, QUERY), (3e9, 4, 50, 20), (11e9, 1, EXAMPLE, QUERY)],
+        cases=[
+            (11e9, Scenario.shots, Scenario.example_tokens, Scenario.query_tokens),
+            (3e9, 4, 50, 20),
+            (11e9, 1, Scenario.example_tokens, Scenario.query_tokens),
+        ],
         mistakes=[
             Mistake(
                 "That is one long pass over all examples, as Table 1 prices it. In an ensemble "

@@ -6,54 +6,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frugal.costs import Scenario, memory, prices, scenario
 from frugal.costs import arch as architectures
-from frugal.costs import memory, prices, scenario
-from frugal.errors import FrugalError
 from frugal_course.explorers.view import Explorer, View, choice, number, slider, tick, written
 from frugal_course.figures import costs
 from frugal_course.figures.style import GREY
 
-GPU = "a100-80gb"
-MFU = 0.4  # an assumption: the share of the peak that is reached
 
+def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
+    """ICL, T-Few and zero-shot on the same queries; the fields of `costs.Scenario`, models by name.
 
-def look(
-    *,
-    icl_arch: str,
-    arch: str,
-    shots: int,
-    example_tokens: int,
-    query_tokens: int,
-    cached: bool,
-    count: str,
-    queries: int,
-    usd_per_hour: float,
-) -> View:
-    """ICL, T-Few and zero-shot on the same queries; arguments as in `costs.scenario.compare`.
-
-    cached: whether ICL keeps the keys and values of its examples. Raises FrugalError for that on an
-    encoder–decoder, and for nonsense.
+    cached: whether ICL keeps the keys and values of its examples. Raises FrugalError for nonsense.
     """
-    options = {
-        option.name: option
-        for option in scenario.compare(
-            architectures.get(arch),
-            icl_arch=architectures.get(icl_arch),
-            shots=shots,
-            example_tokens=example_tokens,
-            query_tokens=query_tokens,
-            count=count,
-            queries=queries,
-            gpu=GPU,
-            mfu=MFU,
-            usd_per_hour=usd_per_hour,
-        )
-    }
+    question = Scenario(arch=architectures.get(arch), icl_arch=architectures.get(icl_arch), **asked)
+    options = {option.name: option for option in question.compare()}
+    cached, queries = question.cached, question.queries
     way = "icl-cached" if cached else "icl"
-    if way not in options:
-        raise FrugalError(
-            f"cached: {icl_arch} reads in both directions, and has no prefix that could be cached"
-        )
     icl, tuned = options[way], options["t-few"]
     names = {
         f"ICL, {icl_arch}{', cached' * cached}": icl,
@@ -84,13 +52,14 @@ def look(
         else f"T-Few has paid for its training after {paid:,} queries"
     )
     sentence = (
-        f"Behind {shots} examples of {example_tokens} tokens a query of {query_tokens} costs "
-        f"{icl.query_flops:.3g} FLOPs with {icl_arch}{', examples cached' * cached}, "
+        f"Behind {question.shots} examples of {question.example_tokens} tokens a query of "
+        f"{question.query_tokens} costs {icl.query_flops:.3g} FLOPs with "
+        f"{icl_arch}{', examples cached' * cached}, "
         f"{written(ratio)} times a T-Few query ({tuned.query_flops:.3g} with {arch}; "
-        f"count: {count}). "
+        f"count: {question.count}). "
         f"{queries:,} queries take {_usd(icl)} against {_usd(tuned)}, training included, "
-        f"at ${usd_per_hour:g} an hour of an {GPU} at {MFU:.0%} of its peak. {verdict}. ICL "
-        f"takes {_room(icl)}, T-Few {_room(tuned)}."
+        f"at ${question.usd_per_hour:g} an hour of an {question.gpu} at {question.mfu:.0%} of its "
+        f"peak. {verdict}. ICL takes {_room(icl)}, T-Few {_room(tuned)}."
     )
     ends = [4.0, math.log10(max(queries, 1)), math.log10(paid or 1)]
     most = 10 ** math.ceil(max(ends))
@@ -127,25 +96,27 @@ def icl_cost(
     *,
     icl_arch: str = "gpt3-175b",
     arch: str = "t0-11b",
-    shots: int = 41,
-    example_tokens: int = 98,
-    query_tokens: int = 103,
+    shots: int = Scenario.shots,
+    example_tokens: int = Scenario.example_tokens,
+    query_tokens: int = Scenario.query_tokens,
     cached: bool = False,
-    count: str = "paper",
-    queries: int = 1000,
+    count: str = Scenario.count,
+    queries: int = Scenario.queries,
     usd_per_hour: float = 0.0,
 ) -> Explorer:
     """Explore what a query costs; the start is T-Few's section 4.2. usd_per_hour: 0 for listed."""
-    usd = float(usd_per_hour or prices.get("gpu", GPU).usd)
-    known = [a for a in architectures.names() if architectures.get(a).kind != "encoder-only"]
-    start: dict[str, Any] = {
-        "icl_arch": icl_arch,
-        "arch": arch,
+    usd = float(usd_per_hour or prices.get("gpu", Scenario.gpu).usd)
+    start = {
         "shots": shots,
         "example_tokens": example_tokens,
+        "query_tokens": query_tokens,
+        "cached": cached,
+        "count": count,
+        "queries": queries,
+        "usd_per_hour": usd,
     }
-    start |= {"query_tokens": query_tokens, "cached": cached, "count": count, "queries": queries}
-    look(**start, usd_per_hour=usd)  # what it refuses is said before a control is made
+    look(icl_arch=icl_arch, arch=arch, **start)  # what it refuses is said before a control is made
+    known = [a for a in architectures.names() if architectures.get(a).kind != "encoder-only"]
     controls = {
         "icl_arch": choice("ICL prompts", icl_arch, known),
         "arch": choice("T-Few tunes", arch, known),

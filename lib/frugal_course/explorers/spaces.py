@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frugal.costs import arch as architectures
-from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError, unknown
 from frugal.papers import tables
 from frugal.spaces import sizes as sizing
@@ -75,20 +74,6 @@ def design(
     )
 
 
-def by_layer(sized: sizing.Sized, arch: Architecture) -> pd.DataFrame:
-    """What a design trains, a row a method of a layer: group, layer, method, size, params."""
-    group = {n: i for i, g in enumerate(sized.design.groups, start=1) for n in g.layers}
-    return pd.DataFrame(
-        [
-            (group[n], n, method, size, cost.fixed + cost.unit * size)
-            for n, own in sized.sizes.items()
-            for method, size in own.items()
-            for cost in [sizing.costs(arch, n)[method]]
-        ],
-        columns=["group", "layer", "method", "size", "params"],
-    )
-
-
 def published(grouping: str, allocation: str, methods: Sequence[str]) -> pd.DataFrame:
     """T5-base's printed averages over eight GLUE tasks: component, option, average, chosen.
 
@@ -101,19 +86,11 @@ def published(grouping: str, allocation: str, methods: Sequence[str]) -> pd.Data
     for component, name in _TABLES.items():
         for record in tables.records(f"spaces_{name}"):
             if record["column"] == "average":
-                option = _option(component, record["row"])
+                label = "S0" if record["row"].startswith("S_0") else record["row"].lower()
+                option = record.get("methods") or record.get("groups") or label
                 rows.append((component, option, float(record["printed"])))
     frame = pd.DataFrame(rows, columns=["component", "option", "average"])
     return frame.assign(chosen=frame["component"].map(chosen) == frame["option"])
-
-
-def _option(component: str, row: str) -> str:
-    """A row of a published table, as the controls write it."""
-    if component.startswith("methods"):
-        return re.sub("[, ]", "", re.findall(r"\(([A-Z, ]+)\)", row)[0])
-    if component == "groups tuned":
-        return re.sub("G_| ", "", row)
-    return "S0" if row.startswith("S_0") else row.lower()
 
 
 def look(
@@ -137,7 +114,8 @@ def look(
     layers = model.layers + model.decoder_layers
     chosen = design(grouping, sizes, allocation, methods, layers)
     sized = sizing.solve(chosen, model, budget / 100)
-    parts, paper = by_layer(sized, model), published(grouping, allocation, methods)
+    parts = pd.DataFrame([part for part in sizing.parts(sized, model) if part["method"]])
+    paper = published(grouping, allocation, methods)
     table = pd.DataFrame(
         [
             {
