@@ -151,7 +151,7 @@ def label_swap(runs: pd.DataFrame, level: float, title: str) -> Figure:
         first = both.iloc[0]
         above = "right" if first["right"] >= first["swapped"] else "swapped"
         for labels, colour in (("right", BLUE), ("swapped", ORANGE)):
-            where: Any = {"right": 9, "up": 5 if labels == above else -12, "fontsize": 9}
+            where = {"right": 9, "up": 5 if labels == above else -12, "fontsize": 9}
             beside(at, f"{labels} labels", both.index[0], first[labels], colour, **where)
         at.set(
             ylim=(0, 1.02),
