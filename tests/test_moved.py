@@ -17,7 +17,7 @@ FORMER = {
     "from frugal.show.explorers import icl_cost": "frugal_course.explorers",
     "from frugal import exercises; exercises.check": "frugal_course.exercises",
     "from frugal.exercises.exercise import Exercise": "frugal_course.exercises.exercise",
-    "from frugal.seminar import prepare": "frugal_course.notebooks.prepare",
+    "from frugal.seminar import prepare; prepare.badge": "frugal_course.notebooks",
     "from frugal.seminar import slides; slides.export": "frugal_course.publish.slides",
     "from frugal.budgets.sources import Endpoint": "frugal.budgets.annotators",
     "from frugal.budgets import sources; sources.Endpoint": "frugal.budgets.annotators",
