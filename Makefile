@@ -55,7 +55,7 @@ browser: setup
 execute: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False \
-	  --Exporter.preprocessors=frugal_course.notebooks.execution.still $(NOTEBOOKS) notebooks/dashboard.ipynb
+	  --Exporter.preprocessors=frugal_course.notebooks.reading.still $(NOTEBOOKS) notebooks/dashboard.ipynb
 	$(MAKE) figures
 
 # What Colab and a talk need, in every notebook: its first cell, badge and slide tags; outputs stay.

@@ -13,12 +13,16 @@ from typing import Any
 NOW = {
     "frugal.budgets.sources": "frugal.budgets.annotators",
     "frugal.exercises": "frugal_course.exercises",
+    "frugal.exercises.notebooks": "frugal_course.exercises.sheets",
     "frugal.fewshot.tasks": "frugal.tasks",
     "frugal.fewshot.templates": "frugal.tasks.templates",
     "frugal.seminar": "frugal_course.notebooks",
     "frugal.seminar.slides": "frugal_course.publish.slides",
     "frugal.show": "frugal_course.figures",
+    "frugal.show.capstone": "frugal_course.figures.choice",
     "frugal.show.explorers": "frugal_course.explorers",
+    "frugal.show.fewshot": "frugal_course.figures.tfew",
+    "frugal.show.figures": "frugal_course.figures.tfew",
 }
 
 

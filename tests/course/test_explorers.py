@@ -21,7 +21,7 @@ from frugal.papers import purchases
 from frugal.spaces import sizes, space
 from frugal_course import explorers
 from frugal_course.explorers import budgets, costs, losses, spaces, view
-from frugal_course.notebooks import execution
+from frugal_course.notebooks import reading
 
 ALL = {name: getattr(explorers, name) for name in ("icl_cost", "ia3", "loss", "design_space")}
 ALL["budget"] = explorers.budget
@@ -322,14 +322,14 @@ def test_every_control_has_a_name_and_takes_keys(name):
 def test_without_a_kernel_the_picture_and_the_sentence_remain(name, shown):
     explorer = ALL[name]()
     explorer._ipython_display_()
-    assert [execution.VIEW in bundle for bundle in shown] == [True, True]
+    assert [reading.VIEW in bundle for bundle in shown] == [True, True]
     png = base64.b64decode(shown[0]["image/png"])
     assert png.startswith(b"\x89PNG")
     assert len(png) < 90_000
     outputs = [nbformat.v4.new_output("display_data", bundle) for bundle in shown]
     cell = nbformat.v4.new_code_cell("", outputs=outputs, execution_count=1)
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"any": {}}})
-    clean, _ = execution.still(notebook, {})
+    clean, _ = reading.still(notebook, {})
     assert "widgets" not in clean.metadata
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(clean)
     assert shown[0]["image/png"] in page

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from frugal.engine import outputs
 from frugal.errors import FrugalError
-from frugal_course.notebooks import execution, parameters
+from frugal_course.notebooks import parameters, reading
 from frugal_course.publish import pages
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -26,8 +26,16 @@ def book(*sources, tags=("parameters",), **metadata):
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
+def declared(notebook, file=Path("n.ipynb")):
+    return parameters.declared(notebook, file)
+
+
+def values(file, given):
+    return declared(reading.read(file), file).values(given)
+
+
 def given_as(source, text, name="x"):
-    return parameters.value("x", text, parameters.declared(book(source), "n.ipynb")[name])
+    return parameters.read_as("x", text, declared(book(source)).known[name])
 
 
 @pytest.mark.parametrize(
@@ -113,8 +121,8 @@ def test_what_is_of_another_type_or_not_finite_is_refused(source, text, message)
 
 def test_a_parameters_cell_that_is_not_python_is_named():
     with pytest.raises(FrugalError, match=r"n\.ipynb: its parameters cell is not Python"):
-        parameters.declared(book("x = = 3"), "n.ipynb")
-    assert parameters.declared(book("x = 3", tags=()), "n.ipynb") == {}
+        declared(book("x = = 3"))
+    assert declared(book("x = 3", tags=())).known == {}
 
 
 KINDS = ["int", "float", "bool", "str", "list", "dict", "list[float]", "int | None", "float | str"]
@@ -145,18 +153,19 @@ def test_any_text_is_a_value_that_json_can_hold_or_an_error(kind, text):
 def test_every_number_of_our_notebooks_is_a_count_that_is_not_negative():
     seen = 0
     for file in sorted(FOLDER.glob("[0-9]*.ipynb")):
-        for name, of in execution.declared(file).items():
+        found = declared(reading.read(file), file)
+        for name, of in found.known.items():
             for text in ("-3", "[-3]"):
                 if of.kind in ("int", "float") if text == "-3" else of.kind == "list":
                     seen += 1
                     with pytest.raises(FrugalError, match=f"{name} must not be negative, as"):
-                        execution.parameters(file, {name: text})
+                        found.values({name: text})
     assert seen > 20
 
 
 def test_a_users_own_number_may_be_negative(tmp_path):
     nbformat.write(book("x: int = 3\nlimit = -1"), tmp_path / "own.ipynb")
-    found = execution.parameters(tmp_path / "own.ipynb", {"x": "-5", "limit": "-2"})
+    found = values(tmp_path / "own.ipynb", {"x": "-5", "limit": "-2"})
     assert found == {"x": -5, "limit": -2}
 
 
@@ -201,9 +210,9 @@ OLD = {
 def test_what_was_stripped_away_is_put_back_the_same_each_time(tmp_path, bare):
     file = tmp_path / "n.ipynb"
     file.write_text("\ufeff" + json.dumps(bare), encoding="utf-8")
-    assert execution.parameters(file, {"x": "5"}) == {"x": 5}
-    assert execution.read([file]) == execution.read([file])
-    assert execution.read([file])[0].cells[0].source == "x = 3"
+    assert values(file, {"x": "5"}) == {"x": 5}
+    assert reading.read(file) == reading.read(file)
+    assert reading.read(file).cells[0].source == "x = 3"
 
 
 @pytest.mark.parametrize(
@@ -301,8 +310,8 @@ def test_a_failing_cell_keeps_what_ran(frugal, tmp_path):
     assert f"see {out / 'fails.ipynb'}" in err
     kept = (out / "fails.ipynb").read_text()
     assert "BEFORE" in kept
-    (executed,) = execution.read([out / "fails.ipynb"])
-    assert execution.unfinished(executed) == "stopped by ZeroDivisionError"
+    executed = reading.read(out / "fails.ipynb")
+    assert reading.unfinished(executed) == "stopped by ZeroDivisionError"
     status, _, err = frugal("claims", out)
     assert status == 0
     assert "stopped by ZeroDivisionError, so claims may be missing" in err
@@ -344,9 +353,9 @@ def test_claims_of_damaged_reports_are_refused(frugal, tmp_path, records, messag
 def test_a_report_not_executed_to_its_end_is_said_so():
     whole = book("x = 3", "y = 4", "")
     whole.cells[0].execution_count = 1
-    assert execution.unfinished(whole) == "not executed to its end"
+    assert reading.unfinished(whole) == "not executed to its end"
     whole.cells[1].execution_count = 2
-    assert execution.unfinished(whole) == ""
+    assert reading.unfinished(whole) == ""
 
 
 # What makes a browser load something; links are followed by hand.
@@ -371,7 +380,7 @@ def test_the_guard_sees_what_a_page_loads():
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("03*.ipynb")), ids=lambda f: f.stem)
 def test_a_report_loads_nothing(file):
-    (found,) = execution.read([file])
+    found = reading.read(file)
     page = pages.page(found, file.stem)
     assert not loads(page)
     assert "default-src 'none'" in page

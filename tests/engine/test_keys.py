@@ -18,7 +18,7 @@ from frugal.fewshot import figure2, tfew
 from frugal.spaces import rivals, search, train
 from frugal.spaces.search import Search, Settings
 from frugal.tasks import sources, texts
-from frugal_course.notebooks import execution, grid
+from frugal_course.notebooks import execution, grid, parameters, reading
 
 LINES = [
     {"prompt": f"{n} is", "choices": [" even", " odd"], "label": n % 2} for n in range(20)
@@ -383,5 +383,6 @@ def test_a_notebook_is_run_at_the_preset_that_was_chosen(task, model, tmp_path, 
         with pytest.raises(Started) as seen:
             execution.run(notebook, tmp_path / "out", given)
         assert seen.value.args == expected
-        assert execution.preset(notebook, given) == (expected[0] or "smoke")
+        declared = parameters.declared(reading.read(notebook), notebook)
+        assert declared.preset(given) == (expected[0] or "smoke")
         assert presets.of_environment() == environment

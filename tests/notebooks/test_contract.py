@@ -9,7 +9,7 @@ import pytest
 
 from frugal.errors import FrugalError
 from frugal_course.figures.closing import collect
-from frugal_course.notebooks import execution, prepare
+from frugal_course.notebooks import parameters, prepare, reading
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -63,7 +63,7 @@ def test_is_committed_executed_with_clean_outputs(notebook):
             assert output.get("name") != "stderr", output.get("text")
             kinds = output.get("data", {})
             assert "image/svg+xml" not in kinds
-            assert execution.VIEW not in kinds  # a still is shown where no kernel runs
+            assert reading.VIEW not in kinds  # a still is shown where no kernel runs
             text = str(output.get("text", "")) + str(
                 {k: v for k, v in kinds.items() if "png" not in k}
             )
@@ -80,13 +80,14 @@ def test_is_small(notebook):
 
 def test_unknown_or_ill_typed_parameters_are_refused():
     file = FOLDER / "03_tfew.ipynb"
-    assert execution.parameters(file, {"labels": "8", "preset": "smoke"}) == {
+    declared = parameters.declared(reading.read(file), file)
+    assert declared.values({"labels": "8", "preset": "smoke"}) == {
         "labels": 8,
         "preset": "smoke",
     }
     with pytest.raises(FrugalError, match=r"unknown parameter of 03_tfew\.ipynb 'preste'; did you"):
-        execution.parameters(file, {"preste": "smoke"})
+        declared.values({"preste": "smoke"})
     with pytest.raises(FrugalError, match=r"labels is of type int; '8\.5' is not"):
-        execution.parameters(file, {"labels": "8.5"})
+        declared.values({"labels": "8.5"})
     with pytest.raises(FrugalError, match="unknown preset 'smok'; did you mean 'smoke'"):
-        execution.parameters(file, {"preset": "smok"})
+        declared.values({"preset": "smok"})

@@ -26,7 +26,7 @@ from frugal import cli, peft, tasks
 from frugal.engine import backbones
 from frugal.errors import FrugalError
 from frugal.spaces import design
-from frugal_course.notebooks import execution, grid
+from frugal_course.notebooks import execution, grid, parameters, reading
 
 # Text that people have: several scripts, quotes, braces, no surrogates.
 texts = st.text(
@@ -924,7 +924,7 @@ class Runs:
         self.values = self.points = None
 
         def run(notebook, out, given, *rest, **more):
-            self.values = execution.parameters(notebook, given)
+            self.values = parameters.declared(reading.read(notebook), notebook).values(given)
             return self.file
 
         def run_grid(of, out, **more):
@@ -1054,7 +1054,9 @@ def notebook_door(place):
         file.write_bytes(case.data)
         refusals = []
         for ask in (
-            lambda: execution.parameters(file, {"shots": "7", "rate": "0.25"}),
+            lambda: parameters.declared(reading.read(file), file).values(
+                {"shots": "7", "rate": "0.25"}
+            ),
             lambda: answer(["claims", place / "reports", "--json"]),
         ):
             try:

@@ -8,7 +8,6 @@ import typer
 from frugal.cli.options import Json
 from frugal.cli.output import emit
 from frugal.engine.files import staged, write
-from frugal.errors import FrugalError
 
 app = typer.Typer(help="Notebooks made ready for Colab and talks; slides; exercises.")
 Files = Annotated[list[Path], typer.Argument(metavar="NOTEBOOK…")]
@@ -19,7 +18,7 @@ def prepare(files: Files, as_json: Json = False) -> None:
     """Put the first cell, badge and slide tags into notebooks, in place; outputs stay."""
     from frugal_course.notebooks import prepare as ready
 
-    ready.prepare(_there(files), ready.publication())
+    ready.prepare(files, ready.publication())
     emit({"prepared": [str(file) for file in files]}, as_json)
 
 
@@ -35,7 +34,7 @@ def badges(
     from frugal_course.notebooks import prepare as ready
 
     where = ready.publish(repo, tag)
-    ready.prepare(_there(files), where)
+    ready.prepare(files, where)
     paths = [f"notebooks/{file.name}" for file in files]
     block = "".join(
         f"{file.stem[:2]} {where.badge(path)}\n" for file, path in zip(files, paths, strict=True)
@@ -55,10 +54,10 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Take a picture out of a notebook, and put it on the front page with its sentence."""
-    from frugal_course.notebooks import execution
     from frugal_course.notebooks import prepare as ready
+    from frugal_course.notebooks import reading
 
-    (found,) = execution.read(_there([notebook]))
+    found = reading.read(notebook)
     png, sentence = ready.front(found, heading)
     with staged(picture) as fresh:
         fresh.write_bytes(png)
@@ -76,7 +75,7 @@ def slides(
     """Slides of notebooks, which need no network: one HTML file each, reveal.js beside them."""
     from frugal_course.publish import slides as talk
 
-    emit({"slides": [str(file) for file in talk.export(_there(files), out)]}, as_json)
+    emit({"slides": [str(file) for file in talk.export(files, out)]}, as_json)
 
 
 @app.command()
@@ -88,13 +87,6 @@ def exercises(
     from frugal_course.exercises import sheets
 
     emit({"written": [str(file) for file in sheets.generate(folder)]}, as_json)
-
-
-def _there(files: list[Path]) -> list[Path]:
-    for file in files:
-        if not file.is_file():
-            raise FrugalError(f"{file}: no such notebook")
-    return files
 
 
 def _write(readme: Path, name: str, block: str) -> None:

@@ -55,13 +55,15 @@ def run(
     each combination, in OUT/NOTEBOOK-grid, and a table of what they measured; killed, it goes on.
     """
     from frugal.engine import presets
-    from frugal_course.notebooks import execution
+    from frugal_course.notebooks import execution, parameters, reading
 
     given: dict[str, str] = context.meta["parameters"]
     if preset:
         _once(given, "preset", preset)
     varied = _grid([*(grid or ()), *(more or ())])
-    at = "" if "preset" in varied else execution.preset(notebook, given)
+    at = ""
+    if "preset" not in varied:
+        at = parameters.declared(reading.read(notebook), notebook).preset(given)
     if at and "preset" not in given and at == presets.of_environment():
         stderr.note(f"the preset is {at}, from {presets.VARIABLE}")
     started = time.perf_counter()
@@ -113,14 +115,15 @@ def claims(
 ) -> None:
     """What the papers claim beside what the executed notebooks of a folder measured."""
     from frugal_course.figures.closing import collect, table
-    from frugal_course.notebooks import execution
+    from frugal_course.notebooks import reading
 
     files = [file for file in sorted(folder.glob("*.ipynb")) if not file.name.startswith(".")]
     if not files:
         raise FrugalError(f"{folder}: no executed notebook here")
     found = []
-    for file, notebook in zip(files, execution.read(files), strict=True):
-        if reason := execution.unfinished(notebook):
+    for file in files:
+        notebook = reading.read(file)
+        if reason := reading.unfinished(notebook):
             stderr.note(f"{file}: {reason}, so claims may be missing")
         try:
             found += [{"notebook": file.stem, **record} for record in collect(notebook)]

@@ -5,7 +5,6 @@ the solutions taken out, `solutions/` with them. `check` takes a learner's own f
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -21,13 +20,17 @@ CHAPTERS = {
     6: "ch6_choice",
 }
 
-__all__ = ["CHAPTERS", "Exercise", "Verdict", "check", "get", "of_chapter"]
+__all__ = ["CHAPTERS", "Exercise", "Verdict", "chapter", "check", "get", "of_chapter"]
 
 
-@lru_cache
-def of_chapter(number: int) -> tuple[Exercise, ...]:
+def chapter(number: int) -> Any:
+    """The module of a chapter; only then what it needs, such as torch, is imported."""
+    return import_module(f"{__name__}.{CHAPTERS[number]}")
+
+
+def of_chapter(number: int) -> list[Exercise]:
     """The exercises of a chapter, in order."""
-    return tuple(import_module(f"{__name__}.{CHAPTERS[number]}").EXERCISES)
+    return list(chapter(number).EXERCISES)
 
 
 def get(name: str) -> Exercise:

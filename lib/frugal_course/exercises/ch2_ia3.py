@@ -48,18 +48,10 @@ def mixed_batch(
     return keys * scales[:, None, :]
 
 
-def _added(keys: Tensor, vectors: Mapping[str, Tensor], tasks: Sequence[str | None]) -> Tensor:
-    zero = torch.zeros_like(keys[0, 0])
-    return keys + torch.stack([zero if t is None else vectors[t] for t in tasks])[:, None, :]
-
-
-def _active(keys: Tensor, vectors: Mapping[str, Tensor], tasks: Sequence[str | None]) -> Tensor:
-    return keys * next(vectors[t] for t in tasks if t is not None)
-
-
-def _zeroed(keys: Tensor, vectors: Mapping[str, Tensor], tasks: Sequence[str | None]) -> Tensor:
-    zero = torch.zeros_like(keys[0, 0])
-    return keys * torch.stack([zero if t is None else vectors[t] for t in tasks])[:, None, :]
+def _rows(vectors: Mapping[str, Tensor], tasks: Sequence[str | None]) -> Tensor:
+    """Each row's vector, and zero for None."""
+    zero = torch.zeros_like(next(iter(vectors.values())))
+    return torch.stack([zero if task is None else vectors[task] for task in tasks])[:, None, :]
 
 
 def _counted(encoder_layers: int, decoder_layers: int, d: int, d_ff: int) -> int:
@@ -166,16 +158,16 @@ vectors are simply added.)""",
         mistakes=[
             Mistake(
                 "The vectors are added, as the slide says. (IA)³ multiplies: l ⊙ K.",
-                _added,
+                lambda keys, vectors, tasks: keys + _rows(vectors, tasks),
             ),
             Mistake(
                 "Every row got the same vector. Each row has its own task's; Hugging Face's peft "
                 "does what you did, without an error.",
-                _active,
+                lambda keys, vectors, tasks: keys * vectors[next(filter(None, tasks))],
             ),
             Mistake(
                 "A row without a task became zero. The base model is what a vector of ones gives.",
-                _zeroed,
+                lambda keys, vectors, tasks: keys * _rows(vectors, tasks),
             ),
         ],
         learned="A mixed batch costs one multiplication for each scaled number more.",

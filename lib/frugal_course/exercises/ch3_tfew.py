@@ -145,9 +145,7 @@ The sums run over the wrong choices and their tokens. Compute it from log-probab
             ),
             Mistake(
                 "The sign: log(1 - p) is negative, the loss is not.",
-                lambda logp, y: (
-                    -sum(map(_penalty, _wrong(logp, y))) / sum(map(len, _wrong(logp, y)))
-                ),
+                lambda logp, y: -unlikelihood(logp, y),
             ),
         ],
         learned="It is small where the wrong choices are unlikely already: there, unlikelihood "
@@ -179,7 +177,7 @@ $L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
             ),
             Mistake(
                 "The sign: the loss is minus the logarithm of a share, so it is positive.",
-                lambda logp, y: -_softmax([sum(t) / len(t) for t in logp], y),
+                lambda logp, y: -length_normalized(logp, y),
             ),
         ],
         learned="All choices alike give log(number of choices), the loss of guessing.",

@@ -100,11 +100,6 @@ def _floats(most_usd: list[float], cap: float, late: bool = False) -> int:
     return sent
 
 
-def _kl(p: torch.Tensor, q: torch.Tensor, temperature: float) -> torch.Tensor:
-    p, q = ((x / temperature).log_softmax(-1) for x in (p, q))
-    return (p.exp() * (p - q)).sum(-1).mean()
-
-
 _wlp = _curves("WLP", 5000)
 _pair = (_wlp["annotate"], _wlp["distill"])
 _first, _second = (budget for budget, _ in _wlp["distill"][:2])
@@ -245,23 +240,23 @@ The student learns the teacher's whole distribution, softened by a temperature: 
             Mistake(
                 "The divergence is the wrong way round: the teacher's probabilities weigh the "
                 "differences of the logarithms.",
-                lambda s, t, temperature: temperature**2 * _kl(s, t, temperature),
+                lambda s, t, temperature: kd_loss(t, s, temperature),
             ),
             Mistake(
                 "The factor T² is missing: with a higher temperature gradients would shrink.",
-                lambda s, t, temperature: _kl(t, s, temperature),
+                lambda s, t, temperature: kd_loss(s, t, temperature) / temperature**2,
             ),
             Mistake(
                 "The temperature is not in the softmax: divide both logits by T.",
-                lambda s, t, temperature: temperature**2 * _kl(t, s, 1.0),
+                lambda s, t, temperature: temperature**2 * kd_loss(s, t, 1.0),
             ),
             Mistake(
                 "Summed over classes and examples: take the mean over examples.",
-                lambda s, t, temperature: len(s) * temperature**2 * _kl(t, s, temperature),
+                lambda s, t, temperature: len(s) * kd_loss(s, t, temperature),
             ),
             Mistake(
                 "Averaged over classes too: sum over classes, then take the mean over examples.",
-                lambda s, t, temperature: temperature**2 * _kl(t, s, temperature) / s.shape[1],
+                lambda s, t, temperature: kd_loss(s, t, temperature) / s.shape[1],
             ),
         ],
         learned="A student that agrees with its teacher has loss 0, however unsure both are.",

@@ -8,7 +8,6 @@ from frugal_course.exercises.exercise import Exercise, Mistake
 TITLE = "The cheapest good classifier"
 KOREAN = "총비용으로 방법을 고르고, 정확도의 신뢰 구간을 구하며, 파레토 경계에 남는 방법을 찾는다."
 IMPORTS = "import math"
-Way = tuple[str, float, float, float]  # name, accuracy, USD once, USD a query
 
 
 def choose(
@@ -49,15 +48,6 @@ def frontier(ways: list[tuple[str, float, float]]) -> list[str]:
     return [name for _, name in sorted(kept)]
 
 
-def _chosen(ways: list[Way], budget: float, queries: float, tie: int = 1) -> str | None:
-    able = [
-        (-accuracy, tie * (once + queries * query), name)
-        for name, accuracy, once, query in ways
-        if once + queries * query <= budget
-    ]
-    return min(able)[2] if able else None
-
-
 WAYS = [  # made up, with the shape of notebook 06's
     ("zero-shot", 0.77, 0.0, 2e-6),
     ("icl", 0.75, 0.6, 4e-5),
@@ -86,11 +76,11 @@ one whose whole price the budget pays for; where two are equally accurate, the c
         mistakes=[
             Mistake(
                 "The budget is not looked at: that way cannot be paid for.",
-                lambda ways, budget, queries: _chosen(ways, math.inf, queries),
+                lambda ways, budget, queries: choose(ways, math.inf, queries),
             ),
             Mistake(
                 "Queries cost too: price is what is paid once, and queries × the price of one.",
-                lambda ways, budget, queries: _chosen(ways, budget, 0),
+                lambda ways, budget, queries: choose(ways, budget, 0),
             ),
             Mistake(
                 "That is the cheapest way, not the most accurate one that fits.",
@@ -101,7 +91,10 @@ one whose whole price the budget pays for; where two are equally accurate, the c
             ),
             Mistake(
                 "Where two are equally accurate, take the cheaper.",
-                lambda ways, budget, queries: _chosen(ways, budget, queries, tie=-1),
+                lambda ways, budget, queries: max(
+                    ((a, o + queries * q, n) for n, a, o, q in ways if o + queries * q <= budget),
+                    default=(0, 0, None),
+                )[2],
             ),
         ],
         learned="The same budget chooses another way for a hundred thousand queries than for a million.",

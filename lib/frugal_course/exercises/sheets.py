@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from frugal_course import exercises
 from frugal_course.exercises.exercise import Exercise
-from frugal_course.notebooks import prepare
+from frugal_course.notebooks import prepare, reading
 
 INTRODUCTION = """\
 Write the body of each function, run its cell, and read what the check says: where an answer is
@@ -15,13 +17,10 @@ as this notebook, `frugal_course.exercises`."""
 SOLVED = """\
 One way to solve each of the [exercises](../{other}/{file}), from the same source, and what the
 check says of it."""
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def generate(folder: Path) -> list[Path]:
     """Write `exercises/` and `solutions/` of every chapter below `folder`; the files written."""
-    import nbformat
-
     written = []
     for kind in ("exercises", "solutions"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -34,21 +33,17 @@ def generate(folder: Path) -> list[Path]:
 
 def notebook(number: int, *, solved: bool) -> Any:
     """The notebook (nbformat) of a chapter's exercises, or of their solutions."""
-    import nbformat
-
-    v4, chapter = nbformat.v4, _module(number)
+    v4, chapter = nbformat.v4, exercises.chapter(number)
     kind, other = ("solutions", "exercises")[:: 1 if solved else -1]
     found = exercises.of_chapter(number)
     minutes = sum(e.minutes for e in found)
     introduction = (SOLVED if solved else INTRODUCTION).format(other=other, file=_file(number))
     title = f"# {kind.capitalize()} {number} · {chapter.TITLE}"
     head = f"{title}\n\n{introduction}\n\n{len(found)} exercises, about {minutes} minutes."
-    setup = v4.new_code_cell(
-        f"{chapter.IMPORTS}\n\nfrom frugal_course import exercises", id="setup"
-    )
+    imports = f"{chapter.IMPORTS}\n\nfrom frugal_course import exercises"
     cells = [
         v4.new_markdown_cell(f"{head}\n\n**한국어 요약.** {chapter.KOREAN}", id="title"),
-        setup,
+        v4.new_code_cell(imports, id="setup"),
     ]
     for place, exercise in enumerate(found, start=1):
         heading = f"## {number}.{place} · {exercise.title}"
@@ -56,7 +51,7 @@ def notebook(number: int, *, solved: bool) -> Any:
         text = "\n\n".join([heading, effort, exercise.text])
         cells.append(v4.new_markdown_cell(text, id=f"text-{place}"))
         cells.append(_cell(exercise, place, solved))
-    made = v4.new_notebook(cells=cells, metadata={"kernelspec": dict(KERNEL)})
+    made = v4.new_notebook(cells=cells, metadata={"kernelspec": dict(reading.KERNEL)})
     if solved:
         for count, cell in enumerate((c for c in cells if c.cell_type == "code"), start=1):
             cell.execution_count = count
@@ -68,8 +63,6 @@ def notebook(number: int, *, solved: bool) -> Any:
 
 def _cell(exercise: Exercise, place: int, solved: bool) -> Any:
     """The code cell: the function, and its check; with what the check says where it is solved."""
-    import nbformat
-
     code = exercise.source() if solved else exercise.blank()
     source = f'{code}\n\n\nexercises.check("{exercise.name}", {exercise.name})'
     cell = nbformat.v4.new_code_cell(source, id=f"code-{place}")
@@ -82,9 +75,3 @@ def _cell(exercise: Exercise, place: int, solved: bool) -> Any:
 
 def _file(number: int) -> str:
     return f"{number:02d}_{exercises.CHAPTERS[number].partition('_')[2]}.ipynb"
-
-
-def _module(number: int) -> Any:
-    from importlib import import_module
-
-    return import_module(f"frugal_course.exercises.{exercises.CHAPTERS[number]}")

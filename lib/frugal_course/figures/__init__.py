@@ -8,10 +8,9 @@ from frugal_course.figures.budgets import (
     student_kinds,
     winner_spans,
 )
-from frugal_course.figures.capstone import (
+from frugal_course.figures.choice import (
     accuracy_against_dollars,
     choice_by_volume,
-    readable,
     turns_sentence,
 )
 from frugal_course.figures.closing import claims
@@ -23,13 +22,6 @@ from frugal_course.figures.costs import (
     latency_sentence,
     sizes,
     work_name,
-)
-from frugal_course.figures.fewshot import label_swap, loss_ablation
-from frugal_course.figures.figures import (
-    accuracy_against_cost,
-    accuracy_sentence,
-    order_dots,
-    training_curve,
 )
 from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
 from frugal_course.figures.spaces import (
@@ -43,7 +35,15 @@ from frugal_course.figures.spaces import (
     task_gains,
 )
 from frugal_course.figures.style import picture
-from frugal_course.figures.tables import audit, verdicts
+from frugal_course.figures.tables import audit, readable, verdicts
+from frugal_course.figures.tfew import (
+    accuracy_against_cost,
+    accuracy_sentence,
+    label_swap,
+    loss_ablation,
+    order_dots,
+    training_curve,
+)
 
 __all__ = [
     "accuracy_against_cost",

@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    across,
+    apart,
+    beside,
+    heading,
+    hollow,
+    panels,
+)
 
 # Colour, mark and name of a strategy; "annotate" and "distill" are the paper's two.
 LOOKS = {
@@ -17,7 +28,8 @@ LOOKS = {
     "llm": (GREEN, "s", "LLM's labels"),
     "teacher": (GREY, "x", "teacher"),
 }
-_LINES = ("--", "-", ":", "-.")
+LINES = ("--", "-", ":", "-.")
+Ends = Sequence[tuple[float, str, str]]  # of lines: how high, its name and colour
 
 
 def budget_curves(cells: pd.DataFrame, title: str) -> Figure:
@@ -26,18 +38,16 @@ def budget_curves(cells: pd.DataFrame, title: str) -> Figure:
     cells: a row a printed cell, columns task, labels (N), strategy ("annotate" or "distill"),
            budget (USD on top of the N labels), score (per cent; rows without one are left out)
     """
-    tasks, sizes = list(dict.fromkeys(cells["task"])), sorted(set(cells["labels"]))
-    figure, axes = panels(len(tasks), title, height=4.4)
-    for at, task in zip(axes, tasks, strict=True):
-        mine = cells[(cells["task"] == task) & cells["score"].notna()]
-        ends: list[tuple[float, str, str]] = []
+    sizes = sorted(set(cells["labels"]))
+    figure, axes = panels(cells["task"].nunique(), title, height=4.4)
+    scored = cells.dropna(subset="score").groupby("task", sort=False)
+    for at, (task, mine) in zip(axes, scored, strict=True):
+        ends = []
         for (strategy, n), line in mine.groupby(["strategy", "labels"]):
             colour, mark, name = LOOKS[str(strategy)]
             line = line.sort_values("budget")
-            style = _LINES[sizes.index(n)]
-            at.plot(
-                line["budget"], line["score"], mark, linestyle=style, color=colour, **_open(colour)
-            )
+            look = {"linestyle": LINES[sizes.index(n)], "color": colour, **hollow(colour, 7)}
+            at.plot(line["budget"], line["score"], mark, **look)
             ends.append((float(line["score"].iloc[-1]), f"{name}, N = {n:,}", colour))
         last = float(mine["budget"].max())
         at.set(xlim=(-0.05 * last, 1.75 * last), xlabel="added to the N labels, USD")
@@ -56,30 +66,24 @@ def distilled_examples(
 
     points: columns task, labels (N), hours, unlabelled; lines: (r, h0) by task and N
     """
-    tasks, sizes = list(dict.fromkeys(points["task"])), sorted(set(points["labels"]))
-    figure, axes = panels(len(tasks), title, height=4.2)
-    for at, task in zip(axes, tasks, strict=True):
-        mine = points[points["task"] == task]
+    sizes = sorted(set(points["labels"]))
+    figure, axes = panels(points["task"].nunique(), title, height=4.2)
+    for at, (task, mine) in zip(axes, points.groupby("task", sort=False), strict=True):
         last = float(mine["hours"].max())
         top = float(mine["unlabelled"].max()) / 1000
         ends, starts = [], []
         for n, printed in mine.groupby("labels"):
             rate, start = lines[task, int(n)]
             made = rate * (last - start) / 1000
-            style = _LINES[sizes.index(n)]
+            style = LINES[sizes.index(n)]
             at.plot([0, start, last], [0, 0, made], linestyle=style, color=ORANGE, linewidth=1.5)
-            at.plot(printed["hours"], printed["unlabelled"] / 1000, "D", **_open(ORANGE))
+            at.plot(printed["hours"], printed["unlabelled"] / 1000, "D", **hollow(ORANGE, 7))
             at.plot([start], [0], "|", color=GREY, markersize=16, markeredgewidth=2)
             ends.append((made, f"N = {n:,}", ORANGE))
             starts.append(f"{start:.1f}")
         at.set(xlim=(0, 1.36 * last), ylim=(-0.05 * top, 1.12 * top), xlabel="A40 hours")
-        at.annotate(
-            f"teacher trained after\n{' and '.join(starts)} h",
-            (1.34 * last, 0.05 * top),
-            color=GREY,
-            fontsize=9,
-            ha="right",
-        )
+        text = f"teacher trained after\n{' and '.join(starts)} h"
+        at.text(1.34 * last, 0.05 * top, text, color=GREY, fontsize=9, ha="right")
         _ends(at, last, ends)
         heading(at, f"{task}: {rate:,.0f} an hour")
     axes[0].set_ylabel("examples distilled, thousands")
@@ -91,35 +95,22 @@ def winner_spans(spans: pd.DataFrame, title: str) -> Figure:
 
     spans: columns task, labels (N), low, high (USD), winner (a strategy, or None)
     """
-    rows = list(dict.fromkeys(zip(spans["task"], spans["labels"], strict=True)))
-    figure, (at,) = panels(1, title, height=1.4 + 0.5 * len(rows))
-    figure.set_figwidth(11)
+    rows = spans.groupby(["task", "labels"], sort=False)
+    figure, (at,) = panels(1, title, height=1.4 + 0.5 * len(rows), width=11)
     looks = {
         "annotate": (BLUE, "//", "labels win"),
         "distill": (ORANGE, "", "distillation wins"),
         None: ("#bbbbbb", "..", "the table does not say"),
     }
-    for place, (task, n) in enumerate(rows):
-        mine = spans[(spans["task"] == task) & (spans["labels"] == n)]
+    for place, (_, mine) in enumerate(rows):
         for span in mine.itertuples():
             colour, hatch, _ = looks[span.winner if isinstance(span.winner, str) else None]
-            width = span.high - span.low + 1
-            at.barh(
-                place, width, left=span.low, height=0.62, color=colour, hatch=hatch, alpha=0.75,
-                edgecolor="white",
-            )  # fmt: skip
+            look = {"color": colour, "hatch": hatch, "alpha": 0.75, "edgecolor": "white"}
+            at.barh(place, span.high - span.low + 1, left=span.low, height=0.62, **look)
             if span.low:
-                at.annotate(
-                    f"${span.low:.0f}",
-                    (float(span.low), place + 0.31),
-                    xytext=(0, -1),
-                    textcoords="offset points",
-                    fontsize=8,
-                    ha="center",
-                    va="top",
-                    color=GREY,
-                )
-    at.set_yticks(range(len(rows)), [f"{task}, N = {n:,}" for task, n in rows])
+                below: Any = {"up": -1, "ha": "center", "va": "top", "fontsize": 8}
+                beside(at, f"${span.low:.0f}", span.low, place + 0.31, GREY, right=0, **below)
+    at.set_yticks(range(len(rows)), [f"{task}, N = {n:,}" for task, n in rows.groups])
     at.set(xlabel="added to the N labels, USD", ylim=(len(rows) - 0.4, -0.75))
     at.grid(visible=False)
     patches = [
@@ -135,10 +126,9 @@ def best_splits(best: pd.DataFrame, title: str) -> Figure:
 
     best: columns task, total (USD), strategy, score (per cent), labels (N of the best split)
     """
-    tasks = list(dict.fromkeys(best["task"]))
-    figure, axes = panels(len(tasks), title, height=4.2)
-    for at, task in zip(axes, tasks, strict=True):
-        mine, ends = best[best["task"] == task], []
+    figure, axes = panels(best["task"].nunique(), title, height=4.2)
+    for at, (task, mine) in zip(axes, best.groupby("task", sort=False), strict=True):
+        ends = []
         for strategy, line in mine.groupby("strategy"):
             colour, _, name = LOOKS[str(strategy)]
             line = line.sort_values("total")
@@ -163,10 +153,8 @@ def same_dollars(
     gaps:   columns labels, model, low, high, gap (points, noise): distilled less labelled
     level:  accuracy of guessing
     """
-    figure, (at, apart) = panels(2, title, height=4.6, width_ratios=[3, 2])
-    figure.set_figwidth(12)
-    ends: list[tuple[float, str, str]] = []
-    last = 0.0
+    figure, (at, leads) = panels(2, title, height=4.6, width=12, width_ratios=[3, 2])
+    ends, last = [], 0.0
     drawn = runs[(runs["model"] == student) | (runs["strategy"] == "teacher")]
     for strategy in ("annotate", "distill", "llm", "teacher"):
         mine = drawn[drawn["strategy"] == strategy]
@@ -177,21 +165,13 @@ def same_dollars(
         line = ":" if strategy == "teacher" else "-"
         at.plot(means["usd"], means["accuracy"], mark, linestyle=line, color=colour, markersize=8)
         for n, seeds in mine.groupby("labels"):
-            at.plot(
-                [means.loc[n, "usd"]] * len(seeds), seeds["accuracy"], "_", color=colour,
-                markersize=14,
-            )  # fmt: skip
+            usd = [means.loc[n, "usd"]] * len(seeds)
+            at.plot(usd, seeds["accuracy"], "_", color=colour, markersize=14)
         last = max(last, float(means["usd"].max()))
         if strategy == "llm":
-            end = means.iloc[-1]
-            at.annotate(
-                name,
-                (end["usd"], end["accuracy"]),
-                xytext=(9, 16 if abs(end["accuracy"] - level) < 0.02 else 6),  # above "chance"
-                textcoords="offset points",
-                color=colour,
-                fontsize=10,
-            )
+            usd, accuracy = means.iloc[-1]
+            up = 16 if abs(accuracy - level) < 0.02 else 6  # above "chance"
+            beside(at, name, usd, accuracy, colour, right=9, up=up)
         else:
             ends.append((float(means["accuracy"].iloc[-1]), name, colour))
     least = float(runs["usd"].min())
@@ -199,10 +179,10 @@ def same_dollars(
     values = drawn["accuracy"]
     at.set_ylim(min(level, values.min()) - 0.03, values.max() + 0.04)
     _ends(at, last, ends)
-    chance(at, level)
+    across(at, level)
     heading(at, "a dash a seed, a line the mean")
     at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
-    _gaps(apart, runs[runs["model"] == student], gaps[gaps["model"] == student])
+    _gaps(leads, runs[runs["model"] == student], gaps[gaps["model"] == student])
     return figure
 
 
@@ -216,7 +196,7 @@ def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame) -> None:
         seeds = each.loc[row.labels]
         at.plot([x] * len(seeds), seeds, "D", color=ORANGE, alpha=0.75, markersize=7)
         at.plot([x - 0.2, x + 0.2], [points] * 2, color=ORANGE, linewidth=2)
-        at.annotate(f"{points:+.1f}", (x + 0.24, points), color=ORANGE, va="center", fontsize=10)
+        beside(at, f"{points:+.1f}", x + 0.24, points, ORANGE, right=0)
     at.axhline(0, color=GREY, linewidth=1)
     at.set_xticks(range(len(gaps)), [f"N = {n:,}" for n in gaps["labels"]])
     at.set(xlim=(-0.5, len(gaps) - 0.25), ylabel="distilled less labels alone, points")
@@ -235,7 +215,7 @@ def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
     several = mine.groupby("labels")["model"].nunique()
     counts = [n for n in sorted(set(runs["labels"])) if several[n] == several.max()]
     figure, axes = panels(len(counts), title, height=4.2, sharey=True)
-    names: list[list[tuple[float, str, str]]] = []
+    names = []
     for at, n in zip(axes, counts, strict=True):
         mine = runs[runs["labels"] == n]
         teacher = mine.loc[mine["strategy"] == "teacher", "accuracy"].mean()
@@ -251,22 +231,13 @@ def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
                 at.plot([place] * len(seeds), seeds["accuracy"], "_", color=colour, markersize=14)
             ends.append((float(means.iloc[-1]), name, colour))
         at.axhline(teacher, color=GREY, linewidth=1, linestyle="--")
-        at.annotate(
-            "teacher",
-            (1, teacher),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 3),
-            textcoords="offset points",
-            color=GREY,
-            ha="right",
-            va="bottom",
-            fontsize=10,
-        )
+        where: Any = {"va": "bottom", "xycoords": ("axes fraction", "data")}
+        beside(at, "teacher", 1, teacher, GREY, right=-4, up=3, **where)
         sizes = [f"{kind}\n{params.loc[kind, 'params'] / 1e6:.1f} M" for kind in kinds]
         at.set_xticks(range(len(kinds)), sizes)
         at.set_xlim(-0.4, len(kinds) - 1 + max(0.7, 0.35 * len(kinds)))
         names.append(ends)
-        chance(at, level)
+        across(at, level)
         heading(at, f"N = {n:,} labels")
     for at, ends in zip(axes, names, strict=True):  # once the shared axis has its limits
         _ends(at, len(kinds) - 1, ends)
@@ -274,29 +245,10 @@ def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
     return figure
 
 
-def _ends(at: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+def _ends(at: Axes, x: float, ends: Ends) -> None:
     """Names of lines at their right ends, pushed apart where they would cover each other."""
     low, high = at.get_ylim()
-    step = (high - low) / 17
     ranked = sorted(ends)
-    places = [value for value, _, _ in ranked]
-    for _ in range(50):
-        for i in range(len(places) - 1):
-            if (miss := step - (places[i + 1] - places[i])) > 1e-9:
-                places[i] -= miss / 2
-                places[i + 1] += miss / 2
-    for place, (_, name, colour) in zip(places, ranked, strict=True):
-        at.annotate(
-            name,
-            (x, place),
-            xytext=(10, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=10,
-        )
-
-
-def _open(colour: str) -> dict[str, Any]:
-    """Published values have open marks."""
-    return {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 7, "zorder": 3}
+    heights = apart([height for height, *_ in ranked], (high - low) / 17, down=0.5)
+    for height, (_, name, colour) in zip(heights, ranked, strict=True):
+        beside(at, name, x, height, colour, right=10)

@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    BOX,
+    GREEN,
+    GREY,
+    ORANGE,
+    apart,
+    beside,
+    duration,
+    heading,
+    panels,
+    size,
+)
 
 GIB = 2**30
 LOOKS = ((BLUE, "-"), (GREEN, "--"), (ORANGE, "-."), (GREY, ":"))
@@ -21,19 +33,18 @@ def flops_by_use(parts: pd.DataFrame, title: str) -> Figure:
 
     parts: columns query, use, flops
     """
-    queries = list(dict.fromkeys(parts["query"]))
-    figure, axes = panels(len(queries), title, height=3.4)
-    figure.set_figwidth(5.2 * len(queries))
-    for at, query in zip(axes, queries, strict=True):
-        mine = parts[parts["query"] == query].set_index("use")["flops"]
-        shares = mine / mine.sum()
+    count = parts["query"].nunique()
+    figure, axes = panels(count, title, height=3.4, width=5.2 * count)
+    for at, (query, mine) in zip(axes, parts.groupby("query", sort=False), strict=True):
+        flops = mine.set_index("use")["flops"]
+        shares = flops / flops.sum()
         shown = shares[shares >= SMALL].sort_values()
         rest = pd.Series({"everything else": shares[shares < SMALL].sum()})
         shown = pd.concat([rest[rest > 0], shown])
         at.barh(shown.index, 100 * shown, color=BLUE, height=0.6)
         for use, share in shown.items():
             beside(at, f"{share:.1%}" if share >= SMALL else f"< {SMALL:.1%}", 100 * share, use)
-        heading(at, f"{query}\n{mine.sum():.3g} FLOPs")
+        heading(at, f"{query}\n{flops.sum():.3g} FLOPs")
         at.set(xlim=(0, 118 * shown.max()), xlabel="share of the FLOPs, %")
         at.grid(visible=False)
     return figure
@@ -41,15 +52,13 @@ def flops_by_use(parts: pd.DataFrame, title: str) -> Figure:
 
 def _curves(at: Axes, curves: pd.DataFrame, x: str) -> None:
     """A line for each way on a log axis, labelled at its end; labels keep their distance."""
-    groups = dict(list(curves.groupby("way", sort=False)))
-    looks = dict(zip(groups, LOOKS, strict=False))
-    gap = (curves["flops"].max() / curves["flops"].min()) ** 0.06
-    height = 0.0
-    for way, mine in sorted(groups.items(), key=lambda group: group[1]["flops"].iloc[-1]):
-        colour, line = looks[way]
+    ways = [way for _, way in curves.groupby("way", sort=False)]
+    drawn = sorted(zip(ways, LOOKS, strict=False), key=lambda one: one[0]["flops"].iloc[-1])
+    ends = [np.log10(mine["flops"].iloc[-1]) for mine, _ in drawn]
+    gap = 0.06 * np.log10(curves["flops"].max() / curves["flops"].min())
+    for (mine, (colour, line)), height in zip(drawn, apart(ends, gap), strict=True):
         at.plot(mine[x], mine["flops"], color=colour, linestyle=line, linewidth=2)
-        height = max(mine["flops"].iloc[-1], height * gap)
-        beside(at, str(way), mine[x].iloc[-1], height, colour, right=9)
+        beside(at, mine["way"].iloc[-1], mine[x].iloc[-1], 10**height, colour, right=9)
 
 
 def cost_against_shots(
@@ -61,29 +70,17 @@ def cost_against_shots(
     limit:   the most shots that the context of GPT-3 holds; marked where the curves reach it
     printed: shots by the FLOPs that the paper prints for them, marked by diamonds
     """
-    figure, (at,) = panels(1, title, height=4.2)
-    figure.set_figwidth(8)
+    figure, (at,) = panels(1, title, height=4.2, width=8)
     _curves(at, curves, "shots")
     most = curves["shots"].max()
     if limit <= most:
         at.axvline(limit, color=GREY, linewidth=1, linestyle=":")
-        at.annotate(
-            "GPT-3's context\nends here",
-            (limit, 0.25),
-            xycoords=("data", "axes fraction"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=GREY,
-            fontsize=9,
-        )
+        where: Any = ("data", "axes fraction")
+        text = "GPT-3's context\nends here"
+        beside(at, text, limit, 0.25, GREY, right=5, va="baseline", xycoords=where, fontsize=9)
     for flops, shots in printed.items():
         at.plot(shots, flops, "D", markerfacecolor="white", color="black", zorder=3)
-    at.annotate(
-        "◇ printed by the paper (rule of thumb)",
-        (0.02, 0.93),
-        xycoords="axes fraction",
-        fontsize=9,
-    )
+    at.text(0.02, 0.93, "◇ printed by the paper (rule of thumb)", transform=at.transAxes, size=9)
     ticks = MaxNLocator(5, integer=True).tick_values(0, most)
     at.set(
         yscale="log",
@@ -100,31 +97,21 @@ def sizes(items: pd.DataFrame, gpus: Mapping[str, float], title: str) -> Figure:
 
     items: columns what, bytes, note; gpus: memory in GiB by name
     """
-    figure, (at,) = panels(1, title, height=4.2)
-    figure.set_figwidth(9.5)
+    figure, (at,) = panels(1, title, height=4.2, width=9.5)
     rows = range(len(items))[::-1]
     in_gib = items["bytes"] / GIB
     at.plot(in_gib, rows, "o", color=BLUE, markersize=8)
     for y, gib, note in zip(rows, in_gib, items["note"], strict=True):
-        size = f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
         right = 8 if gib < 0.7 * in_gib.max() else -8
-        beside(at, f"{size}{note and f' · {note}'}", gib, y, BLUE, right=right)
-        at.texts[-1].set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+        beside(at, f"{size(gib)}{note and f' · {note}'}", gib, y, BLUE, right=right, bbox=BOX)
     memory: dict[float, list[str]] = {}
     for name, gib in gpus.items():
         memory.setdefault(gib, []).append(name.partition("-")[0].upper())
     for gib, names in memory.items():
         at.axvline(gib, color=GREY, linewidth=1, linestyle=":")
-        at.annotate(
-            f"{', '.join(names)}: {gib:g}",
-            (gib, len(items) - 0.45),
-            annotation_clip=False,
-            color=GREY,
-            fontsize=9,
-            rotation=30,
-            ha="left",
-            va="bottom",
-        )
+        text = f"{', '.join(names)}: {gib:g}"
+        over: Any = {"fontsize": 9, "rotation": 30, "va": "bottom", "annotation_clip": False}
+        beside(at, text, gib, len(items) - 0.45, GREY, right=0, **over)
     at.set(
         xlim=(-0.02 * in_gib.max(), 1.1 * in_gib.max()),
         ylim=(-0.6, len(items) - 0.5),
@@ -140,19 +127,13 @@ def break_even(curves: pd.DataFrame, crossings: Mapping[int, float], title: str)
 
     curves: columns way, queries, flops; crossings: FLOPs by number of queries
     """
-    figure, (at,) = panels(1, title, height=4.2)
-    figure.set_figwidth(8.6)
+    figure, (at,) = panels(1, title, height=4.2, width=8.6)
     _curves(at, curves, "queries")
     for i, (queries, flops) in enumerate(sorted(crossings.items())):
         at.plot(queries, flops, "X", color="black", markersize=8, zorder=3)
-        at.annotate(  # neighbours may be close: one to the right below, the next to the left above
-            f"{queries:,} queries",
-            (queries, flops),
-            xytext=(-5, 7) if i % 2 else (5, -14),
-            textcoords="offset points",
-            ha="right" if i % 2 else "left",
-            fontsize=10,
-        )
+        # Neighbours may be close: one to the right below, the next to the left above.
+        right, up = (-5, 7) if i % 2 else (5, -14)
+        beside(at, f"{queries:,} queries", queries, flops, right=right, up=up)
     most = curves["queries"].max()
     at.set(
         xscale="log",
@@ -172,8 +153,7 @@ def latency(runs: pd.DataFrame, title: str) -> Figure:
 
     Every run is drawn; the filled mark is the median of a work's runs.
     """
-    figure, (left, right) = panels(2, title, height=5.2, width_ratios=[1, 1])
-    figure.set_figwidth(11)
+    figure, (left, right) = panels(2, title, height=5.2, width=11, width_ratios=[1, 1])
     names: list[str] = []
     colours: list[str] = []
     medians: list[tuple[float, float]] = []
@@ -226,16 +206,8 @@ def _rates(at: Axes, medians: Any) -> None:
     ends = np.array([flops.min() / 1.5, flops.max() * 1.5])
     for rate in ((flops / seconds).max(), (flops / seconds).min()):
         at.plot(ends, ends / rate, color=GREY, linewidth=1, linestyle=":", zorder=0)
-        at.annotate(
-            f"{rate / 1e9:.3g} GFLOP/s",
-            (ends[1], ends[1] / rate),
-            xytext=(-6, 3),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            color=GREY,
-            fontsize=9,
-        )
+        where: Any = {"right": -6, "up": 3, "va": "bottom", "fontsize": 9}
+        beside(at, f"{rate / 1e9:.3g} GFLOP/s", ends[1], ends[1] / rate, GREY, **where)
 
 
 def latency_sentence(works: pd.DataFrame, tokens: int) -> str:
@@ -250,19 +222,14 @@ def latency_sentence(works: pd.DataFrame, tokens: int) -> str:
     read = works[(works["kind"] == "prefill") & (works["context"] == 0)]["flops_per_second"] / 1e9
     written = works[works["kind"] == "decode"]["flops_per_second"] / 1e9
     return (
-        f"Measured here: {tokens} tokens take {_ms(fast)} as {_name(fast)} and {_ms(slow)} as "
-        f"{_name(slow)}: "
+        f"Measured here: {tokens} tokens take {duration(fast['seconds'])} as {_name(fast)} and "
+        f"{duration(slow['seconds'])} as {_name(slow)}: "
         f"{slow['seconds'] / fast['seconds']:.1f} times as long for "
         f"{slow['flops'] / fast['flops']:.2f} times the FLOPs. Read at once, tokens reach "
         f"{read.min():.3g} to {read.max():.3g} GFLOP/s; one by one, {written.min():.3g} to "
         f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less. Runs of the same "
         f"work differ by up to {works['spread'].max():.2f} times."
     )
-
-
-def _ms(work: "pd.Series[Any]") -> str:
-    milliseconds = 1000 * work["seconds"]
-    return f"{milliseconds:,.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
 
 
 def _name(work: "pd.Series[Any]") -> str:

@@ -10,7 +10,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, chance, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    BOX,
+    GREEN,
+    GREY,
+    ORANGE,
+    across,
+    beside,
+    heading,
+    panels,
+)
 
 DIVERGING = LinearSegmentedColormap.from_list("below-above", [BLUE, "white", ORANGE])
 _MARKS = {"published": (BLUE, "o"), "live": (ORANGE, "D"), "recorded": (GREEN, "s")}
@@ -32,8 +42,8 @@ def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
     The features of a row are sorted by value, so that its spread can be read off. All panels share
     one scale, from blue (below one) over white (untouched) to orange (above).
     """
-    figure, axes = panels(len(deviations), title, height=4.6)
-    figure.set_figwidth(3.4 * len(deviations) + 1.2)
+    width = 3.4 * len(deviations) + 1.2
+    figure, axes = panels(len(deviations), title, height=4.6, width=width)
     most = max(float(frame.abs().to_numpy().max()) for frame in deviations.values()) or 1e-9
     for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
         values = np.sort(frame.to_numpy(), axis=1)
@@ -56,19 +66,18 @@ def accuracy_against_params(
     *,
     ylabel: str,
     levels: Mapping[str, float] | None = None,
-    emphasis: str = "ia3",
 ) -> Figure:
     """T-Few's Figure 2: accuracy against trained parameters, a panel per source of results.
 
-    results:  by heading, columns name, params, accuracy and source ("published", "live" or
-              "recorded"); a row a run
-    levels:   accuracies to mark by a dotted line; "chance" and others
-    emphasis: the method that is set in bold
+    results: by heading, columns name, params, accuracy and source ("published", "live" or
+             "recorded"); a row a run
+    levels:  accuracies to mark by a line; "chance" and others
 
-    Every run is a mark, and a method's runs hang on one line; its name stands beside the mean.
+    Every run is a mark, and a method's runs hang on one line; its name stands beside the mean, that
+    of (IA)³ in bold.
     """
-    figure, axes = panels(len(results), title, height=5.0, sharey=True)
-    figure.set_figwidth(8.4 if len(results) == 1 else 6.6 * len(results))
+    width = 8.4 if len(results) == 1 else 6.6 * len(results)
+    figure, axes = panels(len(results), title, height=5.0, width=width, sharey=True)
     every = pd.concat(results.values())
     marked = [*every["accuracy"], *(levels or {}).values()]
     room = max(0.05, 0.15 * (max(marked) - min(marked)))
@@ -81,57 +90,28 @@ def accuracy_against_params(
         )
         heading(at, name)
         for text, level in (levels or {}).items():
-            _level(at, text, level)
-        _marks(at, runs, emphasis)
+            across(at, level, text)
+        _marks(at, runs)
     axes[0].set_ylabel(ylabel)
     for at in axes:
         _label(figure, at)
     return figure
 
 
-def _level(at: Axes, text: str, level: float) -> None:
-    if text == "chance":
-        chance(at, level)
-        return
-    at.axhline(level, color=GREY, linewidth=1, linestyle="--")
-    at.annotate(
-        text,
-        (0.99, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        color=GREY,
-        fontsize=9,
-        ha="right",
-    )
-
-
-def _marks(at: Axes, runs: pd.DataFrame, emphasis: str) -> None:
+def _marks(at: Axes, runs: pd.DataFrame) -> None:
     for name, mine in runs.groupby("name", sort=False):
         colour, marker = _MARKS[mine["source"].iloc[0]]
-        face = colour if name == emphasis else "white"
-        at.plot(
-            mine["params"], mine["accuracy"], marker, color=colour, markerfacecolor=face, alpha=0.9
-        )
-        at.vlines(
-            mine["params"].iloc[0],
-            mine["accuracy"].min(),
-            mine["accuracy"].max(),
-            color=colour,
-            alpha=0.5,
-        )
-        at.annotate(
-            str(name),
-            (mine["params"].mean(), mine["accuracy"].mean()),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            weight="bold" if name == emphasis else "normal",
-            fontsize=10,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-            gid="method",
-        )
+        params, accuracy = mine["params"], mine["accuracy"]
+        ours = name == "ia3"
+        face = colour if ours else "white"
+        at.plot(params, accuracy, marker, color=colour, markerfacecolor=face, alpha=0.9)
+        at.vlines(params.iloc[0], accuracy.min(), accuracy.max(), color=colour, alpha=0.5)
+        letters: Any = {
+            "weight": "bold" if ours else "normal",
+            "bbox": {**BOX, "pad": 0.5, "alpha": 0.8},
+            "gid": "method",
+        }
+        beside(at, str(name), params.mean(), accuracy.mean(), colour, right=8, **letters)
 
 
 def _label(figure: Figure, at: Axes) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.style import BLUE, BOX, GREY, ORANGE, beside, heading, panels
 
 
 def patterns(
@@ -22,28 +22,19 @@ def patterns(
 
     members: all sizes (N_1 … N_4) of a pattern, each a thin line; examples: the one drawn as bars
     """
-    figure, axes = panels(len(members), title, height=3.2, sharey=True)
-    figure.set_figwidth(2.3 * len(members) + 0.6)
+    width = 2.3 * len(members) + 0.6
+    figure, axes = panels(len(members), title, height=3.2, width=width, sharey=True)
+    places, behind = np.arange(4) + 1, {**BOX, "pad": 0.5, "alpha": 0.8}
     for at, (pattern, every) in zip(axes, members.items(), strict=True):
-        places = np.arange(4) + 1
         at.grid(visible=False)
         for sizes in every:
             at.plot(places, sizes, color=GREY, linewidth=0.5, alpha=0.35)
         at.bar(places, examples[pattern], width=0.62, color=BLUE, alpha=0.85)
         for x, size in zip(places, examples[pattern], strict=True):
-            at.annotate(
-                str(size),
-                (x, size),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                color=BLUE,
-                weight="bold",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-            )
+            over: Any = {"up": 3, "ha": "center", "weight": "bold", "bbox": behind}
+            beside(at, str(size), x, size, BLUE, right=0, **over)
         at.set_xticks(places, [f"G{n}" for n in places])
-        members_ = "1 member" if len(every) == 1 else f"{len(every)} members"
-        heading(at, f"{pattern}\n{members_}")
+        heading(at, f"{pattern}\n{len(every)} member{'s' if len(every) > 1 else ''}")
     axes[0].set_ylabel("layers in the group")
     return figure
 
@@ -55,13 +46,11 @@ def designs(parts: pd.DataFrame, title: str) -> Figure:
     parts: a row a method in a layer, columns design, group, layer, method, size, params; a layer
            that is not tuned has one row, whose method is ""
     """
-    names = list(dict.fromkeys(parts["design"]))
     methods = ["A", "P", "B", "L"]
-    figure, axes = panels(len(names), title, height=4.0, sharey=True)
-    figure.set_figwidth(3.1 * len(names) + 0.8)
+    count = parts["design"].nunique()
+    figure, axes = panels(count, title, height=4.0, width=3.1 * count + 0.8, sharey=True)
     largest = parts["params"].max()
-    for at, name in zip(axes, names, strict=True):
-        mine = parts[parts["design"] == name]
+    for at, (name, mine) in zip(axes, parts.groupby("design", sort=False), strict=True):
         for _, group in mine.groupby("group"):
             low, high = group["layer"].min() - 0.5, group["layer"].max() + 0.5
             at.axhline(high, color=GREY, linewidth=0.6, linestyle=":")
@@ -70,9 +59,8 @@ def designs(parts: pd.DataFrame, title: str) -> Figure:
                 at.axhspan(low, high, color="#eeeeee", zorder=0)
         tuned = mine[mine["method"] != ""]
         columns = tuned["method"].map(methods.index)
-        at.scatter(
-            columns, tuned["layer"], s=420 * tuned["params"] / largest, marker="s", color=BLUE
-        )
+        areas = 420 * tuned["params"] / largest
+        at.scatter(columns, tuned["layer"], s=areas, marker="s", color=BLUE)
         for x, y, size in zip(columns, tuned["layer"], tuned["size"], strict=True):
             if size:
                 at.text(x + 0.32, y, str(size), va="center", fontsize=9, color=BLUE)
@@ -105,12 +93,11 @@ def search(
     candidates: columns stage, name, mean, low, high, winner
     papers:     the paper's winner by stage; level: score of guessing
     """
-    stages = list(dict.fromkeys(candidates["stage"]))
-    counts = [int((candidates["stage"] == stage).sum()) for stage in stages]
-    figure, axes = panels(len(stages), title, height=1.4 + 0.3 * max(counts), sharex=True)
-    figure.set_figwidth(max(6.0, 3.3 * len(stages)))
-    for at, stage in zip(axes, stages, strict=True):
-        rows = candidates[candidates["stage"] == stage].sort_values(["mean", "winner"])
+    stages = candidates.groupby("stage", sort=False)
+    height, width = 1.4 + 0.3 * stages.size().max(), max(6.0, 3.3 * len(stages))
+    figure, axes = panels(len(stages), title, height=height, width=width, sharex=True)
+    for at, (stage, mine) in zip(axes, stages, strict=True):
+        rows = mine.sort_values(["mean", "winner"])
         own = scored[scored["stage"] == stage].groupby("candidate")["score"]
         for y, row in enumerate(rows.itertuples()):
             _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
@@ -148,7 +135,7 @@ def _rows(at: Axes, names: Sequence[str], line: tuple[float, str] | None = None)
     at.tick_params(axis="x", labelsize=9)
     if line:
         at.axvline(line[0], color=GREY, linewidth=1, linestyle=":")
-        beside(at, line[1], line[0], -1.1, GREY, right=3, size=9)
+        beside(at, line[1], line[0], -1.1, GREY, right=3, fontsize=9)
 
 
 def certainty(summary: pd.DataFrame, title: str) -> Figure:
@@ -160,14 +147,13 @@ def certainty(summary: pd.DataFrame, title: str) -> Figure:
 
     summary: columns stage, candidates, winner, mean, shrunk, chance, every
     """
-    figure, (left, right) = panels(2, title, height=1.5 + 0.42 * len(summary))
-    figure.set_figwidth(10)
+    figure, (left, right) = panels(2, title, height=1.5 + 0.42 * len(summary), width=10)
     rows = np.arange(len(summary))[::-1]
     left.hlines(rows, 0, summary["chance"], color=ORANGE, alpha=0.4)
     left.plot(1 / summary["candidates"], rows, "|", color=GREY, markersize=14)
     left.plot(summary["chance"], rows, "D", color=ORANGE, markersize=8)
     for y, chance in zip(rows, summary["chance"], strict=True):
-        beside(left, f"{chance:.0%}", chance, y, ORANGE, right=8, size=9)
+        beside(left, f"{chance:.0%}", chance, y, ORANGE, right=8, fontsize=9)
     names = [f"{s}: {w}" for s, w in zip(summary["stage"], summary["winner"], strict=True)]
     _rows(left, names[::-1], (0.95, "95 %"))
     left.set(xlim=(0, 1.08), xlabel="chance (tick: of a guess)")
@@ -183,28 +169,27 @@ def certainty(summary: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def task_gains(gains: pd.DataFrame, title: str, *, apart: str = "CoLA") -> Figure:
+def task_gains(gains: pd.DataFrame, title: str) -> Figure:
     """What a method gains on each task, a panel a model, with the mean over all tasks and over all
     but one.
 
-    gains: columns model, dataset, gain (points); apart: the one, a diamond
+    gains: columns model, dataset, gain (points); CoLA is the one, a diamond
     """
-    models = list(dict.fromkeys(gains["model"]))
-    figure, axes = panels(len(models), title, height=3.6, sharex=True)
-    figure.set_figwidth(3.2 * len(models))
-    for at, model in zip(axes, models, strict=True):
-        mine = gains[gains["model"] == model].iloc[::-1].reset_index(drop=True)
+    count = gains["model"].nunique()
+    figure, axes = panels(count, title, height=3.6, width=3.2 * count, sharex=True)
+    for at, (model, found) in zip(axes, gains.groupby("model", sort=False), strict=True):
+        mine = found.iloc[::-1]
         for y, (dataset, gain) in enumerate(zip(mine["dataset"], mine["gain"], strict=True)):
-            colour, marker = (ORANGE, "D") if dataset == apart else (BLUE, "o")
+            colour, marker = (ORANGE, "D") if dataset == "CoLA" else (BLUE, "o")
             at.hlines(y, 0, gain, color=colour, alpha=0.4)
             at.plot(gain, y, marker, color=colour, markersize=7)
-        others = mine.loc[mine["dataset"] != apart, "gain"].mean()
+        others = mine.loc[mine["dataset"] != "CoLA", "gain"].mean()
         mean = mine["gain"].mean()
         _rows(at, list(mine["dataset"]))
         at.axvline(0, color="black", linewidth=0.8)
         at.axvline(mean, color=ORANGE, linewidth=1.4, linestyle="--")
         at.axvline(others, color=BLUE, linewidth=1.4, linestyle=":")
-        heading(at, f"{model}\nall {mean:+.2f}, but {apart} {others:+.2f}")
+        heading(at, f"{model}\nall {mean:+.2f}, but CoLA {others:+.2f}")
         at.set_xlabel("points over full fine-tuning")
     return figure
 
@@ -215,16 +200,15 @@ def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
     tests:    columns model, dataset, t, mark
     critical: what t must exceed. Circles do; diamonds have a star and do not; a cross has neither
     """
-    models = list(dict.fromkeys(tests["model"]))
-    figure, axes = panels(len(models), title, height=3.6, sharex=True)
-    figure.set_figwidth(3.2 * len(models))
-    for at, model in zip(axes, models, strict=True):
-        mine = tests[tests["model"] == model].iloc[::-1].reset_index(drop=True)
+    count = tests["model"].nunique()
+    figure, axes = panels(count, title, height=3.6, width=3.2 * count, sharex=True)
+    for at, (model, found) in zip(axes, tests.groupby("model", sort=False), strict=True):
+        mine = found.iloc[::-1]
         for y, row in enumerate(mine.itertuples()):
             holds = row.t > critical
             colour, marker = (BLUE, "o") if holds else (ORANGE, "D") if row.mark else (GREY, "X")
             at.plot(row.t, y, marker, color=colour, markersize=7)
-            beside(at, str(row.mark), float(row.t), y, colour, right=8, size=9)
+            beside(at, str(row.mark), float(row.t), y, colour, right=8, fontsize=9)
         _rows(at, list(mine["dataset"]), (critical, "p < 0.05 →"))
         at.axvline(0, color="black", linewidth=0.8)
         kept = int((mine["t"] > critical).sum())
@@ -241,15 +225,15 @@ def rivals(
     runs:     columns name, task, score, share (of the parameters that are trained)
     emphasis: names whose mark is a diamond; levels: score of guessing by task
     """
-    tasks = list(dict.fromkeys(runs["task"]))
+    tasks = runs.groupby("task", sort=False)
     order = runs.groupby("name", sort=False)[["score", "share"]].mean()
     order = order.sort_values("score", kind="stable")
-    figure, axes = panels(len(tasks), title, height=1.5 + 0.36 * len(order), sharey=True)
-    figure.set_figwidth(max(8.0, 4.2 * len(tasks) + 1.4))
+    height, width = 1.5 + 0.36 * len(order), max(8.0, 4.2 * len(tasks) + 1.4)
+    figure, axes = panels(len(tasks), title, height=height, width=width, sharey=True)
     names = [f"{name} · {share:.2%}" for name, share in order["share"].items()]
-    for at, task in zip(axes, tasks, strict=True):
+    for at, (task, mine) in zip(axes, tasks, strict=True):
         for y, name in enumerate(order.index):
-            values = runs.loc[(runs["task"] == task) & (runs["name"] == name), "score"]
+            values = mine.loc[mine["name"] == name, "score"]
             _spread(at, y, values, values.mean(), name in emphasis)
         _rows(at, names, (levels[task], "chance"))
         at.set_xlabel("score")

@@ -1,9 +1,14 @@
-"""How every figure of the companion looks: two colours that also differ in shape, no boxes."""
+"""How every figure of the companion looks: two colours that also differ in shape, no boxes.
+
+Drawn with matplotlib alone. seaborn is installed for figures of your own: here every draw is a mark
+and names stand beside them, where it would put bars, intervals and a legend.
+"""
 
 import functools
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +21,7 @@ from PIL import Image
 
 # Okabe & Ito's palette, safe for colour-blind readers; marker and line differ with the colour.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind letters on lines
 
 _RC: Any = {
     "axes.grid": True,
@@ -27,33 +33,86 @@ _RC: Any = {
 }
 
 
-def panels(count: int, title: str, *, height: float = 3.9, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure of `count` panels side by side under one title, which states the finding."""
+def panels(
+    count: int, title: str, *, height: float = 3.9, width: float | None = None, **subplots: Any
+) -> tuple[Figure, Any]:
+    """A figure of `count` panels side by side under one title, which states the finding.
+
+    height, width: inches; subplots: given to matplotlib's `Figure.subplots`
+    """
     with mpl.rc_context(_RC):
-        size = (max(6.0, 4.4 * count), height)
+        size = (width or max(6.0, 4.4 * count), height)
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, **subplots)
         figure.suptitle(title, x=0.01, ha="left", fontsize=13)
     return figure, axes[0]
 
 
-def chance(axes: Axes, level: float) -> None:
-    """A dotted line at the accuracy of guessing, labelled."""
-    axes.axhline(level, color=GREY, linewidth=1, linestyle=":")
-    axes.annotate(
-        "chance",
-        (0.02, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        color=GREY,
-        fontsize=9,
-    )
-
-
 def heading(axes: Axes, text: str) -> None:
     """What a panel shows, above its left edge."""
     axes.set_title(text, loc="left", weight="bold")
+
+
+def beside(
+    at: Axes,
+    text: str,
+    x: Any,
+    y: Any,
+    colour: Any = "black",
+    *,
+    right: int = 4,
+    up: int = 0,
+    **style: Any,
+) -> None:
+    """A text `right` and `up` points from a mark; negative numbers put it on the left, and below.
+
+    style: what else its letters have, or in which coordinates (`xycoords`) the mark is
+    """
+    usual: dict[str, Any] = {
+        "color": colour,
+        "fontsize": 10,
+        "ha": "left" if right >= 0 else "right",
+        "va": "baseline" if up else "center",
+    }
+    at.annotate(text, (x, y), xytext=(right, up), textcoords="offset points", **(usual | style))
+
+
+def apart(
+    heights: Sequence[float], gap: float, *, top: float = float("inf"), down: float = 0.0
+) -> list[float]:
+    """Heights of names, rising, moved until they are a gap apart and none is above `top`.
+
+    down: the share of a move that the lower of two names makes; the upper one makes the rest. On a
+    log axis, heights and gap are logarithms.
+    """
+    places = _pushed(heights, gap, down)
+    if places and places[-1] > top:
+        places = _pushed([min(place, top) for place in places], gap, 1.0)
+    return places
+
+
+def _pushed(heights: Sequence[float], gap: float, down: float) -> list[float]:
+    places = list(heights)
+    for _ in range(50):
+        for i in range(len(places) - 1):
+            if (miss := gap - (places[i + 1] - places[i])) > 1e-9:
+                places[i] -= down * miss
+                places[i + 1] += (1 - down) * miss
+    return places
+
+
+def across(at: Axes, level: float, text: str = "chance") -> None:
+    """A line at a level of accuracy, labelled: dotted for that of guessing, else dashed."""
+    x, line = (0.02, ":") if text == "chance" else (0.99, "--")
+    at.axhline(level, color=GREY, linewidth=1, linestyle=line)
+    side = "left" if text == "chance" else "right"
+    where: Any = ("axes fraction", "data")
+    beside(at, text, x, level, GREY, right=0, up=3, ha=side, xycoords=where, fontsize=9)
+
+
+def hollow(colour: str, size: float = 9) -> dict[str, Any]:
+    """Published values have open marks."""
+    return {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": size, "zorder": 3}
 
 
 def png(figure: Figure) -> bytes:
@@ -104,17 +163,17 @@ def picture(figure: Figure, sentence: str) -> None:
     print(sentence)
 
 
-def beside(
-    at: Axes, text: str, x: Any, y: Any, colour: str = "black", *, right: int = 4, size: int = 10
-) -> None:
-    """A text `right` points from a mark; a negative number puts it on the left."""
-    at.annotate(
-        text,
-        (x, y),
-        xytext=(right, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left" if right > 0 else "right",
-        color=colour,
-        fontsize=size,
-    )
+def duration(seconds: float) -> str:
+    """Seconds as text, in milliseconds."""
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:,.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
+
+
+def size(gib: float) -> str:
+    """GiB as text, in MiB below one."""
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
+
+
+def spread(values: Any) -> str:
+    """A column of accuracies as text: mean, lowest and highest."""
+    return f"{values.mean():.2f} ({values.min():.2f}–{values.max():.2f})"

@@ -1,8 +1,11 @@
-"""The audit as tables: printed and recomputed side by side, each verdict marked."""
+"""Tables: the audit's, printed and recomputed side by side, and numbers as people read them."""
+
+from typing import Any
 
 import pandas as pd
 from IPython.display import display
 
+from frugal.costs.prices import usd
 from frugal_course.figures.style import GREEN, GREY, ORANGE
 
 # Word and sign differ with the colour.
@@ -58,3 +61,21 @@ def audit(items: pd.DataFrame) -> None:
         group = pd.concat([group, pd.DataFrame([last])]).fillna("")
         groups.append(group.assign(group=f"{word}: {len(mine)}"))
     verdicts(pd.concat(groups, ignore_index=True), by="group")
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text: columns named usd in dollars, flops in powers of ten, queries in full."""
+
+    def text(column: str, value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        if "usd" in column:
+            return usd(value)
+        if "flops" in column:
+            return f"{value:.2e}"
+        if "queries" in column or "seconds" in column:
+            return f"{value:,.0f}"
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    columns = {name: [text(name, value) for value in table[name]] for name in table}
+    return pd.DataFrame(columns, index=table.index)

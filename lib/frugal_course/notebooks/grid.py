@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 
 from frugal import data
 from frugal.engine import digests, files, presets, runs, sweep
 from frugal.errors import FrugalError
 from frugal_course.figures import closing
-from frugal_course.notebooks import execution
+from frugal_course.notebooks import execution, reading
+from frugal_course.notebooks import parameters as declarations
 
 JOB = "notebook.execute"
 LARGEST = 10_000  # notebooks of a grid
@@ -44,10 +46,12 @@ class Grid:
 def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Grid:
     """Every combination of `values`, on top of `given`; all as text, as a shell has them.
 
-    Raises FrugalError for what `execution.parameters` refuses, for a parameter that is both
+    Raises FrugalError for what the notebook's parameters refuse, for a parameter that is both
     given and varied, or varied over nothing or one value twice, and for more runs than LARGEST.
     """
-    fixed, known = execution.parameters(notebook, given), execution.declared(notebook)
+    found = reading.read(notebook)
+    declared = declarations.declared(found, notebook)
+    fixed = declared.values(given)
     varied: dict[str, list[Any]] = {}
     for name, texts in values.items():
         if name in given:
@@ -56,7 +60,7 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
             raise FrugalError(f"--grid {name}={','.join(texts)}: a value is empty")
         varied[name] = []
         for text in texts:
-            value = execution.parameter(notebook, known, name, text)
+            value = declared.value(name, text)
             if value in varied[name]:
                 raise FrugalError(f"--grid {name}={','.join(texts)}: {value!r} is there twice")
             varied[name].append(value)
@@ -66,23 +70,21 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
         {**fixed, **dict(zip(varied, values, strict=True))}
         for values in itertools.product(*varied.values())
     ]
-    source, default = _source(notebook), execution.preset(notebook, {})
-    folder = str(notebook.parent.resolve())
-    at = [str(point.get("preset") or default) for point in points]
-    specs = [
-        runs.spec(
-            JOB,
-            {
-                "notebook": notebook.name,
-                "source": source,
-                "folder": folder,
-                "parameters": point,
-            },
-            preset=preset,
-            num_gpus=presets.named(preset).num_gpus if preset else 0,
-        )
-        for point, preset in zip(points, at, strict=True)
-    ]
+    for cell in found.cells:  # what executing it left in it is no part of a run
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    same = {
+        "notebook": notebook.name,
+        "source": str(nbformat.writes(found)),
+        "folder": str(notebook.parent.resolve()),
+    }
+    default = declared.preset({})
+    specs = []
+    for point in points:
+        preset = str(point.get("preset") or default)
+        gpus = presets.named(preset).num_gpus if preset else 0
+        kwargs = {**same, "parameters": point}
+        specs.append(runs.spec(JOB, kwargs, preset=preset, num_gpus=gpus))
     return Grid(notebook, points, specs)
 
 
@@ -136,17 +138,6 @@ def _name(stem: str, point: Mapping[str, Any], run: str) -> str:
     return name if name == whole else f"{name}-{run}"
 
 
-def _source(notebook: Path) -> str:
-    """The notebook without what executing it left in it."""
-    import nbformat
-
-    (found,) = execution.read([notebook])
-    for cell in found.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return str(nbformat.writes(found))
-
-
 def inputs(source: str, folder: str, parameters: Mapping[str, Any], **_: Any) -> dict[str, str]:
     """What a notebook reads: the project's data, and the files and folders its parameters name."""
     named = {}
@@ -166,14 +157,11 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
 
 def _literals(source: str) -> Iterator[Any]:
     """The texts in a notebook's parameters cell."""
-    import nbformat
-
-    for cell in nbformat.reads(source, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            with contextlib.suppress(SyntaxError):
-                for node in ast.walk(ast.parse(cell.source)):
-                    if isinstance(node, ast.Constant):
-                        yield node.value
+    for cell in declarations.cells(nbformat.reads(source, as_version=4)):
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.Constant):
+                    yield node.value
 
 
 @runs.job(JOB, inputs=inputs)
@@ -184,15 +172,11 @@ def execute(
 
     folder: where it runs, if this machine has it; elsewhere in a folder of its own
     """
-    import nbformat
-
+    found = nbformat.reads(source, as_version=4)
     with tempfile.TemporaryDirectory() as place:
-        blank = Path(place) / "blank.ipynb"  # what is in the store stands for it, not its path
-        blank.write_text(source, encoding="utf-8")
-        where = Path(folder) if Path(folder).is_dir() else Path(place)
-        executed, failure = execution.execute(blank, parameters, where)
+        where = folder if Path(folder).is_dir() else place
+        executed, failure = execution.execute(found, Path(notebook), parameters, Path(where))
     if failure:
-        raise FrugalError(failure.replace(blank.name, notebook, 1))
-    executed.metadata.get("papermill", {}).update(input_path=notebook)
+        raise FrugalError(failure)
     claims = {record["claim"]: record["measured here"] for record in closing.collect(executed)}
     return {"score": len(claims), "claims": claims, "executed": str(nbformat.writes(executed))}

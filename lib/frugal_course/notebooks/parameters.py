@@ -8,12 +8,16 @@ import ast
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
 
+from IPython.core.inputtransformer2 import TransformerManager
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from frugal.errors import FrugalError
+from frugal.engine import presets
+from frugal.errors import FrugalError, unknown
 
 # What no notebook takes a negative number of, unless that is its own default.
 # fmt: off
@@ -41,22 +45,63 @@ class Parameter(NamedTuple):
     default: Any
 
 
-def declared(notebook: Any, name: str) -> dict[str, Parameter]:
-    """What the first cell of `notebook` (nbformat) with the tag `parameters` sets, by name.
+@dataclass(frozen=True)
+class Declared:
+    """The parameters that a notebook's file declares, by name."""
 
-    Raises FrugalError, which names the notebook `name`, for a cell that is not Python.
+    file: Path
+    known: dict[str, Parameter]
+
+    def values(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """`given` as the types that are declared. Raises FrugalError as `value` does.
+
+        The environment's preset is among them where the notebook has one and `given` has none.
+        """
+        if given and not self.known:
+            name = next(iter(given))
+            raise FrugalError(f"{self.file}: it has no parameters, so {name} cannot be set")
+        if "preset" in self.known and (default := presets.of_environment()):
+            given = {"preset": default, **given}
+        return {name: self.value(name, text) for name, text in given.items()}
+
+    def preset(self, given: Mapping[str, str]) -> str:
+        """At which preset it runs: that of `given`, else the environment's, else its own, or ""."""
+        own = self.known["preset"].default if "preset" in self.known else None
+        return str(self.values(given).get("preset", own) or "")
+
+    def value(self, name: str, text: str) -> Any:
+        """One value as its type. Raises FrugalError for a name, preset or count that is none."""
+        if name not in self.known:
+            raise unknown(f"parameter of {self.file.name}", name, self.known)
+        where, own = f"{self.file.name}: {name}", self.known[name]
+        found = read_as(where, text, own)
+        if name == "preset" and found not in presets.names():
+            raise unknown("preset", str(found), presets.names())
+        if name in COUNTS and _negative(found) and not _negative(own.default):
+            raise FrugalError(f"{where} must not be negative, as {text} is")
+        return found
+
+
+def cells(notebook: Any) -> list[Any]:
+    """The code cells of `notebook` (nbformat) with the tag `parameters`; the first one counts."""
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+
+
+def declared(notebook: Any, file: Path) -> Declared:
+    """What the parameters cell of `notebook` (nbformat), which is in `file`, sets.
+
+    Raises FrugalError for a notebook in another language, and a cell that is not Python.
     """
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
-            break
-    else:
-        return {}
+    told = [notebook.metadata.get(key, {}) for key in ("kernelspec", "language_info")]
+    language = told[0].get("language") or told[1].get("name") or "python"
+    if not isinstance(language, str) or "python" not in language.lower():
+        raise FrugalError(f"{file}: it is in {language}; what runs is Python")
+    source = "".join(cell.source for cell in cells(notebook)[:1])
     try:
-        body = ast.parse(TransformerManager().transform_cell(cell.source)).body
+        body = ast.parse(TransformerManager().transform_cell(source)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise FrugalError(f"{name}: its parameters cell is not Python ({error})") from error
+        raise FrugalError(f"{file.name}: its parameters cell is not Python ({error})") from error
     found: dict[str, Parameter] = {}
     for line in body:
         match line:
@@ -66,10 +111,10 @@ def declared(notebook: Any, name: str) -> dict[str, Parameter]:
                 for target in targets:
                     if isinstance(target, ast.Name):
                         found[target.id] = _plain(given)
-    return found
+    return Declared(file, found)
 
 
-def value(where: str, text: str, of: Parameter) -> Any:
+def read_as(where: str, text: str, of: Parameter) -> Any:
     """`text` as a value of the type of the parameter `of`.
 
     Raises FrugalError, which begins with `where`, for what is of another type, not finite, or
@@ -87,10 +132,10 @@ def value(where: str, text: str, of: Parameter) -> Any:
     raise FrugalError(f"{where} is of type {of.kind}; {shown!r} is not")
 
 
-def negative(given: Any) -> bool:
+def _negative(given: Any) -> bool:
     """Whether a value is, or holds, a number below zero."""
     if isinstance(given, list | tuple):
-        return any(map(negative, given))
+        return any(map(_negative, given))
     return isinstance(given, int | float) and given < 0
 
 

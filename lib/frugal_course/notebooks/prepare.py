@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
+
 from frugal import data
 from frugal.engine.files import write
 from frugal.errors import FrugalError
-from frugal_course.notebooks import execution
+from frugal_course.notebooks import reading
 
 BOOTSTRAP = """\
 # On Colab or a bare server this installs Frugal beside what is there; elsewhere it does nothing.
@@ -83,10 +85,7 @@ def publish(repo: str, tag: str) -> Publication:
 
 def prepare(files: Iterable[Path], where: Publication) -> None:
     """Put bootstrap cell, badge and slide tags into notebooks, in place."""
-    import nbformat
-
-    files = list(files)
-    for file, notebook in zip(files, execution.read(files), strict=True):
+    for file, notebook in [(file, reading.read(file)) for file in files]:  # all, or none is changed
         bootstrap(notebook, where)
         badge(notebook, where, f"{file.resolve().parent.name}/{file.name}")
         slides(notebook)
@@ -98,11 +97,9 @@ def bootstrap(notebook: Any, where: Publication) -> None:
 
     Raises FrugalError for a notebook that does not start with a title.
     """
-    import nbformat
-
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
         raise FrugalError("a notebook starts with a title: '# …' in a Markdown cell")
-    cells = [cell for cell in notebook.cells if "bootstrap" not in _tags(cell)]
+    cells = [cell for cell in notebook.cells if "bootstrap" not in cell.metadata.get("tags", [])]
     executed = any(cell.get("execution_count") for cell in cells)
     source = BOOTSTRAP.format(source=where.archive).rstrip("\n")
     cell = nbformat.v4.new_code_cell(source, id="bootstrap", metadata={"tags": ["bootstrap"]})
@@ -182,7 +179,3 @@ def slides(notebook: Any) -> None:
             kind = "-" if introduced else "subslide"
             introduced = False
         cell.metadata["slideshow"] = {"slide_type": kind}
-
-
-def _tags(cell: Any) -> list[str]:
-    return list(cell.metadata.get("tags", []))

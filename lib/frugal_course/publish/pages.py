@@ -9,6 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+
 TEMPLATES = Path(__file__).parent / "templates"
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 _MATH = re.compile(
@@ -18,28 +21,35 @@ _MATH = re.compile(
 
 def page(notebook: Any, name: str) -> str:
     """An executed notebook (nbformat) as one HTML page called `name`."""
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
+    return exported(copy.deepcopy(notebook), name, HTMLExporter, template_name="frugal-report")
 
+
+def exported(notebook: Any, name: str, exporter: type[HTMLExporter], **traits: Any) -> str:
+    """A notebook (nbformat), which is changed, as a page called `name`, with formulas as MathML.
+
+    traits: of nbconvert's `exporter`; "template_name" is one of TEMPLATES
+    """
     formulas: list[str] = []
-    shown = copy.deepcopy(notebook)
-    for cell in shown.cells:
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = without_math(cell.source, formulas)
+            cell.source = _without_math(cell.source, formulas)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             for kind in ("text/markdown", "text/latex"):
                 if kind in data:
-                    data[kind] = without_math(str(data[kind]), formulas)
-    config = Config({"HTMLExporter": {"extra_template_basedirs": [str(TEMPLATES)]}})
-    exporter = HTMLExporter(config=config, template_name="frugal-report")
-    body, _ = exporter.from_notebook_node(shown, {"metadata": {"name": name}})
-    return with_math(body, formulas)
+                    data[kind] = _without_math(str(data[kind]), formulas)
+    made = exporter(extra_template_basedirs=[str(TEMPLATES)], **traits)
+    body, _ = made.from_notebook_node(notebook, {"metadata": {"name": name}})
+
+    def formula(found: re.Match[str]) -> str:
+        number = int(found[1])
+        return formulas[number] if number < len(formulas) else found[0]
+
+    return re.sub(r"formula(\d+)alumrof", formula, body)
 
 
-def without_math(source: str, formulas: list[str]) -> str:
+def _without_math(source: str, formulas: list[str]) -> str:
     """`source` (Markdown) with a word for each formula, whose MathML is added to `formulas`."""
-    from latex2mathml.converter import convert
 
     def word(found: re.Match[str]) -> str:
         block = found["block"]
@@ -53,13 +63,3 @@ def without_math(source: str, formulas: list[str]) -> str:
     parts = _CODE.split(source)
     parts[::2] = [_MATH.sub(word, part) for part in parts[::2]]
     return "".join(parts)
-
-
-def with_math(body: str, formulas: list[str]) -> str:
-    """A page with the formulas in the place of their words."""
-
-    def formula(found: re.Match[str]) -> str:
-        number = int(found[1])
-        return formulas[number] if number < len(formulas) else found[0]
-
-    return re.sub(r"formula(\d+)alumrof", formula, body)

@@ -11,12 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbconvert import SlidesExporter
+from traitlets.config import Config
+
 from frugal.engine import artifacts
 from frugal.engine.files import write
-from frugal_course.notebooks import execution, prepare
+from frugal_course.notebooks import prepare, reading
 from frugal_course.publish import pages
 
-TEMPLATES = Path(__file__).parent / "templates"
+HIDDEN = {"enabled": True, "remove_input_tags": {"hide-input"}}
 LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
@@ -28,7 +32,7 @@ def export(files: Sequence[Path], out: Path) -> list[Path]:
 
     Raises FrugalError for what is no notebook, and where reveal.js cannot be fetched.
     """
-    found = execution.read(files)
+    found = [reading.read(file) for file in files]
     reveal(out / "reveal.js")
     written = []
     for file, notebook in zip(files, found, strict=True):
@@ -45,33 +49,21 @@ def reveal(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
     (folder / "dist" / "theme").mkdir(exist_ok=True)
-    theme = TEMPLATES / "frugal-slides" / "theme.css"
+    theme = pages.TEMPLATES / "frugal-slides" / "theme.css"
     shutil.copyfile(theme, folder / "dist" / "theme" / "frugal.css")
 
 
 def rendered(notebook: Any, name: str) -> str:
     """A notebook (nbformat) as an HTML page of slides that expects reveal.js/ beside it."""
-    from nbconvert import SlidesExporter
-    from traitlets.config import Config
-
-    formulas: list[str] = []
-    laid = sheets(notebook)
-    for cell in laid.cells:
-        if cell.cell_type == "markdown":
-            cell.source = pages.without_math(cell.source, formulas)
-    config = Config(
-        {
-            "SlidesExporter": {
-                "extra_template_basedirs": [str(TEMPLATES)],
-                "template_name": "frugal-slides",
-                "reveal_url_prefix": "reveal.js",
-                "reveal_theme": "frugal",
-            },
-            "TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}},
-        }
+    return pages.exported(
+        sheets(notebook),
+        name,
+        SlidesExporter,
+        template_name="frugal-slides",
+        reveal_url_prefix="reveal.js",
+        reveal_theme="frugal",
+        config=Config({"TagRemovePreprocessor": HIDDEN}),
     )
-    body, _ = SlidesExporter(config=config).from_notebook_node(laid, {"metadata": {"name": name}})
-    return pages.with_math(body, formulas)
 
 
 def sheets(notebook: Any) -> Any:
@@ -80,8 +72,6 @@ def sheets(notebook: Any) -> Any:
     A title's text goes on on further pages; of a section's, lists, tables and formulas do, and
     prose is left to the speaker. Code stands beside a printed result if it is short.
     """
-    import nbformat
-
     laid = copy.deepcopy(notebook)
     laid.metadata.pop("widgets", None)
     prepare.slides(laid)

@@ -1,4 +1,4 @@
-"""The capstone's figures: what every way scores and costs, and how the choice moves."""
+"""Chapter 6's figures: what every way scores and costs, and how the choice moves."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,16 @@ from matplotlib.ticker import NullLocator
 from numpy.lib.stride_tricks import sliding_window_view
 
 from frugal.costs.prices import usd
-from frugal_course.figures.style import BLUE, GREY, ORANGE, chance, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    across,
+    apart,
+    beside,
+    heading,
+    panels,
+)
 
 # Colour says which model answers; mark and line, which way. The sign stands for the mark in text.
 LOOKS = {
@@ -39,8 +48,7 @@ def accuracy_against_dollars(
     Of ways that cost nearly the same the dearer ones move to the right, as far as it takes; their
     names say the dollars.
     """
-    figure, (at,) = panels(1, title, height=4.6)
-    figure.set_figwidth(9.5)
+    figure, (at,) = panels(1, title, height=4.6, width=9.5)
     x = np.log10(options["usd_total"].to_numpy(dtype=float))
     span = max(1.0, float(np.ptp(x)))
     left, right = float(x.min()) - 0.12 * span, float(x.max()) + 0.45 * span
@@ -54,18 +62,9 @@ def accuracy_against_dollars(
         _group(at, options, group, on_left, recommended)
     if left < np.log10(max(budget, 1e-12)) < right:
         at.axvline(budget, color=GREY, linewidth=1, linestyle="--")
-        at.annotate(
-            f"budget {usd(budget)}",
-            (budget, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-4, -2),
-            textcoords="offset points",
-            color=GREY,
-            fontsize=9,
-            ha="right",
-            va="top",
-        )
-    chance(at, level)
+        where: Any = {"va": "top", "fontsize": 9, "xycoords": ("data", "axes fraction")}
+        beside(at, f"budget {usd(budget)}", budget, 1, GREY, right=-4, up=-2, **where)
+    across(at, level)
     at.set(
         xlabel="USD in all: labels, training, serving", ylabel="accuracy, with its 95 % interval"
     )
@@ -102,33 +101,15 @@ def _group(
         at.plot(10**place, row["accuracy"], mark, color=colour, markersize=9)
     edge = 10 ** (min if on_left else max)(group.values())
     bottom, top = at.get_ylim()
-    heights = _apart({i: options["accuracy"].iloc[i] for i in group}, (top - bottom) / 17, top)
-    for i, height in heights.items():
+    gap = (top - bottom) / 17
+    order = sorted(group, key=lambda i: options["accuracy"].iloc[i])
+    heights = apart(options["accuracy"].iloc[order].tolist(), gap, top=top - gap / 2)
+    for i, height in zip(order, heights, strict=True):
         row = options.iloc[i]
         colour, _, sign, _ = LOOKS[row["strategy"]]
-        at.annotate(
-            f"{sign} {row['strategy']}, {usd(row['usd_total'])}",
-            (edge, height),
-            xytext=(-10 if on_left else 10, 0),
-            textcoords="offset points",
-            ha="right" if on_left else "left",
-            va="center",
-            color=colour,
-            fontsize=10,
-            weight="bold" if row["strategy"] == recommended else "normal",
-        )
-
-
-def _apart(heights: Mapping[int, float], gap: float, top: float) -> dict[int, float]:
-    """The heights, moved up until they are a gap apart, and down again where that is over `top`."""
-    order = sorted(heights, key=heights.__getitem__)
-    found, low, high = dict(heights), -np.inf, top - gap / 2
-    for i in order:
-        found[i] = low = max(found[i], low + gap)
-    for i in reversed(order):
-        found[i] = min(found[i], high)
-        high = found[i] - gap
-    return found
+        text = f"{sign} {row['strategy']}, {usd(row['usd_total'])}"
+        weight = "bold" if row["strategy"] == recommended else "normal"
+        beside(at, text, edge, height, colour, right=-10 if on_left else 10, weight=weight)
 
 
 def choice_by_volume(
@@ -145,15 +126,14 @@ def choice_by_volume(
     turns:   which way costs least, from which number of queries on; where it changes is marked
     here:    queries and budget that were asked for
     """
-    figure, (costs, buys) = panels(2, title, height=4.8, width_ratios=[1.25, 1])
-    figure.set_figwidth(12)
+    figure, (costs, buys) = panels(2, title, height=4.8, width=12, width_ratios=[1.25, 1])
     for axes in (costs, buys):
         axes.set(xscale="log", yscale="log", xlabel="queries to serve")
     queries = np.array(choices.columns, dtype=float)
     _costs(costs, options, queries, turns)
     _regions(buys, choices)
     buys.plot(*here, "*", color="black", markersize=14, markeredgecolor="white")
-    buys.annotate("asked", here, xytext=(8, -14), textcoords="offset points", fontsize=9)
+    beside(buys, "asked", *here, right=8, up=-14, fontsize=9)
     costs.set_ylabel("USD in all")
     buys.set_ylabel("budget, USD")
     heading(costs, "what each way costs")
@@ -167,35 +147,22 @@ def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[
         for o in options[["strategy", "usd_once", "usd_per_query"]].itertuples()
     }
     low, high = min(map(min, lines.values())), max(map(max, lines.values()))
-    gap, height = (high / low) ** 0.055, 0.0
-    for strategy, usd_total in sorted(lines.items(), key=lambda line: line[1][-1]):
+    gap = (high / low) ** 0.055
+    drawn = sorted(lines.items(), key=lambda line: line[1][-1])
+    heights = 10 ** np.array(apart([np.log10(dollars[-1]) for _, dollars in drawn], np.log10(gap)))
+    for (strategy, dollars), height in zip(drawn, heights, strict=True):
         colour, _, _, line = LOOKS[strategy]
-        at.plot(queries, usd_total, color=colour, linestyle=line, linewidth=1.8, alpha=0.9)
-        height = max(usd_total[-1], height * gap)
-        at.annotate(
-            strategy,
-            (queries[-1], height),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=10,
-        )
+        at.plot(queries, dollars, color=colour, linestyle=line, linewidth=1.8, alpha=0.9)
+        beside(at, strategy, queries[-1], height, colour, right=6)
     for (_, before), (count, after) in itertools.pairwise(turns):
         if queries[0] <= count <= queries[-1]:
             way = options.set_index("strategy").loc[after]
             there = way["usd_once"] + count * way["usd_per_query"]
             at.plot(count, there, "X", color="black", markersize=9, zorder=3)
-            at.annotate(
-                f"{count:,} queries: from here\n{after} costs less\nthan {before}",
-                (count, there),
-                xytext=(6, -12),
-                textcoords="offset points",
-                va="top",
-                fontsize=9,
-            )
+            text = f"{count:,} queries: from here\n{after} costs less\nthan {before}"
+            beside(at, text, count, there, right=6, up=-12, va="top", fontsize=9)
     at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.38)
-    at.set_ylim(low / gap, max(high, height) * gap)  # a name outside would not be drawn
+    at.set_ylim(low / gap, max(high, heights[-1]) * gap)  # a name outside would not be drawn
     at.set_xticks(10.0 ** np.arange(np.log10(queries[0]), np.log10(queries[-1]) + 0.01, 2))
     at.xaxis.set_minor_locator(NullLocator())
 
@@ -217,15 +184,10 @@ def _regions(at: Axes, choices: pd.DataFrame) -> None:
     for code in np.unique(codes):
         name = known[code]
         if place := _roomy(codes == code):
-            at.annotate(
-                name if name in LOOKS else "nothing fits",
-                (x[place[1]], y[place[0]]),
-                ha="center",
-                va="center",
-                color=[0.65 * part for part in to_rgb(LOOKS[name][0] if name in LOOKS else GREY)],
-                weight="bold",
-                fontsize=10,
-            )
+            text, colour = (name, LOOKS[name][0]) if name in LOOKS else ("nothing fits", GREY)
+            dark = [0.65 * part for part in to_rgb(colour)]
+            row, column = place
+            beside(at, text, x[column], y[row], dark, right=0, ha="center", weight="bold")
 
 
 def _roomy(area: Any) -> tuple[int, int] | None:
@@ -264,21 +226,3 @@ def turns_sentence(turns: Sequence[tuple[int, str]], evens: pd.DataFrame, chosen
         paid = "; ".join(f"{r.cheaper_from} from {r.queries:,} on" for r in lost.itertuples())
         text += f" It costs more than {paid}."
     return text
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: columns named usd in dollars, flops in powers of ten, queries in full."""
-
-    def text(column: str, value: Any) -> str:
-        if pd.isna(value):
-            return ""
-        if "usd" in column:
-            return usd(value)
-        if "flops" in column:
-            return f"{value:.2e}"
-        if "queries" in column or "seconds" in column:
-            return f"{value:,.0f}"
-        return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-    columns = {name: [text(name, value) for value in table[name]] for name in table}
-    return pd.DataFrame(columns, index=table.index)

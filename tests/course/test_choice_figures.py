@@ -1,13 +1,13 @@
-"""The capstone's figures: every way drawn where its numbers are, every change marked."""
+"""Chapter 6's figures: every way drawn where its numbers are, every change marked."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from frugal_course import figures
-from frugal_course.figures import capstone
+from frugal_course.figures import choice
 
-WAYS = list(capstone.LOOKS)
+WAYS = list(choice.LOOKS)
 OPTIONS = pd.DataFrame(
     {
         "strategy": WAYS,

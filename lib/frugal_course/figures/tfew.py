@@ -1,0 +1,215 @@
+"""Chapter 3's figures: accuracy against cost, the order of examples, wrong labels, losses."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from frugal_course.figures.style import (
+    BLUE,
+    BOX,
+    GREEN,
+    GREY,
+    ORANGE,
+    across,
+    apart,
+    beside,
+    heading,
+    hollow,
+    panels,
+    spread,
+)
+
+# Where the names of table 1's points stand clear of each other: points to the right, and up.
+PLACES = {"T0": (9, -12), "T5+LM": (8, -12), "GPT-3 6.7B": (10, -5), "GPT-3 175B": (8, 9)}
+
+
+def accuracy_against_cost(
+    runs: pd.DataFrame,
+    chances: dict[str, float],
+    title: str,
+    printed: pd.DataFrame | None = None,
+) -> Figure:
+    """T-Few's Figure 3, live: accuracy against FLOPs per query, a panel per task.
+
+    runs:    one row per run, columns task, method, shots, accuracy, flops_per_query, examples;
+             method is "zero-shot", "icl", or what T-Few trained
+    chances: accuracy of guessing, by task
+    printed: the published points, in a panel of their own with open marks: index method, columns
+             "accuracy" (per cent) and "inference FLOPs"
+
+    One dash is one draw of the examples; the line goes through the means.
+    """
+    count = runs["task"].nunique() + (printed is not None)
+    figure, axes = panels(count, title, sharey=True)
+    for at, (task, mine) in zip(axes, runs.groupby("task", sort=False), strict=False):
+        prompted = mine["method"].isin(["zero-shot", "icl"])
+        _prompted(at, mine[prompted])
+        if not prompted.all():
+            _tuned(at, mine[~prompted])
+        across(at, chances[task])
+        heading(at, task)
+        at.set(xscale="log", ylim=(0, 1.02), xlabel="FLOPs per query")
+        at.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # labelled where decades are few
+        at.margins(x=0.22)
+    if printed is not None:
+        _table1(axes[-1], printed)
+    axes[0].set_ylabel(f"accuracy, {int(runs['examples'].iloc[0])} test examples")
+    return figure
+
+
+def _prompted(at: Axes, runs: pd.DataFrame) -> None:
+    """Zero-shot and k-shot: every draw a dash, a line through the means."""
+    by_shots = runs.groupby("shots")
+    means = by_shots[["flops_per_query", "accuracy"]].mean()
+    at.plot(means["flops_per_query"], means["accuracy"], color=BLUE, marker="o", linewidth=2)
+    for shots, draws in by_shots:
+        x = means.loc[shots, "flops_per_query"]
+        low, high = draws["accuracy"].min(), draws["accuracy"].max()
+        at.vlines(x, low, high, color=BLUE, alpha=0.5)
+        at.plot([x] * len(draws), draws["accuracy"], "_", color=BLUE, markersize=14, alpha=0.8)
+        label = f"{shots}-shot" if shots else "zero-shot"
+        beside(at, label, x, low, BLUE, right=0, up=-16, ha="center", bbox=BOX)
+
+
+def _tuned(at: Axes, runs: pd.DataFrame) -> None:
+    """T-Few: every seed a diamond, labelled once, above the highest."""
+    at.plot(runs["flops_per_query"], runs["accuracy"], "D", color=ORANGE, markersize=9, alpha=0.75)
+    best = runs.loc[runs["accuracy"].idxmax()]
+    x, y = best["flops_per_query"], best["accuracy"]
+    beside(at, "T-Few", x, y, ORANGE, right=10, up=6, weight="bold")
+
+
+def _table1(at: Axes, printed: pd.DataFrame) -> None:
+    """T-Few's Figure 3 as published, in open marks: table 1, accuracy against FLOPs per query."""
+    for name, row in printed.iterrows():
+        x, y = row["inference FLOPs"], row["accuracy"] / 100
+        tuned, zero = name == "T-Few", name == "T0"
+        colour, mark = (ORANGE, "D") if tuned else (BLUE, "s" if zero else "o")
+        at.plot(x, y, mark, **hollow(colour))
+        side = "right" if name == "GPT-3 175B" else "left"
+        right, up = PLACES.get(str(name), (9, 5))
+        beside(at, str(name), x, y, colour, right=right, up=up, ha=side, fontsize=9)
+    at.set(xscale="log", xlabel="FLOPs per query (rule of thumb)", ylim=(0, 1.02))
+    at.margins(x=0.3)
+    heading(at, "published: Table 1, 11 datasets")
+
+
+def accuracy_sentence(runs: pd.DataFrame) -> str:
+    """What `accuracy_against_cost` shows, in one sentence a task, with its numbers."""
+    sentences = []
+    for task, mine in runs.groupby("task", sort=False):
+        most = mine[mine["method"] == "icl"]["shots"].max()
+        prompted = mine[(mine["method"] == "icl") & (mine["shots"] == most)]
+        tuned = mine[~mine["method"].isin(["zero-shot", "icl"])]
+        zero = mine[mine["method"] == "zero-shot"]["accuracy"].mean()
+        gain = 100 * (tuned["accuracy"].mean() - prompted["accuracy"].mean())
+        cost = prompted["flops_per_query"].mean() / tuned["flops_per_query"].mean()
+        sentences.append(
+            f"{task}: T-Few {spread(tuned['accuracy'])}, {most}-shot ICL "
+            f"{spread(prompted['accuracy'])}, zero-shot {zero:.2f}: T-Few is {gain:+.0f} points "
+            f"from ICL, and an uncached ICL query costs {cost:.0f} times as many FLOPs."
+        )
+    return "\n".join(sentences)
+
+
+def order_dots(runs: pd.DataFrame, chances: dict[str, float], title: str) -> Figure:
+    """What the order of the shots does: a column per draw, a dot per order of the same shots.
+
+    runs: columns task, shots, draw, order, accuracy
+    """
+    figure, axes = panels(runs["task"].nunique(), title, sharey=True)
+    for at, (task, mine) in zip(axes, runs.groupby("task", sort=False), strict=True):
+        for draw, orders in mine.groupby("draw"):
+            low, high = orders["accuracy"].min(), orders["accuracy"].max()
+            at.vlines(draw, low, high, color=BLUE, alpha=0.4)
+            at.plot([draw] * len(orders), orders["accuracy"], "o", color=BLUE, alpha=0.8)
+        draws = sorted(mine["draw"].unique())
+        at.set(
+            ylim=(0, 1.02),
+            xticks=draws,
+            xticklabels=[f"draw {d + 1}" for d in draws],
+            xlim=(min(draws) - 0.5, max(draws) + 0.5),
+        )
+        across(at, chances[task])
+        heading(at, task)
+    axes[0].set_ylabel(f"accuracy, {int(runs['shots'].iloc[0])} shots")
+    return figure
+
+
+def label_swap(runs: pd.DataFrame, level: float, title: str) -> Figure:
+    """Each draw of the shots twice: behind right labels, and behind wrong ones; a column per draw.
+
+    runs: columns shots, draw, labels ("right" or "swapped"), accuracy; a panel per k
+    """
+    figure, axes = panels(runs["shots"].nunique(), title, sharey=True)
+    for at, (k, mine) in zip(axes, runs.groupby("shots", sort=False), strict=True):
+        both = mine.pivot(index="draw", columns="labels", values="accuracy")
+        at.vlines(both.index, both["right"], both["swapped"], color=GREY, alpha=0.5)
+        at.plot(both.index, both["right"], "o", color=BLUE, markersize=9)
+        at.plot(both.index, both["swapped"], "v", color=ORANGE, markersize=9)
+        first = both.iloc[0]
+        above = "right" if first["right"] >= first["swapped"] else "swapped"
+        for labels, colour in (("right", BLUE), ("swapped", ORANGE)):
+            where = {"right": 9, "up": 5 if labels == above else -12, "fontsize": 9}
+            beside(at, f"{labels} labels", both.index[0], first[labels], colour, **where)
+        at.set(
+            ylim=(0, 1.02),
+            xticks=both.index,
+            xticklabels=[f"draw {d + 1}" for d in both.index],
+            xlim=(min(both.index) - 0.4, max(both.index) + 0.7),
+        )
+        across(at, level)
+        heading(at, f"{k} shots")
+    axes[0].set_ylabel("accuracy")
+    return figure
+
+
+def training_curve(losses: dict[str, list[float]], title: str) -> Figure:
+    """Loss of each training, step by step, labelled where it ends."""
+    figure, (at,) = panels(1, title)
+    looks = zip((ORANGE, BLUE, GREY, GREEN), ("-", "--", ":", "-."), strict=True)
+    lowest_first = sorted(losses.items(), key=lambda item: item[1][-1])
+    gap = max(map(max, losses.values())) / 12  # of two labels, in nats
+    heights = apart([values[-1] for _, values in lowest_first], gap)
+    for (label, values), height, (colour, line) in zip(lowest_first, heights, looks, strict=False):
+        at.plot(range(1, len(values) + 1), values, color=colour, linestyle=line)
+        beside(at, label, len(values) * 1.02, height, colour, right=0)
+    at.set(xlabel="step", ylabel="loss, nats")
+    at.margins(x=0.15)
+    return figure
+
+
+def loss_ablation(
+    runs: pd.DataFrame, printed: "pd.Series[float]", level: float, title: str
+) -> Figure:
+    """Accuracy by sum of losses: measured, a dot a seed; and as published, in a panel of its own.
+
+    runs:    columns losses, accuracy, examples
+    printed: published accuracy in per cent, by the names in `losses`
+    level:   accuracy of guessing in `runs`
+    """
+    sums = list(dict.fromkeys(runs["losses"]))
+    figure, (at, paper) = panels(2, title, width=10.5, width_ratios=[3, 2])
+    for x, name in enumerate(sums):
+        mine = runs.loc[runs["losses"] == name, "accuracy"]
+        at.vlines(x, mine.min(), mine.max(), color=ORANGE, alpha=0.5)
+        at.plot([x] * len(mine), mine, "D", color=ORANGE, alpha=0.75, markersize=8)
+        at.plot([x - 0.22, x + 0.22], [mine.median()] * 2, color=ORANGE, linewidth=2)
+    across(at, level)
+    heading(at, "measured here: a diamond a seed, a bar the median")
+    at.set_ylabel(f"accuracy, {int(runs['examples'].iloc[0])} test examples")
+    at.set_ylim(0, 1.02)
+    names = [name for name in sums if name in printed]
+    values = [float(printed[name]) for name in names]
+    paper.plot(range(len(names)), values, "D", **hollow(GREY))
+    for x, value in enumerate(values):
+        beside(paper, f"{value:.1f}", x, value, right=0, up=9, ha="center", fontsize=9)
+    paper.set_ylim(min(values) - 2, max(values) + 2)
+    paper.set_ylabel("accuracy, %")
+    heading(paper, "published: T0-3B, 11 datasets")
+    for axes, shown in ((at, sums), (paper, names)):
+        axes.set_xticks(range(len(shown)), [name.replace(" + ", "\n+ ") for name in shown])
+        axes.tick_params(axis="x", labelsize=9)
+        axes.set_xlim(-0.6, len(shown) - 0.4)
+    return figure
