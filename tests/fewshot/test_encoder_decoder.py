@@ -1,5 +1,6 @@
 """Packed scoring of encoder–decoders against transformers' own, one choice at a time."""
 
+import dataclasses
 import json
 import math
 
@@ -276,11 +277,12 @@ def test_length_of_a_prompt_is_bounded_by_positions_alone():
     long = [Example(prompt="a" * 600 + " the end", choices=("x", "y"), label=0)]
     with pytest.raises(FrugalError, match="prompt takes 608 tokens"):
         choices.score(b, long)
-    (found,) = packing.encode(b, long, truncate=True)
+    cut = dataclasses.replace(b, truncate=True)
+    (found,) = packing.encode(cut, long)
     assert len(found.read) == 512
     assert TOKENIZER.decode(found.read[:-1]).endswith("the end")
     with pytest.raises(FrugalError, match="a choice takes 601 tokens"):
-        packing.encode(b, [Example(prompt="x", choices=("y" * 600, "z"), label=0)], truncate=True)
+        packing.encode(cut, [Example(prompt="x", choices=("y" * 600, "z"), label=0)])
 
 
 def test_icl_and_tfew_work_and_leave_the_model_alone():

@@ -93,13 +93,12 @@ class RankTeacher:
     """
 
     backbone: Backbone
-    truncate: bool = False
 
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        found = evaluate.query_flops(self.backbone, examples, truncate=self.truncate)
+        found = evaluate.query_flops(self.backbone, examples)
         each = evaluate.counted(found, self.backbone.name)
         started = time.perf_counter()
-        scores = choices.score(self.backbone, examples, truncate=self.truncate)
+        scores = choices.score(self.backbone, examples)
         seconds = time.perf_counter() - started
         return scores.table(scores.mean_logp), Cost(
             seconds, scores.tokens_computed, each * len(examples)

@@ -96,7 +96,7 @@ def plan(
     """
     _sound(budget, queries, price)  # what is wrong is said now, not after minutes
     _, scored, _ = examples(task, labels, **_drawing(more))
-    zero = evaluate.query_flops(lm, scored, truncate=more.get("truncate", False))
+    zero = evaluate.query_flops(lm, scored)
     query = price.compute(evaluate.counted(zero, lm.name))
     serving, bought = queries * query, labels * price.usd_per_label
     check.amount(f"the price of {labels} labels", bought)
@@ -157,13 +157,12 @@ def attempt(
     limit: int | None = None,
     unlabelled: int = 0,
     seed: int = 0,
-    truncate: bool = False,
     progress: Callable[[str], Any] = lambda message: None,
 ) -> Tried:
     """Every way on the same examples of `task`, which `examples` chooses; nothing is priced."""
     shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
     found, left_out = trials.run(
-        task, lm, encoder, shots, scored, ways, texts=texts, truncate=truncate, progress=progress
+        task, lm, encoder, shots, scored, ways, texts=texts, progress=progress
     )
     return Tried(task.name, labels, len(scored), task.chance, found, left_out)
 

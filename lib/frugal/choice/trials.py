@@ -93,7 +93,6 @@ def run(
     ways: Ways,
     *,
     texts: Sequence[Example] = (),
-    truncate: bool = False,
     progress: Callable[[str], Any] = lambda message: None,
 ) -> tuple[list[Trial], list[dict[str, str]]]:
     """Every way with the labelled `shots`, and the ways this task does not allow, with why.
@@ -109,7 +108,7 @@ def run(
     found: list[Trial] = []
     left_out: list[dict[str, str]] = []
     try:
-        found += _language_model(task, lm, shots, scored, ways, truncate, progress)
+        found += _language_model(task, lm, shots, scored, ways, progress)
         if "icl" not in [t.strategy for t in found]:
             why = "not one solved example fits into a prompt beside the longest query"
             left_out.append({"strategy": "icl", "why": why})
@@ -133,9 +132,7 @@ def run(
         progress("small model, taught by T-Few")
         teacher = next(t for t in found if t.strategy == "t-few")
         more = list(texts)
-        found.append(
-            _distilled(lm, encoder, of, shots, scored, more, ways.small, teacher, truncate)
-        )
+        found.append(_distilled(lm, encoder, of, shots, scored, more, ways.small, teacher))
     finally:
         if tuned := peft.of(lm.model):
             tuned.detach()
@@ -148,21 +145,20 @@ def _language_model(
     shots: list[Example],
     scored: list[Example],
     ways: Ways,
-    truncate: bool,
     progress: Callable[[str], Any],
 ) -> Iterator[Trial]:
     """Zero-shot, in-context learning, T-Few; after the last the model stays tuned."""
     progress("zero-shot")
-    result, scores = evaluate.rank(lm, task, scored, truncate=truncate)
+    result, scores = evaluate.rank(lm, task, scored)
     yield _ranked("zero-shot", result, scores.hits, 0)
     k = _fitting(lm, shots[: ways.icl_shots], scored)
     if k:
         progress(f"in-context learning, {k} shots")
-        result, scores = evaluate.rank(lm, task, scored, shots[:k], truncate=truncate)
+        result, scores = evaluate.rank(lm, task, scored, shots[:k])
         note = f"{k} shots, computed again at every query"
         yield replace(_ranked("icl", result, scores.hits, k), note=note)
     progress(f"T-Few, {ways.recipe.steps} steps")
-    trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, ways.recipe, truncate=truncate)
+    trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, ways.recipe)
     yield replace(
         _ranked("t-few", trained, scores.hits, len(shots)),
         train_flops=evaluate.counted(trained.train_flops, trained.backbone),
@@ -218,7 +214,6 @@ def _distilled(
     texts: list[Example],
     small: Recipe,
     teacher: Trial,
-    truncate: bool,
 ) -> Trial:
     """The small model, trained on what the tuned `lm` says of `texts`.
 
@@ -235,7 +230,7 @@ def _distilled(
     hits, spent = np.zeros(len(scored), dtype=bool), Cost()
     for more, mine in pairs:
         read = [*shots, *more]
-        table, asked = RankTeacher(lm, truncate=truncate).logits(read)
+        table, asked = RankTeacher(lm).logits(read)
         student = ClassTeacher(classifier.new(encoder, len(of), seed=small.seed), of)
         learnt = students.classify(student, read, table, small)
         answers, answered = right(student, [scored[i] for i in mine])

@@ -217,7 +217,7 @@ def plan(
             stderr.note(line)
     found = recommend.plan(
         source,
-        backbones.load(chosen.backbone),
+        backbones.load(chosen.backbone, truncate=truncate),
         backbones.load(chosen.budgets.encoder),
         Ways.of(chosen, labels, seed),
         labels=labels,
@@ -227,7 +227,6 @@ def plan(
         limit=limit or chosen.capstone.limit,
         unlabelled=chosen.capstone.unlabelled,
         seed=seed,
-        truncate=truncate,
         progress=stderr.say,
     )
     result = asdict(found)

@@ -58,7 +58,7 @@ def rank(
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
     overlap(source, examples, queries)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
     tuned = peft.load(model.model, adapter) if adapter else None
     with stderr.bar(len(queries), "scored") as progress:
         result, found = evaluate.rank(
@@ -68,7 +68,6 @@ def rank(
             examples,
             seed=seed,
             method=tuned.method if tuned else None,
-            truncate=truncate,
             progress=progress,
         )
     outputs.write("--scores", lambda file: write_scores(file, found))

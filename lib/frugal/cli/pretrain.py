@@ -32,7 +32,7 @@ def pretrain(
     with stderr.bar(recipe.steps, "steps") as progress:
         loss = pretrain.pretrain(prompts, recipe, out, progress=lambda step, value: progress(step))
     fewer = min(recipe.steps, pretrain.VECTORS.steps)
-    backbone = backbones.load(str(out))
+    backbone = backbones.load(str(out), truncate=True)
     trained = pretrain.vectors(
         backbone, prompts, out, pretrain.VECTORS.model_copy(update={"steps": fewer})
     )

@@ -144,9 +144,9 @@ def tfew(
         queries = scored.test(limit, shots=drawn, seed=seed)
         look(queries[0])
         overlap(scored, first, queries)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
     if dry_run:
-        cost = _plan(model, source, examples, recipe, truncate)
+        cost = _plan(model, source, examples, recipe)
         emit({**cost, "preset": chosen.name}, as_json)
         return
     with stderr.bar(recipe.steps, "steps") as progress:
@@ -158,7 +158,6 @@ def tfew(
             recipe,
             start=start,
             checkpoint=save,
-            truncate=truncate,
             progress=lambda step, loss: progress(step),
         )
     emitted = {**result.model_dump(), "start": str(start) if start else None}
@@ -174,7 +173,6 @@ def tfew(
                     scored,
                     scored.test(limit, shots=drawn, seed=seed, template=template),
                     recipe,
-                    truncate=truncate,
                     template=template,
                 )[0]
                 for template in under[1:]
@@ -228,8 +226,8 @@ def vectors(
     sources = [tasks.load(name) for name in task]
     remark(*sources)
     examples = tasks.mixture(sources, limit, seed=seed)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype)
-    spent = evaluate.training_flops(model, examples, recipe, truncate=truncate)
+    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
+    spent = evaluate.training_flops(model, examples, recipe)
     with stderr.bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
             model,
@@ -237,7 +235,6 @@ def vectors(
             recipe,
             start=start,
             checkpoint=save,
-            truncate=truncate,
             progress=lambda step, loss: progress(step),
         )
     if processes.number() == 0:
@@ -313,7 +310,7 @@ def _spared(source: "Task", wanted: int, keep_half: bool) -> int:
 
 
 def _plan(
-    model: Any, source: "Task", examples: "list[list[Example]]", recipe: Any, truncate: bool
+    model: Any, source: "Task", examples: "list[list[Example]]", recipe: Any
 ) -> dict[str, Any]:
     """What a training would take, from closed forms: nothing is trained."""
     from frugal.costs import methods
@@ -329,5 +326,5 @@ def _plan(
         "steps": recipe.steps,
         "seed": recipe.seed,
         "trainable_params": methods.trainable(shape, method) if shape else None,
-        "train_flops": evaluate.training_flops(model, examples, recipe, truncate=truncate),
+        "train_flops": evaluate.training_flops(model, examples, recipe),
     }

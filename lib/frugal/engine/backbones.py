@@ -34,13 +34,18 @@ _BAR = re.compile(r"\s*$|.*\d+%\|").match  # an empty line, or a progress bar's
 
 @dataclass(frozen=True)
 class Backbone:
-    """A transformers model in eval mode, its tokenizer, and its family."""
+    """A transformers model in eval mode, its tokenizer, its family, and how long an input may be.
+
+    limit:    tokens of an input, where fewer are wanted than the positions allow
+    truncate: whether the start of a prompt that is too long is cut; else it is a FrugalError
+    """
 
     name: str
     model: Any
     tokenizer: Any
     family: Family
-    limit: int = 0  # tokens of an input, where fewer are wanted than the positions allow
+    limit: int = 0
+    truncate: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -85,8 +90,8 @@ class Backbone:
         return start, end
 
     def limited(self, tokens: int) -> "Backbone":
-        """The same model, which takes no more than `tokens` of an input (0: as many as it can)."""
-        return dataclasses.replace(self, limit=tokens)
+        """The same model, which cuts an input to `tokens` (0: as many as it can, cut or not)."""
+        return dataclasses.replace(self, limit=tokens, truncate=self.truncate or tokens > 0)
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -97,10 +102,12 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str = torch.float32,
+    truncate: bool = False,
 ) -> Backbone:
     """The backbone called `name`, on `device` (default: CUDA where there is one), ready to score.
 
-    dtype: of the weights, a torch dtype or a name of DTYPES
+    dtype:    of the weights, a torch dtype or a name of DTYPES
+    truncate: cut the start of prompts that are too long for it, instead of a FrugalError for one
 
     Nothing but data is read: Python in a folder is never run, and weights are never unpickled.
 
@@ -126,7 +133,8 @@ def load(
             else:
                 model, tokenizer = _from_pretrained(folder, dtype)
             whole.tokenizer(tokenizer, model)
-            return Backbone(name, model.to(device).eval(), tokenizer, family(model.config))
+            kind = family(model.config)
+            return Backbone(name, model.to(device).eval(), tokenizer, kind, truncate=truncate)
         except FrugalError as error:
             raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
 

@@ -129,7 +129,6 @@ def score(
     backbone: Backbone,
     examples: Sequence[Example],
     *,
-    truncate: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> ChoiceScores:
     """Scores of all examples, without gradients, in batches sorted by length.
@@ -141,7 +140,7 @@ def score(
     if not examples:
         raise FrugalError("nothing to score: the list of examples is empty")
     probe.packs(backbone)
-    encoded = encode(backbone, examples, truncate=truncate)
+    encoded = encode(backbone, examples)
     prefix = shared_prefix(encoded, uses=len(encoded))
     trees = [tree(e, prefix) for e in encoded]
     rows = layout(trees)

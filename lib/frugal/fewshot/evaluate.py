@@ -74,7 +74,6 @@ def rank(
     method: str | None = None,
     template: int = 0,
     order: Sequence[int] | None = None,
-    truncate: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> tuple[RunResult, ChoiceScores]:
     """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
@@ -82,14 +81,14 @@ def rank(
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
     prompted = icl.prompted(queries, shots, order=order)
-    cost = query_flops(backbone, prompted, truncate=truncate)
+    cost = query_flops(backbone, prompted)
     started = time.perf_counter()
     mine = processes.part(prompted)
-    found = choices.score(backbone, mine, truncate=truncate, progress=progress) if mine else None
+    found = choices.score(backbone, mine, progress=progress) if mine else None
     scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
     if not scores.packed:
-        cost = query_flops(backbone, prompted, truncate=truncate, packed=False)
+        cost = query_flops(backbone, prompted, packed=False)
         note = "each choice is scored in a pass of its own, since packing does not suit this model"
         stderr.note_once(f"{backbone.name}: {note}")
     result = RunResult(
@@ -131,19 +130,17 @@ def few_shot(
     examples: Sequence[tfew.Wordings],
     queries: Sequence[Example],
     recipe: tfew.Recipe,
-    *,
-    truncate: bool = False,
     **options: Any,
 ) -> tuple[TrainedResult, ChoiceScores, tfew.Trained]:
     """Train `recipe` on `examples`, then answer `queries`; the model stays tuned.
 
     `options` are those of `tfew.train`.
     """
-    spent = training_flops(backbone, examples, recipe, truncate=truncate)
-    trained = tfew.train(backbone, examples, recipe, truncate=truncate, **options)
+    spent = training_flops(backbone, examples, recipe)
+    trained = tfew.train(backbone, examples, recipe, **options)
     if not trained.packed:
-        spent = training_flops(backbone, examples, recipe, truncate=truncate, packed=False)
-    result, scores = answered(backbone, task, queries, recipe, truncate=truncate)
+        spent = training_flops(backbone, examples, recipe, packed=False)
+    result, scores = answered(backbone, task, queries, recipe)
     cost = TrainedResult(
         **{**result.model_dump(), "shots": len(examples)},
         trainable_params=trained.tuned.trainable_params,
@@ -160,7 +157,6 @@ def answered(
     queries: Sequence[Example],
     recipe: tfew.Recipe,
     *,
-    truncate: bool = False,
     template: int = 0,
 ) -> tuple[RunResult, ChoiceScores]:
     """What a model tuned by `recipe` answers to `queries`, cut to the recipe's length."""
@@ -171,7 +167,6 @@ def answered(
         seed=recipe.seed,
         method=recipe.method,
         template=template,
-        truncate=truncate or bool(recipe.max_tokens),
     )
 
 
@@ -197,7 +192,6 @@ def query_flops(
     backbone: Backbone,
     examples: Sequence[Example],
     *,
-    truncate: bool = False,
     packed: bool = True,
 ) -> float | None:
     """Exact FLOPs of answering one example alone, mean over `examples`.
@@ -210,7 +204,7 @@ def query_flops(
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
     if (shape := architecture(backbone)) is None:
         return None
-    encoded = packing.encode(backbone, examples, truncate=truncate)
+    encoded = packing.encode(backbone, examples)
 
     @cache
     def cost(*sizes: tuple[str, int]) -> int:
@@ -226,7 +220,6 @@ def training_flops(
     examples: Sequence[tfew.Wordings],
     recipe: tfew.Recipe,
     *,
-    truncate: bool = False,
     packed: bool = True,
 ) -> float | None:
     """Exact FLOPs of a training, every example in a row of its own, known before it starts.
@@ -243,7 +236,7 @@ def training_flops(
     except FrugalError as error:
         stderr.note_once(f"{backbone.name}: FLOPs of the training are not counted: {error}")
         return None
-    encoded = tfew.encode(backbone, examples, recipe, truncate=truncate)
+    encoded = tfew.encode(backbone, examples, recipe)
     once = sum(flops.per_step(shape, method).values())
 
     @cache

@@ -89,9 +89,7 @@ class EncodedExample:
     read: tuple[int, ...] = ()
 
 
-def encode(
-    backbone: Backbone, examples: Sequence[Example], *, truncate: bool = False
-) -> list[EncodedExample]:
+def encode(backbone: Backbone, examples: Sequence[Example]) -> list[EncodedExample]:
     """Examples in tokens, as a model of this family takes them.
 
     Causal LM: prompt + choice is tokenised as one text, as a reader of it would. Scored is what
@@ -103,14 +101,14 @@ def encode(
     all; a choice is its text without white space around it, and the end of text, which is scored
     and counted like its other tokens. Source: T-Few's released code (its `EncoderDecoder.py`).
 
-    `truncate` drops tokens from the start of a prompt that is too long for the model; without it
-    such a prompt is a FrugalError, as are two choices that the tokenizer cannot tell apart: they
-    would tie exactly, and the first would win.
+    A backbone that truncates has tokens dropped from the start of a prompt that is too long for
+    it; with another such a prompt is a FrugalError, as are two choices that the tokenizer cannot
+    tell apart: they would tie exactly, and the first would win.
     """
     if backbone.family == "encoder-decoder":
-        encoded = _encode_apart(backbone, examples, truncate)
+        encoded = _encode_apart(backbone, examples)
     else:
-        encoded = _encode_whole(backbone, examples, truncate)
+        encoded = _encode_whole(backbone, examples)
     rows = backbone.model.get_input_embeddings().weight.shape[0]
     for i, e in enumerate(encoded):
         if (largest := max(*e.read, *map(max, e.sequences), 0)) >= rows:
@@ -121,9 +119,7 @@ def encode(
     return encoded
 
 
-def _encode_whole(
-    backbone: Backbone, examples: Sequence[Example], truncate: bool
-) -> list[EncodedExample]:
+def _encode_whole(backbone: Backbone, examples: Sequence[Example]) -> list[EncodedExample]:
     """Examples in tokens for a causal LM: prompt and choice as one text."""
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens
     first = tokenizer.bos_token_id
@@ -153,7 +149,7 @@ def _encode_whole(
         # The last token of a choice is predicted, never fed.
         excess = max(map(len, sequences)) - 1 - (limit or math.inf)
         if excess > 0:
-            if not truncate or excess >= start - len(begin):
+            if not backbone.truncate or excess >= start - len(begin):
                 raise FrugalError(
                     f"example {i}: prompt and choices take {max(map(len, sequences)) - 1} tokens, "
                     f"{backbone.name} takes {limit}; shorten them, use fewer shots, or truncate"
@@ -165,9 +161,7 @@ def _encode_whole(
     return encoded
 
 
-def _encode_apart(
-    backbone: Backbone, examples: Sequence[Example], truncate: bool
-) -> list[EncodedExample]:
+def _encode_apart(backbone: Backbone, examples: Sequence[Example]) -> list[EncodedExample]:
     """Examples in tokens for an encoder–decoder: prompts to the encoder, choices to the decoder."""
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens or math.inf
     start, end = backbone.decoder_ends
@@ -191,7 +185,7 @@ def _encode_apart(
             raise FrugalError(f"example {i}: a choice takes {longest} tokens, not up to {limit}")
         excess = len(before) + len(prompt) + len(after) - limit
         if excess > 0:
-            if not truncate:
+            if not backbone.truncate:
                 raise FrugalError(
                     f"example {i}: the prompt takes {len(prompt)} tokens, {backbone.name} takes "
                     f"{limit}; shorten it, use fewer shots, or truncate"

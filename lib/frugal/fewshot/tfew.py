@@ -98,7 +98,6 @@ def train(
     start: str | Path | None = None,
     checkpoint: Path | None = None,
     every: int = 50,
-    truncate: bool = False,
     progress: Callable[[int, float], Any] = lambda step, loss: None,
 ) -> Trained:
     """Attach `recipe.method` to the backbone and train it on the examples.
@@ -107,7 +106,6 @@ def train(
     start:      a folder of saved vectors to begin from (`Tuned.save`), instead of their own start
     checkpoint: a folder where the state is kept every `every` steps; if one is there from the
         same recipe, examples and model, training goes on from it, to bit-identical vectors
-    truncate:   cut the start of prompts that are too long for the model
     progress:   called after each step with its number and loss
 
     Several processes (`engine.processes`) share every batch: their result is that of one process,
@@ -120,7 +118,7 @@ def train(
         raise FrugalError("recipe: an objective reads all choices, losses = ['lm'] the right one")
     probe.packs(backbone)
     started = time.perf_counter()
-    encoded = encode(backbone, examples, recipe, truncate=truncate)
+    encoded = encode(backbone, examples, recipe)
     trees = [packing.tree(e) for several in encoded for e in several]
     longest = sum(sorted(map(len, trees))[-recipe.batch_size :])  # no batch has a longer row
     packs = functools.partial(probe.packs, backbone, longest, choices.answers(backbone, trees))
@@ -174,14 +172,13 @@ def train(
 
 
 def encode(
-    backbone: Backbone, examples: Sequence[Wordings], recipe: Recipe, *, truncate: bool = False
+    backbone: Backbone, examples: Sequence[Wordings], recipe: Recipe
 ) -> list[list[packing.EncodedExample]]:
     """Every wording of every example in tokens, as much of it as the recipe's losses read."""
     wordings = [[e] if isinstance(e, Example) else list(e) for e in examples]
     flat = packing.encode(
         backbone.limited(recipe.max_tokens),
         [e for several in wordings for e in several],
-        truncate=truncate or bool(recipe.max_tokens),
     )
     if recipe.losses == ("lm",):  # reads the right choice alone
         flat = [dataclasses.replace(e, sequences=[e.sequences[e.label]], label=0) for e in flat]

@@ -72,7 +72,7 @@ def pretrain(
     """
     started, every = time.perf_counter(), every or min(100, math.ceil(recipe.steps / 10))
     model, tokenizer = nano.build(recipe.seed)
-    backbone = Backbone("nano-t0", model, tokenizer, "encoder-decoder")
+    backbone = Backbone("nano-t0", model, tokenizer, "encoder-decoder", truncate=True)
     if not probe.packs(backbone):
         raise FrugalError("nano-t0 as it is built does not suit packing")
     model.requires_grad_(False)
@@ -135,7 +135,7 @@ def vectors(
     Source: T-Few, §3.5; `peft.load(model, folder / "ia3")` starts from them.
     """
     examples = mixture.draw(recipe.steps * recipe.batch_size, "vectors")
-    trained = tfew.train(backbone, examples, recipe, truncate=True, checkpoint=folder / "ia3")
+    trained = tfew.train(backbone, examples, recipe, checkpoint=folder / "ia3")
     trained.tuned.save(folder / "ia3")
     return trained
 
@@ -156,7 +156,7 @@ def _batches(
     """The `CHUNK` batches that are drawn together as number `chunk`, in their steps' order."""
     size = recipe.batch_size
     examples = mixture.draw(CHUNK * size, f"{recipe.seed}/{chunk}")
-    trees = [packing.tree(e) for e in packing.encode(backbone, examples, truncate=True)]
+    trees = [packing.tree(e) for e in packing.encode(backbone, examples)]
     trees.sort(key=len)
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + chunk)
     order = torch.randperm(CHUNK, generator=generator).tolist()
