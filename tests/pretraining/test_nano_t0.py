@@ -87,7 +87,7 @@ def test_nothing_that_is_kept_for_testing_is_in_the_mixture():
         for e in tasks.load(name).test()
     }
     kept = {text for text in kept if len(text) > 40}  # "nightmare." occurs in two corpora
-    for source in mixture.load().sources:
+    for source in mixture.load().components:
         for record in source.records:
             assert kept.isdisjoint(record.fields.values()), source.name
 

@@ -14,7 +14,7 @@ from frugal.engine import backbones, nano
 from frugal.errors import FrugalError
 from frugal.fewshot import tfew
 from frugal.pretraining import mixture, pretrain
-from frugal.pretraining.mixture import Mixture, Record, Source, Wording
+from frugal.pretraining.mixture import Component, Mixture, Record, Wording
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def prompts():
     spell = [Record({"text": w}, i, tuple(words)) for i, w in enumerate(words)]
     return Mixture(
         [
-            Source(
+            Component(
                 "kind",
                 kinds,
                 [
@@ -34,7 +34,7 @@ def prompts():
                 ],
                 3,
             ),
-            Source("spell", spell, [Wording("Say {text} ({options}):")], 1),
+            Component("spell", spell, [Wording("Say {text} ({options}):")], 1),
         ]
     )
 
@@ -132,7 +132,7 @@ def test_a_state_of_another_training_is_refused(small, prompts, tmp_path):
     pretrain.pretrain(prompts, RECIPE, tmp_path)
     with pytest.raises(FrugalError, match="another training"):
         pretrain.pretrain(prompts, RECIPE.model_copy(update={"lr": 1e-3}), tmp_path)
-    other = Mixture(prompts.sources[:1])
+    other = Mixture(prompts.components[:1])
     with pytest.raises(FrugalError, match=r"another training \(its examples"):
         pretrain.pretrain(other, RECIPE, tmp_path)
 

@@ -160,7 +160,7 @@ def pretrain(urls):
 
     from frugal.engine import backbones, nano
     from frugal.pretraining import mixture
-    from frugal.pretraining.mixture import Mixture, Record, Source, Wording
+    from frugal.pretraining.mixture import Component, Mixture, Record, Wording
 
     tokenizer = backbones.load("tiny-t5", device="cpu").tokenizer
 
@@ -183,7 +183,7 @@ def pretrain(urls):
     words = ["apple", "pear", "dog", "cat", "car", "bus"]
     kinds = [Record({"text": w}, i // 2) for i, w in enumerate(words)]
     wordings = [Wording("{text}?", ("fruit", "animal", "vehicle"))]
-    mixture.load = lambda: Mixture([Source("kind", kinds, wordings, 1)])
+    mixture.load = lambda: Mixture([Component("kind", kinds, wordings, 1)])
     frugal(*["pretrain", "--out", "nano", "--steps", "12", "--json"])
 
 

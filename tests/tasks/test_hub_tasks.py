@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
 
 import hub
 from frugal import tasks
 from frugal.errors import FrugalError
 from frugal.fewshot import tfew
 from frugal.papers import tables
-from frugal.tasks import sources
+from frugal.tasks import sources, texts
 
 SPLIT = sorted(name for name, d in tasks.definitions().items() if d.source.split)
 # Which words may stand for a label, in any template of any task.
@@ -212,3 +212,25 @@ def test_a_copy_without_the_files_is_named():
     (sources.local() / "nyu-mll" / "glue").mkdir(parents=True)
     with pytest.raises(FrugalError, match=r"nyu-mll/glue: holds no sst2/train/\*\.parquet or"):
         tasks.load("sst2")
+
+
+def test_ratings_of_the_hub_are_read_from_a_copy_and_known_by_what_it_holds():
+    def put(rows):
+        for split in ("train", "validation"):
+            folder = sources.local() / "nyu-mll/glue/stsb" / split
+            folder.mkdir(parents=True, exist_ok=True)
+            pairs = [
+                {"sentence1": f"{split} {i}", "sentence2": f"other {i}", "label": i / 4}
+                for i in range(rows)
+            ]
+            Dataset.from_list(pairs).to_parquet(folder / "0000.parquet")
+
+    with pytest.raises(FrugalError, match=r"'nyu-mll/glue' \(stsb\): .* movie-reviews-rating, "):
+        texts.load("stsb", 4, 4, 0)
+    put(9)
+    task, first = texts.load("stsb", 20, 3, seed=1), texts.content("stsb")
+    assert (task.classes, task.metric, len(task.train)) == (1, "pearson", 9)
+    assert task.test == [f"1. validation {i}\n2. other {i}" for i in range(3)]
+    assert task.test_labels == [0, 0.25, 0.5]
+    put(10)
+    assert texts.content("stsb") != first

@@ -41,7 +41,7 @@ def pretrain(
             "folder": str(out),
             "steps": recipe.steps,
             "loss": loss[-1],
-            "tasks": [s.name for s in prompts.sources],
+            "tasks": [c.name for c in prompts.components],
             "left_out": list(prompts.left_out),
             "vectors": str(out / "ia3"),
             "vector_params": trained.tuned.trainable_params,

@@ -4,7 +4,6 @@
 corpora; what the named tasks keep for testing is never drawn.
 """
 
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from frugal import data, tasks
 from frugal.engine import artifacts
 from frugal.errors import unknown
-from frugal.tasks import Example
+from frugal.tasks import Example, sources
 
 # A record's own choices beyond this number are left out at random, the right one never.
 MOST_CHOICES = 6
@@ -40,7 +39,7 @@ class Wording:
 
 
 @dataclass(frozen=True)
-class Source:
+class Component:
     """One task of the mixture: its records, its wordings, its weight."""
 
     name: str
@@ -53,7 +52,7 @@ class Source:
 class Mixture:
     """Tasks to draw prompts from. `left_out` names those whose corpus is not on this machine."""
 
-    sources: Sequence[Source]
+    components: Sequence[Component]
     left_out: tuple[str, ...] = ()
 
     def draw(self, count: int, seed: str) -> list[Example]:
@@ -62,11 +61,11 @@ class Mixture:
         A function of its arguments alone, so that a resumed training sees what it would have.
         """
         generator = random.Random(seed)
-        weights = [s.weight for s in self.sources]
-        chosen = generator.choices(self.sources, weights, k=count)
+        weights = [c.weight for c in self.components]
+        chosen = generator.choices(self.components, weights, k=count)
         return [
-            word(generator.choice(s.records), generator.choice(s.wordings), generator)
-            for s in chosen
+            word(generator.choice(c.records), generator.choice(c.wordings), generator)
+            for c in chosen
         ]
 
 
@@ -93,7 +92,7 @@ def load() -> Mixture:
         for name, some in table["wordings"].items()
     }
     optional = artifacts.state("bigbench") == "ok"
-    sources, left_out = [], []
+    components, left_out = [], []
     for name, entry in table["tasks"].items():
         if entry["kind"] not in READERS:
             raise unknown("kind of task", entry["kind"], READERS)
@@ -101,8 +100,8 @@ def load() -> Mixture:
             left_out.append(name)
             continue
         records = READERS[entry["kind"]](entry["of"], entry.get("labels"))
-        sources.append(Source(name, records, wordings[entry["wordings"]], entry["weight"]))
-    return Mixture(sources, tuple(left_out))
+        components.append(Component(name, records, wordings[entry["wordings"]], entry["weight"]))
+    return Mixture(components, tuple(left_out))
 
 
 def _needs_bigbench(entry: dict[str, Any]) -> bool:
@@ -120,12 +119,10 @@ def _rated(name: str, labels: None = None) -> list[Record]:
 
 def _bigbench(folder: str, labels: Sequence[str] | None) -> list[Record]:
     """A BIG-bench task; each prompt once."""
-    path = artifacts.member("bigbench", f"/{folder}/task.json")
     found = {}
-    for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
-        scores = record["target_scores"]
+    for asked, scores in sources.bigbench(folder):
         right = max(scores, key=scores.__getitem__)
-        text = re.sub(r"\s*The answer is:\s*$", "", record["input"]).strip()
+        text = re.sub(r"\s*The answer is:\s*$", "", asked).strip()
         if not 0 < len(text) <= TEXT_CHARACTERS:
             continue
         if labels is None:

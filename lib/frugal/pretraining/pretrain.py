@@ -118,7 +118,7 @@ def pretrain(
         {
             "date": datetime.date.today().isoformat(),
             "recipe": recipe.model_dump(),
-            "tasks": {s.name: len(s.records) for s in mixture.sources},
+            "tasks": {c.name: len(c.records) for c in mixture.components},
             "left_out": mixture.left_out,
             "seconds_of_last_call": round(time.perf_counter() - started),
             "loss": [round(sum(part) / len(part), 4) for part in _parts(loss_of_step, 50)],

@@ -62,10 +62,25 @@ class Source(BaseModel):
 def rows(source: Source) -> Iterator[dict[str, Any]]:
     """Rows of a source that is not split: its columns, and `label`, the index of the choice."""
     if source.vader is not None:
-        return _vader(source.vader)
+        return _sides(source.vader)
     if source.bigbench is not None:
-        return _bigbench(source.bigbench)
+        return _ranked(source.bigbench)
     return {"counting": _counting}[str(source.made)]()
+
+
+def vader(file: str) -> Iterator[tuple[str, float]]:
+    """The texts of a VADER corpus, and people's mean rating of each, from -4 to 4."""
+    path = artifacts.member("vader", file)
+    for line in path.read_text(encoding="latin-1").strip("\n").split("\n"):
+        _, rating, text = line.split("\t", 2)
+        yield text.strip(), float(rating)
+
+
+def bigbench(folder: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """The inputs of a BIG-bench task, and the score of each answer to it."""
+    path = artifacts.member("bigbench", f"/{folder}/task.json")
+    for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
+        yield record["input"], record["target_scores"]
 
 
 def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
@@ -184,23 +199,19 @@ def _quiet() -> Iterator[None]:
         enable_progress_bar()
 
 
-def _vader(file: str) -> Iterator[dict[str, Any]]:
-    """Texts of the VADER corpora, rated by people from -4 to 4; those beyond ±0.8 have a side."""
-    path = artifacts.member("vader", file)
-    for line in path.read_text(encoding="latin-1").strip("\n").split("\n"):
-        _, rating, text = line.split("\t", 2)
-        if abs(float(rating)) > 0.8:
-            yield {"text": text.strip(), "label": int(float(rating) > 0)}
+def _sides(file: str) -> Iterator[dict[str, Any]]:
+    """Texts of a VADER corpus that people rated beyond ±0.8: these have a side."""
+    for text, rating in vader(file):
+        if abs(rating) > 0.8:
+            yield {"text": text, "label": int(rating > 0)}
 
 
-def _bigbench(folder: str) -> Iterator[dict[str, Any]]:
+def _ranked(folder: str) -> Iterator[dict[str, Any]]:
     """A BIG-bench task whose examples list all their choices."""
-    path = artifacts.member("bigbench", f"{folder}/task.json")
-    for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
-        scores: dict[str, Any] = record["target_scores"]
+    for text, scores in bigbench(folder):
         choices = sorted(scores)
         yield {
-            "input": record["input"].strip(),
+            "input": text.strip(),
             "choices": [c.strip() for c in choices],
             "label": max(range(len(choices)), key=lambda i: scores[choices[i]]),
         }

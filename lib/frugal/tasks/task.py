@@ -2,7 +2,7 @@
 
 A named task is an entry of `data/tasks/*.toml`: where its rows come from, which column holds the
 label, and *templates*, each of which makes a row an example. A table of such a file is a task, or a
-family whose `tasks` share what it sets. A user's file is a task too (`files`).
+family whose `tasks` share what it sets. A user's file is a task too (`userfile`).
 """
 
 import functools
@@ -264,7 +264,7 @@ def content(name: str | Path) -> str:
 
 
 def from_file(path: Path, *, template: str = "", labels: Sequence[str] = ()) -> Task:
-    """A JSONL, CSV or TSV file, as `files.read` takes it; raises as that does."""
+    """A JSONL, CSV or TSV file, as `userfile.read` takes it; raises as that does."""
     found = userfile.read(path, template, labels)
     columns = {name: [row[name] for row in found.rows] for name in found.rows[0]}
     return Task(

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from frugal import tasks
-from frugal.engine import artifacts, digests
-from frugal.errors import FrugalError, reason
+from frugal.engine import digests
+from frugal.errors import FrugalError
+from frugal.tasks import sources
 
+STSB = sources.Source(hub="nyu-mll/glue", config="stsb", train="train", test="validation")
 METRIC = {"cola": "matthews", "mrpc": "f1", "qqp": "f1"}  # GLUE's; accuracy unless named
 
 
@@ -96,11 +98,13 @@ def content(name: str) -> str:
     """A digest of what `load` draws from: two tasks of one name and one digest are the same."""
     if name not in RATINGS:
         return tasks.content(name)
-    return _pools_digest() if name == "stsb" else digests.of(name, digests.pin("vader"))
+    if name != "stsb":
+        return digests.of(name, digests.pin("vader"))
+    return _pools_digest(sources.content(STSB))
 
 
-@functools.cache  # of what a process has read from the hub once
-def _pools_digest() -> str:
+@functools.cache  # of what a process has read once
+def _pools_digest(content: str) -> str:
     return digests.of(*_stsb())
 
 
@@ -120,12 +124,8 @@ def _vader(file: str) -> Callable[[], Pools]:
     """Texts of a VADER corpus with their mean ratings; half of them, at random, for testing."""
 
     def pools() -> Pools:
-        path = artifacts.member("vader", file)
-        lines = path.read_text(encoding="latin-1").strip("\n").split("\n")
-        rated = {
-            text.strip(): float(rating) for _, rating, text in (x.split("\t", 2) for x in lines)
-        }
-        once = random.Random(0).sample(sorted(rated.items()), len(rated))
+        rated = sorted(dict(sources.vader(file)).items())
+        once = random.Random(0).sample(rated, len(rated))
         return once[: len(once) // 2], once[len(once) // 2 :]
 
     return pools
@@ -133,17 +133,10 @@ def _vader(file: str) -> Callable[[], Pools]:
 
 def _stsb() -> Pools:
     """Pairs of sentences, and how alike people found them, from 0 to 5."""
-    from datasets import load_dataset
-
-    try:
-        parts = load_dataset("nyu-mll/glue", "stsb")
-    except Exception as error:  # each layer of the client raises a kind of its own
-        raise FrugalError(
-            f"stsb: the Hugging Face hub did not give it ({reason(error)})"
-        ) from error
+    parts = sources.splits(STSB, offline=[name for name in RATINGS if name != "stsb"])
     train, kept = (
-        [(f"1. {row['sentence1']}\n2. {row['sentence2']}", row["label"]) for row in parts[part]]
-        for part in ("train", "validation")
+        [(f"1. {row['sentence1']}\n2. {row['sentence2']}", row["label"]) for row in parts[use]]
+        for use in ("train", "test")
     )
     return train, kept
 
