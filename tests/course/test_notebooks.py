@@ -288,10 +288,10 @@ def test_a_notebook_of_any_name_runs_and_its_disk_may_fill(frugal, tmp_path, mon
     assert "HAS -7" in (out / f"{file.stem}.html").read_text()
     assert sorted(p.name for p in out.iterdir()) == [f"{file.stem}.html", file.name]
 
-    def full(path, save):
+    def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(outputs, "put", full)
+    monkeypatch.setattr(outputs, "staged", full)
     status, text, err = frugal("run", file, "-p", "x", "8", "--out", out)
     assert (status, text) == (2, "")
     (kept,) = out.glob("frugal-kept-*/*.ipynb")
