@@ -260,11 +260,11 @@ def vectors(
 def _begun_here(folder: Path | None) -> None:
     """Raise FrugalError for a folder of a model or an adapter that no training there has left."""
     from frugal.fewshot import tfew
-    from frugal.peft import formats
+    from frugal.peft import formats, hf
 
     if folder is None or (folder / tfew.STATE).exists():
         return  # whether it is this training's, its state says
-    for name in ("config.json", *formats.OWN, *formats.HF):
+    for name in ("config.json", *formats.OWN, *hf.FILES):
         if (folder / name).exists():
             raise FrugalError(f"--save: {folder} holds another's {name}; name another folder")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frugal.errors import FrugalError, unknown
 from frugal.peft import formats
+from frugal.peft.found import Saved
 from frugal.peft.method import Method
 from frugal.peft.parts import METHODS, build
 from frugal.peft.tuned import Attached, take
@@ -23,7 +24,7 @@ from frugal.peft.tuned import Attached, take
 class Mixed(Attached):
     """What `mixed` returns. Outside of `tasks(…)` the model computes what it did before."""
 
-    def __init__(self, model: nn.Module, saved: Mapping[str, formats.Saved]) -> None:
+    def __init__(self, model: nn.Module, saved: Mapping[str, Saved]) -> None:
         (first, (parts, _)), *others = saved.items()
         for name, (other, _) in others:
             if other != parts:
