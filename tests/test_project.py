@@ -120,3 +120,37 @@ def test_the_hooks_run_the_linter_that_is_pinned():
     (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert f"ruff=={hooks['rev'].removeprefix('v')}\n" in CONSTRAINTS
     assert all("jupyter" in hook["types_or"] for hook in hooks["hooks"])
+
+
+ONLY = {  # what marks the one place of an idea, and where it is
+    r"l_ff ⊙ γ\(W_1 x\)$": "frugal/peft/ia3.py",
+    r"/task\.json": "frugal/tasks/sources.py",
+    r"np\.quantile|^Z = ": "frugal/stats.py",
+    r"^class Store": "frugal/engine/runs.py",
+    r"\.suptitle\(": "frugal_course/figures/style.py",
+    r'rows\("prices\.csv"\)': "frugal/costs/prices.py",
+    r"nn\.Linear\(encoder\.": "frugal/encoders/classifier.py",
+}
+
+
+@pytest.mark.parametrize("mark", ONLY)
+def test_an_idea_has_one_home(mark):
+    files = (ROOT / "lib").rglob("*.py")
+    found = [f for f in files if re.search(mark, f.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert [f.relative_to(ROOT / "lib").as_posix() for f in found] == [ONLY[mark]]
+
+
+def test_the_readme_leads_to_places_that_are_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## For developers") : readme.index("## Citing")]
+    table = re.findall(r"^\| .* \| \[(\S+)\]\((\S+)\) \|$", section, re.MULTILINE)
+    assert len(table) == 7
+    for name, path in table:
+        assert name == path
+        assert (ROOT / path).is_file()
+    rooms = re.findall(r"^  ([a-z]+)/ ", section, re.MULTILINE)
+    there = {p.name for p in (ROOT / "lib" / "frugal").iterdir() if (p / "__init__.py").exists()}
+    assert there <= set(rooms)
+    reading = section[section.index("Three ways") : section.index("CONTRIBUTING")]
+    for path in re.findall(r"`([\w/]+\.py)`", reading):
+        assert list((ROOT / "lib").rglob(path)), path
