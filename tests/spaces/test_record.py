@@ -24,7 +24,7 @@ SETTINGS = Settings(
 )
 
 
-@runs.job()
+@runs.job(inputs=lambda **_: {"classifier": "2"})
 def scored(design, seed, task, **_):
     """More with longer text, and by task and seed."""
     score = 0.001 * len(design) + 0.01 * seed + 0.1 * (task == "two")
@@ -43,6 +43,8 @@ def test_stages_are_those_of_the_store_from_the_table_alone(tmp_path):
     file = tmp_path / "runs.csv"
     record.table(found).to_csv(file, index=False)
     kept = record.read(file)
+    assert set(kept["classifier"]) == {2}
+    assert set(record.read()["classifier"]) == {1}  # by the training of before
     assert len(kept) == sum(stage.done for stage in said)
     for own, again in zip(said, record.stages(kept), strict=True):
         assert (own.name, own.winner, own.done) == (again.name, again.winner, again.done)

@@ -24,7 +24,8 @@ def table(search: Search) -> pd.DataFrame:
 
     Columns: stage, candidate, won (whether the stage is done and chose it), seed (the place of the
     design, which seeds its training), task, design, params, score, loss, seconds, and what all
-    runs share: backbone, budget, labels, limit, those of the recipe, preset, date, machine.
+    runs share: backbone, budget, labels, limit, those of the recipe, preset, date, machine, and
+    classifier, the version of the training (1 before chapters 4 to 6 shared one).
     """
     parts = []
     for name, specs in search.walk():
@@ -32,7 +33,9 @@ def table(search: Search) -> pd.DataFrame:
         for candidate, runs in specs.items():
             found = sweep.collect(search.store, runs)
             if not found.empty:
-                parts.append(found.assign(stage=name, candidate=candidate, won=candidate == winner))
+                version = int(runs[0].inputs.get("classifier", 1))
+                found = found.assign(classifier=version, stage=name, candidate=candidate)
+                parts.append(found.assign(won=candidate == winner))
     if not parts:
         raise FrugalError(f"{search.store.folder}: no run of the search is done")
     every = pd.concat(parts, ignore_index=True)
@@ -45,6 +48,7 @@ def table(search: Search) -> pd.DataFrame:
         preset=search.settings.preset,
         date=every["started"].str.slice(0, 10),
         machine=presets.machine(),
+        classifier=every["classifier"],
     )
 
 
