@@ -32,7 +32,7 @@ import spaces
 from frugal import peft, tasks
 from frugal.costs import arch, flops
 from frugal.engine import artifacts, backbones
-from frugal.fewshot import choices, evaluate, icl, losses, packing, passes
+from frugal.fewshot import choices, encoding, evaluate, icl, losses, packing, passes
 from frugal.fewshot.choices import ChoiceScores
 from frugal.tasks import Example
 
@@ -71,7 +71,7 @@ def plain_scores(
     backbone: Any, examples: Sequence[Example], *, read_once: bool = False
 ) -> ChoiceScores:
     """The usual way: one padded row per choice, the vocabulary at every position."""
-    encoded = packing.encode(backbone, examples)
+    encoded = encoding.encode(backbone, examples)
     trees = [packing.tree(e) for e in encoded]
     choice, example, correct = map(torch.from_numpy, packing.numbering(trees))
     logp = passes.one_row_per_choice(backbone, encoded, read_once=read_once)
@@ -102,7 +102,7 @@ def training(
     theirs = backbones.Backbone(other.name, wrapped.base_model.model, other.tokenizer, "causal")
 
     def ours() -> float:
-        trees = [packing.tree(e) for e in packing.encode(mine, examples)]
+        trees = [packing.tree(e) for e in encoding.encode(mine, examples)]
         return step(
             tuned, lambda: choices.forward(mine, packing.pack(trees, packing.layout(trees)))
         )
@@ -148,7 +148,7 @@ def reading(name: str, examples: Sequence[Example]) -> list[dict[str, Any]]:
     packed = evaluate.query_flops(backbone, examples)
 
     def ours() -> float:
-        trees = [packing.tree(e) for e in packing.encode(backbone, examples)]
+        trees = [packing.tree(e) for e in encoding.encode(backbone, examples)]
         batch = packing.pack(trees, packing.layout(trees))
         return step(tuned, lambda: choices.forward(backbone, batch))
 
@@ -163,7 +163,7 @@ def reading(name: str, examples: Sequence[Example]) -> list[dict[str, Any]]:
                     read_once=read_once,
                 ).values()
             )
-            for e in packing.encode(backbone, examples)
+            for e in encoding.encode(backbone, examples)
         )
 
         def theirs(read_once: bool = read_once) -> float:

@@ -10,7 +10,7 @@ from frugal.budgets import distill, students
 from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, packing, tfew
+from frugal.fewshot import choices, encoding, packing, tfew
 
 OF = (" a", " b b", " c c c")
 SHARE = 0.2
@@ -109,7 +109,7 @@ def test_imitation_equals_a_plain_reference_for_every_example(name, examples):
         row[: len(example.choices)] = torch.randn(len(example.choices))
     which = [7, 2, 5, 0]
     objective = distill.Imitation(table, temperature=3.0)
-    encoded = packing.encode(backbone, [examples[i] for i in which])
+    encoded = encoding.encode(backbone, [examples[i] for i in which])
     trees = [packing.tree(e) for e in encoded]
     scores = choices.forward(backbone, packing.pack(trees, packing.layout(trees)))
     backbone.model.requires_grad_(True)
@@ -132,7 +132,7 @@ def plain(backbone, examples, table, which):
     """T² Σ p_t log(p_t / p_s) by hand, an example and a choice at a time."""
     total = 0.0
     for i in which:
-        (encoded,) = packing.encode(backbone, [examples[i]])
+        (encoded,) = encoding.encode(backbone, [examples[i]])
         beta = []
         for sequence in encoded.sequences:
             alone = packing.tree(encoded.__class__(**{**vars(encoded), "sequences": [sequence],

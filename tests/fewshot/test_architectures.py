@@ -14,8 +14,8 @@ import torch
 from architectures import build, examples, kinds, plain
 
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, packing, passes, probe
-from frugal.fewshot.packing import EncodedExample
+from frugal.fewshot import choices, encoding, passes, probe
+from frugal.fewshot.encoding import EncodedExample
 from frugal.tasks.templates import Example
 
 # What must stay packed; the others of the table may change with transformers.
@@ -37,7 +37,7 @@ def tried(family, kind, **more):
         for some in examples():
             scores = choices.score(backbone, some)
             # A model of its own: some keep a trace of what they have read.
-            own = plain(build(family, kind, **more), packing.encode(backbone, some))
+            own = plain(build(family, kind, **more), encoding.encode(backbone, some))
             wrong = max(wrong, float((scores.token_logp - own).abs().max()))
             largest = max(largest, float(own.abs().max()))
     except FrugalError as error:
@@ -93,12 +93,12 @@ def test_a_rope_that_depends_on_length_is_not_its_neighbours():
     for order in (some, some[::-1]):
         scores = choices.score(backbone, order)
         assert not scores.packed
-        encoded = packing.encode(backbone, order)
+        encoded = encoding.encode(backbone, order)
         own = [plain(build("causal", "llama", **more), [e]) for e in encoded]
         torch.testing.assert_close(scores.token_logp, torch.cat(own), atol=1e-5, rtol=1e-5)
     short = choices.score(backbone, [some[2]])
     assert short.packed  # no text reaches the switch
-    own = plain(build("causal", "llama", **more), packing.encode(backbone, [some[2]]))
+    own = plain(build("causal", "llama", **more), encoding.encode(backbone, [some[2]]))
     torch.testing.assert_close(short.token_logp, own, atol=1e-5, rtol=1e-5)
 
 
@@ -134,7 +134,7 @@ def test_sparse_attention_is_what_it_is_after_short_texts_too():
         assert not scores.packed
         own = [
             plain(build("encoder-decoder", "bigbird_pegasus", **sizes), [e])
-            for e in packing.encode(backbone, some)
+            for e in encoding.encode(backbone, some)
         ]
         torch.testing.assert_close(scores.token_logp, torch.cat(own), atol=1e-5, rtol=1e-5)
 
@@ -145,7 +145,7 @@ def test_gradients_are_those_of_each_choice_alone(kind):
     found = []
     for packed in (True, False):
         backbone = build(family, kind)
-        encoded = packing.encode(backbone, examples()[0])
+        encoded = encoding.encode(backbone, examples()[0])
         scores = choices.together(backbone, encoded, packed=packed)
         scores.mean_logp.square().sum().backward()
         found.append((scores, [p.grad for p in backbone.model.parameters()]))
@@ -209,7 +209,7 @@ def test_600_random_examples_are_the_models_own(kind):
         for _ in range(600)
     ]
     scores = choices.score(backbone, some)
-    own = plain(backbone, packing.encode(backbone, some))
+    own = plain(backbone, encoding.encode(backbone, some))
     assert scores.packed
     assert float((scores.token_logp - own).abs().max()) < 1e-4
 
@@ -261,7 +261,7 @@ def test_rows_longer_than_the_positions_are_packed(kind):
     ]
     scores = choices.score(backbone, some)
     assert scores.packed
-    own = plain(build(family, kind, **sizes), packing.encode(backbone, some))
+    own = plain(build(family, kind, **sizes), encoding.encode(backbone, some))
     torch.testing.assert_close(scores.token_logp, own, atol=1e-5, rtol=1e-5)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frugal.engine import backbones
-from frugal.fewshot import choices, losses, packing, passes
+from frugal.fewshot import choices, encoding, losses, packing, passes
 from frugal.tasks import Example
 
 
@@ -46,7 +46,7 @@ def total(scores):
 
 
 def packed_scores(backbone, examples, *, uses_prefix, one_row=False):
-    encoded = packing.encode(backbone, examples)
+    encoded = encoding.encode(backbone, examples)
     behind = packing.shared_prefix(encoded, uses=10**6) if uses_prefix else 0
     assert bool(behind) == uses_prefix
     cache = passes.prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None

@@ -24,7 +24,7 @@ from frugal.cli import app
 from frugal.costs import arch, flops
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, passes, probe, tfew
+from frugal.fewshot import choices, encoding, evaluate, losses, packing, passes, probe, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.tasks import Example
 
@@ -106,7 +106,7 @@ def alone(b, examples):
 
 
 def packed(b, examples):
-    trees = [packing.tree(e) for e in packing.encode(b, examples)]
+    trees = [packing.tree(e) for e in encoding.encode(b, examples)]
     return choices.forward(b, packing.pack(trees, packing.layout(trees)))
 
 
@@ -142,7 +142,7 @@ def test_packed_scores_and_gradients_equal_one_choice_at_a_time(name, training, 
 def test_three_rungs_have_the_same_loss(name):
     b = backbone(name)
     examples = make(3, 5) + make(1, 2, context="Pick. ")
-    encoded = packing.encode(b, examples)
+    encoded = encoding.encode(b, examples)
     mine = packed(b, examples)
     for read_once in (False, True):
         logp = passes.one_row_per_choice(b, encoded, read_once=read_once)
@@ -158,7 +158,7 @@ def test_flops_of_the_three_rungs_are_the_closed_forms(name):
     b = backbone(name, "eager")
     a = arch.from_config(b.model.config)
     example = Example(prompt="Which letter is it?", choices=("abcd", "efgh", "ijkl"), label=0)
-    encoded = packing.encode(b, [example])
+    encoded = encoding.encode(b, [example])
     trees = [packing.tree(e) for e in encoded]
     sizes = {"prompt_tokens": len(encoded[0].read), "choice_tokens": [5, 5, 5]}  # with the end
 
@@ -182,7 +182,7 @@ def test_flops_of_the_three_rungs_are_the_closed_forms(name):
     assert evaluate.query_flops(b, [example]) == found[2]
     # Shared beginnings are fed once: still exact, and less than the closed form without them.
     shared = example.model_copy(update={"choices": ("abcd", "abce", "abcf")})
-    tree = packing.tree(packing.encode(b, [shared])[0])
+    tree = packing.tree(encoding.encode(b, [shared])[0])
     count = counted(lambda: choices.forward(b, packing.pack([tree], [[0]])))
     assert count == evaluate.query_flops(b, [shared]) < found[2]
 
@@ -260,7 +260,7 @@ def test_halves_are_near_full_precision(name):
 
 def test_prompt_goes_to_the_encoder_and_the_choice_to_the_decoder():
     b = backbone("t5-v1.1")
-    (found,) = packing.encode(b, [Example(prompt="Q: x\nA: ", choices=(" yes", " no"), label=0)])
+    (found,) = encoding.encode(b, [Example(prompt="Q: x\nA: ", choices=(" yes", " no"), label=0)])
     assert list(found.read) == TOKENIZER("Q: x\nA:").input_ids
     assert found.read[-1] == END
     assert found.sequences[0] == [PAD, *TOKENIZER("yes", add_special_tokens=False).input_ids, END]
@@ -278,11 +278,11 @@ def test_length_of_a_prompt_is_bounded_by_positions_alone():
     with pytest.raises(FrugalError, match="prompt takes 608 tokens"):
         choices.score(b, long)
     cut = dataclasses.replace(b, truncate=True)
-    (found,) = packing.encode(cut, long)
+    (found,) = encoding.encode(cut, long)
     assert len(found.read) == 512
     assert TOKENIZER.decode(found.read[:-1]).endswith("the end")
     with pytest.raises(FrugalError, match="a choice takes 601 tokens"):
-        packing.encode(cut, [Example(prompt="x", choices=("y" * 600, "z"), label=0)])
+        encoding.encode(cut, [Example(prompt="x", choices=("y" * 600, "z"), label=0)])
 
 
 def test_icl_and_tfew_work_and_leave_the_model_alone():

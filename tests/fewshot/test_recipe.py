@@ -9,7 +9,7 @@ from transformers.optimization import Adafactor
 from frugal import data, peft, tasks
 from frugal.engine import backbones, training
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, tfew
+from frugal.fewshot import choices, encoding, evaluate, losses, packing, tfew
 
 RECIPE = tfew.Recipe(steps=6, batch_size=5, lr=3e-2)
 
@@ -71,7 +71,7 @@ def test_the_lm_loss_reads_the_right_choice_alone(tiny, examples):
     recipe = RECIPE.model_copy(update={"losses": ("lm",)})
     (short,) = zip(*tfew.encode(tiny, examples, recipe), strict=True)
     assert all(len(e.sequences) == 1 for e in short)
-    trees = [packing.tree(e) for e in packing.encode(tiny, examples)]
+    trees = [packing.tree(e) for e in encoding.encode(tiny, examples)]
     rows = [[i] for i in range(len(trees))]
     everything = losses.lm_loss(choices.forward(tiny, packing.pack(trees, rows)))
     tuned = peft.attach(tiny.model, "ia3")

@@ -8,7 +8,7 @@ from transformers import DynamicCache
 from frugal import peft
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, packing, passes, probe
+from frugal.fewshot import choices, encoding, packing, passes, probe
 from frugal.tasks import Example
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
@@ -277,7 +277,7 @@ def test_packed_choices_score_as_rows_of_their_own(method, attention):
     ]
     probe.packs(backbone)
     found = choices.score(backbone, examples)
-    encoded = packing.encode(backbone, examples)
+    encoded = encoding.encode(backbone, examples)
     behind = packing.shared_prefix(encoded, uses=3)
     assert behind > 0  # a cache of it is used
     cache = passes.prefix_cache(backbone, encoded[0].sequences[0][:behind])

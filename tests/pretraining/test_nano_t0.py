@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frugal import data, peft, tasks
 from frugal.costs import arch
 from frugal.engine import artifacts, backbones, nano
-from frugal.fewshot import choices, evaluate, packing, passes
+from frugal.fewshot import choices, encoding, evaluate, packing, passes
 from frugal.pretraining import mixture
 
 FOLDER = data.ROOT / "checkpoints" / "nano-t0"
@@ -43,7 +43,7 @@ def test_parameters_and_flops_are_the_closed_forms(shipped):
     assert a.params == sum(p.numel() for p in shipped.model.parameters())
     example = tasks.load("movie-reviews").test(1)
     model = shipped.model
-    trees = [packing.tree(e) for e in packing.encode(shipped, example)]
+    trees = [packing.tree(e) for e in encoding.encode(shipped, example)]
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the counter does not see a CPU's fused attention
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -65,7 +65,7 @@ def test_zero_shot_accuracy_is_what_the_card_says(shipped, row):
 
 def test_packed_scores_are_those_of_one_row_per_choice(shipped):
     examples = tasks.load("movie-reviews").test(6)
-    encoded = packing.encode(shipped, examples)
+    encoded = encoding.encode(shipped, examples)
     with torch.inference_mode():
         plain = passes.one_row_per_choice(shipped, encoded)
     torch.testing.assert_close(

@@ -107,9 +107,9 @@ class LocalModel:
 
     def tokens(self, example: Example) -> int:
         """Tokens of the prompt, shots included, and one for the answer."""
-        from frugal.fewshot import icl, packing
+        from frugal.fewshot import encoding, icl
 
-        (encoded,) = packing.encode(self.backbone, icl.prompted([example], self.shots))
+        (encoded,) = encoding.encode(self.backbone, icl.prompted([example], self.shots))
         return encoded.start + 1
 
     def expected_usd(self, example: Example) -> float:

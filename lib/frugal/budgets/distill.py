@@ -21,7 +21,7 @@ from frugal.engine import checkpoints, digests, files
 from frugal.engine.backbones import Backbone
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate
+from frugal.fewshot import choices, encoding, evaluate
 from frugal.tasks import Example
 
 CHUNK = 256  # examples in a file of teacher outputs; a kill loses at most so many
@@ -95,10 +95,10 @@ class RankTeacher:
     backbone: Backbone
 
     def logits(self, examples: Sequence[Example]) -> tuple[Tensor, Cost]:
-        found = evaluate.query_flops(self.backbone, examples)
-        each = evaluate.counted(found, self.backbone.name)
+        encoded = encoding.encode(self.backbone, examples)
+        each = evaluate.counted(evaluate.query_flops(self.backbone, encoded), self.backbone.name)
         started = time.perf_counter()
-        scores = choices.score(self.backbone, examples)
+        scores = choices.score(self.backbone, encoded)
         seconds = time.perf_counter() - started
         return scores.table(scores.mean_logp), Cost(
             seconds, scores.tokens_computed, each * len(examples)

@@ -109,9 +109,9 @@ def rank(
     if table is not None:
         objective = Imitation(table)
         recipe = recipe.model_copy(update={"losses": tfew.Recipe.of().losses})  # of all choices
-    spent = evaluate.counted(evaluate.training_flops(backbone, examples, recipe), backbone.name)
-    trained = tfew.train(backbone, examples, recipe, objective=objective, checkpoint=checkpoint)
     encoded = tfew.encode(backbone, examples, recipe)
+    spent = evaluate.counted(evaluate.training_flops(backbone, encoded, recipe), backbone.name)
+    trained = tfew.train(backbone, encoded, recipe, objective=objective, checkpoint=checkpoint)
     tokens = [[len(packing.tree(e)) for e in several] for several in encoded]
     seen = (tfew.seen(step, recipe, [len(t) for t in tokens]) for step in range(recipe.steps))
     cost = Cost(

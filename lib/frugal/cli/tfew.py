@@ -227,11 +227,12 @@ def vectors(
     remark(*sources)
     examples = tasks.mixture(sources, limit, seed=seed)
     model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
-    spent = evaluate.training_flops(model, examples, recipe)
+    encoded = tfew.encode(model, examples, recipe)
+    spent = evaluate.training_flops(model, encoded, recipe)
     with stderr.bar(recipe.steps, "steps") as progress:
         trained = tfew.train(
             model,
-            examples,
+            encoded,
             recipe,
             start=start,
             checkpoint=save,

@@ -21,11 +21,10 @@ from transformers.cache_utils import Cache
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import passes, probe
+from frugal.fewshot.encoding import EncodedExample, encode
 from frugal.fewshot.packing import (
     ChoiceTree,
-    EncodedExample,
     PackedBatch,
-    encode,
     layout,
     numbering,
     pack,
@@ -127,7 +126,7 @@ def together(
 
 def score(
     backbone: Backbone,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Sequence[EncodedExample],
     *,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> ChoiceScores:
@@ -170,9 +169,10 @@ def score(
     every = [token_logp[i] for i in range(len(trees))]
     if wrong := [i for i, logp in enumerate(every) if not logp.isfinite().all()]:
         bad = wrong[0]
+        whose = encoded[bad].example
         raise FrugalError(
             f"example {bad}: {backbone.name} gives it a log-probability that is not finite "
-            f"({backbone.model.dtype}): {examples[bad].prompt[:40]!r}"
+            f"({backbone.model.dtype}): {whose and whose.prompt[:40]!r}"
         )
     return ChoiceScores(torch.cat(every), *_numbers(trees), computed, packed)
 

@@ -18,7 +18,7 @@ from frugal.costs import arch, flops, methods
 from frugal.engine import processes, stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, icl, packing, tfew
+from frugal.fewshot import choices, encoding, icl, packing, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.tasks import Example, Task, Use
 
@@ -80,15 +80,15 @@ def rank(
 
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
-    prompted = icl.prompted(queries, shots, order=order)
-    cost = query_flops(backbone, prompted)
+    encoded = encoding.encode(backbone, icl.prompted(queries, shots, order=order))
+    cost = query_flops(backbone, encoded)
     started = time.perf_counter()
-    mine = processes.part(prompted)
+    mine = processes.part(encoded)
     found = choices.score(backbone, mine, progress=progress) if mine else None
     scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
     if not scores.packed:
-        cost = query_flops(backbone, prompted, packed=False)
+        cost = query_flops(backbone, encoded, packed=False)
         note = "each choice is scored in a pass of its own, since packing does not suit this model"
         stderr.note_once(f"{backbone.name}: {note}")
     result = RunResult(
@@ -136,10 +136,11 @@ def few_shot(
 
     `options` are those of `tfew.train`.
     """
-    spent = training_flops(backbone, examples, recipe)
-    trained = tfew.train(backbone, examples, recipe, **options)
+    encoded = tfew.encode(backbone, examples, recipe)
+    spent = training_flops(backbone, encoded, recipe)
+    trained = tfew.train(backbone, encoded, recipe, **options)
     if not trained.packed:
-        spent = training_flops(backbone, examples, recipe, packed=False)
+        spent = training_flops(backbone, encoded, recipe, packed=False)
     result, scores = answered(backbone, task, queries, recipe)
     cost = TrainedResult(
         **{**result.model_dump(), "shots": len(examples)},
@@ -190,7 +191,7 @@ def counted(flops: float | None, backbone: str) -> float:
 
 def query_flops(
     backbone: Backbone,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Sequence[encoding.EncodedExample],
     *,
     packed: bool = True,
 ) -> float | None:
@@ -200,11 +201,9 @@ def query_flops(
 
     None where the model has no closed form: its accuracy can be had all the same.
     """
-    if backbone.family == "encoder":
-        raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
     if (shape := architecture(backbone)) is None:
         return None
-    encoded = packing.encode(backbone, examples)
+    encoded = encoding.encode(backbone, examples)
 
     @cache
     def cost(*sizes: tuple[str, int]) -> int:
@@ -217,7 +216,7 @@ def query_flops(
 
 def training_flops(
     backbone: Backbone,
-    examples: Sequence[tfew.Wordings],
+    examples: Sequence[tfew.Wordings] | tfew.Encoded,
     recipe: tfew.Recipe,
     *,
     packed: bool = True,

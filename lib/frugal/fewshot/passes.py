@@ -17,7 +17,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot.packing import EncodedExample, PackedBatch
+from frugal.fewshot.encoding import EncodedExample
+from frugal.fewshot.packing import PackedBatch
 
 # Who sees whom in a layer of each type, beyond being an ancestor: distance, depths, size -> bool.
 _LAYERS: dict[str, Any] = {

@@ -21,7 +21,8 @@ from frugal import peft
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, reason
 from frugal.fewshot import passes
-from frugal.fewshot.packing import EncodedExample, layout, pack, tree
+from frugal.fewshot.encoding import EncodedExample
+from frugal.fewshot.packing import layout, pack, tree
 
 # Numbers of a configuration that are lengths of a text, and those that are none. Any other may be.
 _LENGTH = re.compile(r"position|window|length|seq|chunk|block|local|ctx|context|distance|capacity")

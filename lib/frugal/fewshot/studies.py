@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frugal.costs import arch, flops
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, evaluate, losses, packing, passes, tfew
+from frugal.fewshot import choices, encoding, evaluate, losses, packing, passes, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.tasks import Example, Task, Use
 
@@ -96,7 +96,7 @@ def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
     """
     if backbone.family != "encoder-decoder":
         raise FrugalError(f"rungs: {backbone.name} is no encoder–decoder")
-    (encoded,), model = packing.encode(backbone, [example]), backbone.model
+    (encoded,), model = encoding.encode(backbone, [example]), backbone.model
     batch = packing.pack([packing.tree(encoded)], [[0]], backbone.device)
     # Rows of their own are padded to the longest choice.
     longest = max(map(len, encoded.sequences)) - encoded.start

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,15 +22,17 @@ from frugal.engine import digests, processes, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError, first_problem
-from frugal.fewshot import choices, losses, packing, probe
+from frugal.fewshot import choices, encoding, losses, packing, probe
+from frugal.fewshot.encoding import EncodedExample
 from frugal.tasks.templates import Example
 
 STATE = "training.safetensors"  # what a training that was killed goes on from, beside its result
 
 # An example, or the same example in several wordings, one of which is drawn at every sight of it.
 Wordings = Example | Sequence[Example]
+Encoded = list[list[EncodedExample]]  # by example, then by wording
 # An example in tokens, and its number among all.
-Numbered = tuple[int, packing.EncodedExample]
+Numbered = tuple[int, EncodedExample]
 Loss = Callable[[choices.ChoiceScores, Sequence[int]], Tensor]
 
 
@@ -91,7 +93,7 @@ class Trained:
 
 def train(
     backbone: Backbone,
-    examples: Sequence[Wordings],
+    examples: Sequence[Wordings] | Encoded,
     recipe: Recipe,
     *,
     objective: Objective | None = None,
@@ -149,7 +151,7 @@ def train(
             state = kept(
                 checkpoint,
                 recipe,
-                digest(examples) + goal,
+                digest([e.example for several in encoded for e in several if e.example]) + goal,
                 start=begun,
                 tokens=digests.text(repr(encoded)),
                 model=digests.weights(backbone.model.named_parameters()),
@@ -171,12 +173,16 @@ def train(
     return Trained(tuned, loss, tokens, preparing + seconds, packed)
 
 
-def encode(
-    backbone: Backbone, examples: Sequence[Wordings], recipe: Recipe
-) -> list[list[packing.EncodedExample]]:
-    """Every wording of every example in tokens, as much of it as the recipe's losses read."""
-    wordings = [[e] if isinstance(e, Example) else list(e) for e in examples]
-    flat = packing.encode(
+def encode(backbone: Backbone, examples: Sequence[Wordings] | Encoded, recipe: Recipe) -> Encoded:
+    """Every wording of every example in tokens, as much of it as the recipe's losses read.
+
+    What is in tokens stays as it is, so that FLOPs are counted of what is trained on.
+    """
+    if all(isinstance(e, list) and isinstance(e[0], EncodedExample) for e in examples):
+        return cast("Encoded", list(examples))
+    texts = cast("Sequence[Wordings]", examples)
+    wordings = [[e] if isinstance(e, Example) else list(e) for e in texts]
+    flat = encoding.encode(
         backbone.limited(recipe.max_tokens),
         [e for several in wordings for e in several],
     )

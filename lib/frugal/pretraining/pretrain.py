@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from frugal.engine import nano, training
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, losses, packing, probe, tfew
+from frugal.fewshot import choices, encoding, losses, packing, probe, tfew
 from frugal.pretraining.mixture import Mixture
 
 # Batches that are drawn together and sorted by length, so that little is spent on padding.
@@ -156,7 +156,7 @@ def _batches(
     """The `CHUNK` batches that are drawn together as number `chunk`, in their steps' order."""
     size = recipe.batch_size
     examples = mixture.draw(CHUNK * size, f"{recipe.seed}/{chunk}")
-    trees = [packing.tree(e) for e in packing.encode(backbone, examples)]
+    trees = [packing.tree(e) for e in encoding.encode(backbone, examples)]
     trees.sort(key=len)
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + chunk)
     order = torch.randperm(CHUNK, generator=generator).tolist()
