@@ -59,9 +59,7 @@ def test_what_is_refused_is_said_and_can_be_mended(dashboard, page, shot):
     if not cached.value:
         move(page, "icl-cost", "cached", cached)
     move(page, "icl-cost", "icl_arch", model, to="t0-3b")
-    expect(said).to_have_text(
-        "cached: t0-3b reads in both directions, and has no prefix that could be cached"
-    )
+    expect(said).to_have_text("cached: t0-3b (encoder-decoder) has no prefix that could be cached")
     said.scroll_into_view_if_needed()
     shot("refused")
     move(page, "icl-cost", "cached", cached)
