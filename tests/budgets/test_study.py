@@ -1,10 +1,12 @@
 """The live study: same texts for all, dollars that add up, killed and resumed without a loss."""
 
-import pandas as pd
+import json
+
 import pytest
 
-from frugal.budgets import study
-from frugal.engine import presets
+from frugal.budgets import compare, study
+from frugal.engine import presets, sweep
+from frugal.engine.runs import Store
 from frugal.errors import FrugalError
 
 SETTING = study.Setting.of(presets.settings("smoke").budgets)
@@ -90,7 +92,7 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    out, calls, real = tmp_path / "runs.csv", [], study.outputs
+    calls, real, bought = [], study.outputs, study.labels.buy
 
     def outputs(*arguments):
         calls.append(1)
@@ -99,43 +101,45 @@ def test_killed_between_and_inside_cells_and_resumed(tmp_path, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(study, "outputs", outputs)
+    work = tmp_path / "work"
     with pytest.raises(Killed):
-        study.run(SMALL, tmp_path / "work", out=out)
-    assert len(pd.read_csv(out)) == 4
-    said = []
-    resumed = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
-    assert said == ["8 labels, seed 0, 1 layer"]
+        study.run(SMALL, work)
+    done = set(sweep.status(Store(work)).query("state == 'done'")["id"])
+    assert len(done) == 3  # teacher and student of the first cell, teacher of the second
+    before = {run: (Store(work).path(run) / "result.json").stat().st_mtime_ns for run in done}
+    resumed = study.run(SMALL, work)
     assert resumed[EXACT].equals(whole[EXACT])
-    again = study.run(SMALL, tmp_path / "work", out=out, progress=said.append)
-    assert len(said) == 1
-    assert again[EXACT].equals(whole[EXACT])
-    more = SMALL.model_copy(update={"seeds": (0, 1)})  # a study can grow
-    assert len(study.run(more, tmp_path / "work", out=out)) == 16
+
+    def nothing(source, examples, folder, **how):
+        found = bought(source, examples, folder, **how)
+        assert len(people(work)) == lines  # what was bought is not bought again
+        return found
+
+    def people(work):
+        return (work / "people-0" / "answers.jsonl").read_text().splitlines()
+
+    lines = len(people(work))
+    monkeypatch.setattr(study.labels, "buy", nothing)
+    assert study.run(SMALL, work).equals(resumed)
     sizes = SMALL.model_copy(update={"labels": (4,), "students": ("1 layer", "2 layers")})
-    grown = study.run(sizes, tmp_path / "work", out=out)
-    assert list(grown["strategy"][16:]) == ["annotate", "distill", "llm"]
-    assert set(grown["model"][16:]) == {"2 layers"}
-    assert grown[:16][EXACT].equals(study.run(more, tmp_path / "work", out=out)[:16][EXACT])
-    with pytest.raises(FrugalError, match="runs of another setting"):
-        study.run(SMALL.model_copy(update={"epochs": 2}), tmp_path / "work", out=out)
-    out.write_text("a,b\n1,2\n")
-    with pytest.raises(FrugalError, match="not the table of a study"):
-        study.run(SMALL, tmp_path / "work", out=out)
+    grown = study.run(sizes, work)  # a study can grow
+    assert list(grown["strategy"]) == ["teacher"] + ["annotate", "distill", "llm"] * 2
+    assert grown[:4].equals(resumed[:4])
+    assert before == {r: (Store(work).path(r) / "result.json").stat().st_mtime_ns for r in done}
+    assert len(study.run(SMALL.model_copy(update={"seeds": (0, 1)}), work)) == 16
 
 
-def test_lost_rows_are_computed_again_and_doubled_ones_count_once(tmp_path):
-    one = SMALL.model_copy(update={"labels": (8,)})
-    whole = study.run(one, tmp_path / "work", out=tmp_path / "whole.csv")
-    header, *lines = (tmp_path / "whole.csv").read_text().splitlines(True)
-    out = tmp_path / "runs.csv"
-    for lost in range(3):  # the teacher's row, and two of its student
-        out.write_text("".join([header, *lines[:lost], *lines[lost + 1 :], lines[-1]]))
-        found = study.run(one, tmp_path / "work", out=out)
-        by = found.sort_values("strategy", ignore_index=True)[EXACT]
-        assert by.equals(whole.sort_values("strategy", ignore_index=True)[EXACT])
-    out.write_text("".join([header, *lines, lines[2]]))
-    by = study.run(one, tmp_path / "work", out=out).sort_values("strategy", ignore_index=True)
-    assert by[EXACT].equals(whole.sort_values("strategy", ignore_index=True)[EXACT])
+def test_what_a_study_costs_is_known_before(tmp_path):
+    specs, store = study.specs(SMALL, tmp_path), Store(tmp_path)
+    plan = sweep.plan(specs, store, flops_per_second=1.0)
+    assert (plan.runs, plan.done) == (4, 0)
+    assert not list(tmp_path.iterdir())
+    runs = study.run(SMALL.model_copy(update={"llm": ""}), tmp_path / "done")
+    taught = runs.query("strategy == 'teacher'").set_index("labels")["flops"]
+    for spec in specs:
+        if spec.params["who"] == study.TEACHER:
+            expected = study.cell_flops(**spec.params)
+            assert expected == pytest.approx(taught[spec.params["labels"]], rel=0.1)
 
 
 def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
@@ -192,3 +196,40 @@ def test_a_language_model_teaches_after_its_own_recipe(tmp_path, teacher):
     assert more.id == ranked.id
     again = study.run(more, tmp_path).query("model != '2 layers'").reset_index(drop=True)
     assert again[EXACT].equals(runs[EXACT])
+
+
+def test_an_edited_task_or_model_is_another_study(tmp_path):
+    task, folder = tmp_path / "t.jsonl", tmp_path / "llm"
+    folder.mkdir()
+    setting = SMALL.model_copy(
+        update={"task": str(task), "llm": str(folder), "teacher": "tiny-causal"}
+    )
+    ids = []
+    for word, config in (("one", "{}"), ("two", "{}"), ("two", "[]")):
+        lines = ({"prompt": f"{word} {n}", "choices": ["a", "b"], "label": n % 2} for n in range(9))
+        task.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "config.json").write_text(config)
+        ids.append(setting.id)
+    for name in ("encoder", "teacher"):
+        ids.append(setting.model_copy(update={name: str(folder)}).id)
+    assert len(set(ids)) == len(ids)
+    assert setting.model_copy(update={"preset": "x", "seeds": (9,)}).id == setting.id
+
+
+def test_another_student_under_the_same_name_is_another_run(tmp_path):
+    folder = tmp_path / "student"
+    folder.mkdir()
+    setting = SMALL.model_copy(update={"students": (str(folder), "s4"), "labels": (4,)})
+    ids = []
+    for config in ("{}", "[]"):
+        (folder / "config.json").write_text(config)
+        ids.append([spec.id for spec in study.specs(setting, tmp_path)])
+    teacher, student, design = (one == other for one, other in zip(*ids, strict=True))
+    assert (teacher, student, design) == (True, False, True)
+
+
+@pytest.mark.parametrize("name", ["study", "study_tfew", "study_fever"])
+def test_the_record_has_the_columns_of_a_new_study(tmp_path, name):
+    one = SMALL.model_copy(update={"labels": (4,), "llm": ""})
+    recorded = compare.recorded(name)
+    assert set(recorded) <= set(study.run(one, tmp_path))

@@ -54,19 +54,22 @@ def test_plan_takes_a_named_task_and_half_of_a_small_file(frugal, own):
 
 def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
     out = tmp_path / "results" / "study.csv"
-    arguments = ["budgets", "study", "--preset", "smoke", "--out", out, "--json"]
     few = ["--set", "labels=[4]", "--set", 'students=["1 layer"]', "--set", "seeds=[0]"]
-    few += ["--set", "usd_per_hour=0.001"]
-    status, text, _ = frugal(*arguments, *few)
+    few += ["--set", "usd_per_hour=0.001", "--store", tmp_path / "store", "--json"]
+    few = ["budgets", "study", "--preset", "smoke", *few]
+    plan = json.loads(frugal(*few, "--dry-run")[1])
+    assert (plan["runs"], plan["done"]) == (2, 0)
+    assert plan["flops"] > 0
+    status, text, _ = frugal(*few, "--out", out)
     assert status == 0
     result = json.loads(text)
     assert result["runs"] == 4
     assert {r["strategy"] for r in result["summary"]} == {"teacher", "annotate", "distill", "llm"}
     before = out.read_bytes()
-    again = frugal(*arguments, *few)
-    assert "labels, seed" not in again[2]
-    assert json.loads(again[1]) == result
+    assert json.loads(frugal(*few, "--out", out)[1]) == result
     assert out.read_bytes() == before
+    plan = json.loads(frugal(*few, "--dry-run")[1])
+    assert (plan["done"], plan["flops"]) == (2, 0)
     header = out.read_text().splitlines()[0].split(",")
     assert {"machine", "date", "setting", "accuracy", "usd"} <= set(header)
 

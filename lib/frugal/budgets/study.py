@@ -3,39 +3,42 @@
 A *cell* is one number of labels and one seed. In it a teacher and small students are trained on the
 same labels; the teacher labels texts that nobody has labelled, and other students learn those; an
 LLM labels as many texts as the same dollars pay for. All are scored on the same test texts, so
-that two strategies are compared text by text.
+that two strategies are compared text by text. A run is one student of a cell, or its teacher.
 """
 
 import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from pydantic import Field
 from torch import Tensor
 
 from frugal import tasks
 from frugal.budgets import annotators, labels, students
-from frugal.budgets.distill import outputs, right
+from frugal.budgets.distill import ClassTeacher, outputs, right
 from frugal.budgets.students import Learnt
 from frugal.costs import prices
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Recipe
-from frugal.engine import backbones, digests, files, presets
+from frugal.encoders.classifier import Recipe, Schedule
+from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.engine.backbones import Backbone
+from frugal.engine.runs import RunSpec, Store
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
-from frugal.fewshot import tfew
+from frugal.fewshot import evaluate, tfew
 from frugal.tasks import Example, Task, texts
 
-Progress = Callable[[str], Any]
+JOB = "budgets.cell"
+SPAN = ("labels", "seeds", "students")  # of a setting: which runs there are
 KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
 TEACHER = "teacher"
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
@@ -67,10 +70,14 @@ class Setting(presets.Study):
 
         But not with which cells and which students there are: see `content`.
         """
-        own = self.model_dump(mode="json", exclude={"labels", "seeds", "students", "preset"})
-        read = {"task": tasks.content(self.task)}
-        read |= {who: content(who) for who in (self.encoder, self.teacher, self.llm) if who}
-        return digests.of(KEY, own, read, classifier.VERSION)[:12]
+        own = self.model_dump(mode="json", exclude={*SPAN, "preset"})
+        return digests.of(KEY, own, self.read())[:12]
+
+    def read(self) -> dict[str, str]:
+        """Digests of the task and the models that every cell reads."""
+        models = {who: content(who) for who in (self.encoder, self.teacher, self.llm) if who}
+        version = str(classifier.VERSION)
+        return {"task": tasks.content(self.task), "classifier": version, **models}
 
     def steps(self, examples: int, batch_size: int) -> int:
         """Of a student on so many examples."""
@@ -91,14 +98,14 @@ class Bench:
 
     setting: Setting
     folder: Path
-    progress: Progress = lambda message: None
 
     @cached_property
     def task(self) -> Task:
-        found = tasks.load(self.setting.task)
-        for note in found.notes:
-            self.progress(f"note: {note}")
-        return found
+        return tasks.load(self.setting.task)
+
+    @property
+    def teacher(self) -> str:
+        return self.setting.teacher or self.setting.encoder
 
     @cached_property
     def encoder(self) -> Backbone:
@@ -137,8 +144,8 @@ class Bench:
         more = self.setting.unlabelled - len(few)
         return few + self._pool(seed)[::-1][:more]
 
-    def people(self, count: int, seed: int) -> list[Example]:
-        """`count` examples with labels bought from people; those that were bought before are free.
+    def wanted(self, count: int, seed: int) -> list[Example]:
+        """The `count` examples that people are asked about.
 
         Raises FrugalError where the task has not so many beside the unlabelled texts.
         """
@@ -149,10 +156,38 @@ class Bench:
                 f"{self.task.name}: {count} labels and {self.setting.unlabelled} texts without "
                 f"are more than the {len(pool)} there are to label, and {there} to read"
             )
+        return pool[:count]
+
+    def people(self, count: int, seed: int) -> list[Example]:
+        """`count` examples with labels bought from people; those that were bought before are free.
+
+        Raises FrugalError as `wanted` does.
+        """
+        asked = self.wanted(count, seed)
         source = annotators.HumanPool(self.setting.usd_per_label)
-        cap = len(pool) * source.usd
-        bought = labels.buy(source, pool[:count], self.folder / f"people-{seed}", cap_usd=cap)
-        return bought.labelled(pool[:count])
+        cap, place = len(self._pool(seed)) * source.usd, self.folder / f"people-{seed}"
+        with alone(place):
+            return labels.buy(source, asked, place, cap_usd=cap).labelled(asked)
+
+    def new(self, who: str, examples: Sequence[Example], seed: int) -> ClassTeacher | Backbone:
+        """The model `who`, before it learns the examples."""
+        of = texts.classes([*examples, *self.test])
+        return students.new(who, self.encoder, of, share=self.setting.design_share, seed=seed)
+
+    def ranking(self, examples: int, seed: int, teaches: bool) -> tfew.Recipe:
+        """How a language model learns so many examples."""
+        s = self.setting
+        recipe = s.teacher_recipe if teaches else s.student_recipe
+        steps = recipe.steps if teaches else s.steps(examples, recipe.batch_size)
+        return recipe.model_copy(update={"steps": steps, "seed": seed})
+
+    def classifying(self, who: str, seed: int, teaches: bool) -> Recipe:
+        """How a classifier learns."""
+        s = self.setting
+        fresh, design = students.fresh(who), students.of_encoder(who)
+        lr = s.student_lr if fresh else s.design_lr if design else s.teacher_lr
+        epochs, least = (0, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
+        return Recipe(epochs=epochs, least_steps=least, batch_size=s.batch_size, lr=lr, seed=seed)
 
     def learn(
         self,
@@ -165,21 +200,28 @@ class Bench:
         teaches: bool = False,
     ) -> Learnt:
         """The model `who`, trained on labels or on a teacher's logits; its state is kept."""
-        s, state = self.setting, folder / _slug(who)
-        of = texts.classes([*examples, *self.test])
-        model = students.new(who, self.encoder, of, share=s.design_share, seed=seed)
-        if isinstance(model, Backbone):
-            recipe = s.teacher_recipe if teaches else s.student_recipe
-            if not teaches:
-                steps = s.steps(len(examples), recipe.batch_size)
-                recipe = recipe.model_copy(update={"steps": steps})
-            recipe = recipe.model_copy(update={"seed": seed})
-            return students.rank(model, examples, table, recipe, checkpoint=state)
-        pretrained = s.teacher_lr if model.model.trains == "full" else s.design_lr
-        lr = s.student_lr if students.fresh(who) else pretrained
-        epochs, least = (0, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
-        how = Recipe(epochs=epochs, least_steps=least, batch_size=s.batch_size, lr=lr, seed=seed)
-        return students.classify(model, examples, table, how, checkpoint=state)
+        model, state = self.new(who, examples, seed), folder / _slug(who)
+        with alone(state):
+            if isinstance(model, Backbone):
+                recipe = self.ranking(len(examples), seed, teaches)
+                return students.rank(model, examples, table, recipe, checkpoint=state)
+            how = self.classifying(who, seed, teaches)
+            return students.classify(model, examples, table, how, checkpoint=state)
+
+    def training_flops(
+        self, who: str, examples: Sequence[Example], seed: int, *, teaches: bool = False
+    ) -> float:
+        """Exact, of `learn`, without doing it."""
+        student = self.new(who, examples, seed)
+        if isinstance(student, Backbone):
+            recipe = self.ranking(len(examples), seed, teaches)
+            found = evaluate.training_flops(student, examples, recipe)
+            return evaluate.counted(found, student.name)
+        model = student.model
+        lengths = [len(ids) for ids in model.encode([e.prompt for e in examples])]
+        how = self.classifying(who, seed, teaches)
+        schedule = Schedule.of(lengths, how, model.split.below, model.head.in_features)
+        return schedule.cost(lengths, model.trains, model.arch, model.head.out_features)[1]
 
     def llm_says(
         self, train: Sequence[Example], texts: Sequence[Example], seed: int, usd: float
@@ -194,84 +236,106 @@ class Bench:
         price = [source.expected_usd(text) for text in texts]
         spent = list(itertools.takewhile(lambda total: total <= usd, itertools.accumulate(price)))
         some = texts[: len(spent)]
-        bought = labels.buy(source, some, self.folder / f"llm-{seed}", cap_usd=sum(price) + 1e-9)
+        place = self.folder / f"llm-{seed}"
+        with alone(place):
+            bought = labels.buy(source, some, place, cap_usd=sum(price) + 1e-9)
         return bought.labelled(some), spent[-1] if spent else 0.0
+
+
+def specs(setting: Setting, folder: Path) -> list[RunSpec]:
+    """Every cell as a run of the job "budgets.cell": of each the teacher, then the students.
+
+    folder: of the study; it is one of the parameters, so a study that is moved is another one
+
+    Raises FrugalError where the task has too few examples for a cell.
+    """
+    own = setting.model_dump(mode="json", exclude={*SPAN, "preset"})
+    bench, read = Bench(setting, folder), setting.read()
+    for seed in setting.seeds:
+        bench.wanted(max(setting.labels), seed)
+    return [
+        runs.spec(
+            JOB,
+            {
+                "folder": str(folder.resolve()),
+                "setting": own,
+                "labels": n,
+                "seed": seed,
+                "who": who,
+            },
+            inputs=read | {"student": content(who)} if who != TEACHER else read,
+            preset=setting.preset,
+        )
+        for seed in setting.seeds
+        for n in setting.labels
+        for who in (TEACHER, *setting.students)
+    ]
 
 
 def run(
     setting: Setting,
     folder: Path,
     *,
-    out: Path | None = None,
-    progress: Progress = lambda message: None,
+    ray: bool = False,
+    progress: sweep.Progress = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Every cell of the study: a row a trained model; columns as `cell` gives them, and where,
-    when and under which setting it was computed.
+    """Every cell of the study that `folder` does not hold yet; a row a trained model, as `table`.
 
-    folder: checkpoints, teacher outputs and bought labels; a study that was killed goes on
-    out:    a CSV file, written again after every cell; what it holds is not computed again, so a
-            study can grow in labels, seeds and students. A row that is damaged or lost is computed
-            again, one that stands twice counts once
-
-    Raises FrugalError where `out` holds the runs of another setting, or of an older version.
+    folder: runs, checkpoints, teacher outputs and bought labels; a study that was killed goes on,
+        and it can grow in labels, seeds and students
     """
-    mine, contents = setting.id, {who: content(who) for who in setting.students}
-    found = _read(out, mine) if out and out.exists() else pd.DataFrame()
-    bench = Bench(setting, folder, progress)
-    for seed, n in itertools.product(setting.seeds, setting.labels):
-        kept, done = _whole(found, n, seed, contents)
-        left = [who for who in setting.students if who not in done]
-        taught = TEACHER in done
-        if not left and taught:
-            found = kept
-            continue
-        progress(f"{n} labels, seed {seed}, {', '.join(left) or 'teacher'}")
-        rows = pd.DataFrame(cell(bench, n, seed, left))
-        today = datetime.now(timezone.utc).date().isoformat()
-        rows = rows.assign(
-            rows=_sizes(rows),
-            content=[contents.get(r.model, "") for r in rows.itertuples()],
-            key=KEY,
-            setting=mine,
-            preset=setting.preset,
-            machine=presets.machine(),
-            date=today,
-        )
-        found = pd.concat([kept, rows[rows["strategy"] != TEACHER] if taught else rows])
-        found = found.reset_index(drop=True)
-        if out:
-            _write(out, found)
-    return found
+    wanted, store = specs(setting, folder), Store(folder)
+    sweep.run(wanted, store, ray=ray, progress=progress)
+    return table(setting, store, wanted)
 
 
-def _sizes(rows: pd.DataFrame) -> pd.Series:
-    """How many rows of this cell are of the same student, or teacher: none may get lost."""
-    taught = rows["strategy"] == TEACHER
-    return rows.groupby([taught, rows["model"]])["model"].transform("size")
+def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataFrame:
+    """The runs that are done: columns as `cell` gives them, and where, when and of which setting.
 
-
-def _whole(
-    found: pd.DataFrame, n: int, seed: int, contents: Mapping[str, str]
-) -> tuple[pd.DataFrame, set[str]]:
-    """The table without what a cell lacks a part of, and what the cell has: students, TEACHER."""
-    if found.empty:
-        return found, set()
-    cell = (found["labels"] == n) & (found["seed"] == seed)
-    taught = found["strategy"] == TEACHER
-    lost = cell & (
-        found.groupby([cell, taught, "model"])["model"].transform("size") < found["rows"]
+    rows: how many there are of the same cell and student, or teacher
+    """
+    done = [spec for spec in wanted if store.done(spec.id)]
+    return pd.DataFrame(
+        {
+            **row,
+            "rows": len(rows),
+            "content": spec.inputs.get("student", ""),
+            "key": spec.key,
+            "classifier": int(spec.inputs["classifier"]),
+            "setting": setting.id,
+            "preset": setting.preset,
+            "machine": presets.machine(),
+            "date": store.machine(spec.id)["started"][:10],
+        }
+        for spec in done
+        for rows in [store.result(spec.id)["rows"]]
+        for row in rows
     )
-    other = (
-        cell & ~taught & (found["content"] != found["model"].map(contents).fillna(found["content"]))
-    )
-    kept = found[~(lost | other)].reset_index(drop=True)
-    mine = kept[(kept["labels"] == n) & (kept["seed"] == seed)]
-    has = set(mine.loc[mine["strategy"] != TEACHER, "model"])
-    return kept, has | ({TEACHER} if (mine["strategy"] == TEACHER).any() else set())
 
 
-def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, Any]]:
-    """All strategies on `n` human labels, for each of the students `who`: a record a model.
+def inputs(setting: Mapping[str, Any], who: str, **_: Any) -> dict[str, str]:
+    """What a run reads beside its params."""
+    read = _setting(setting).read()
+    return read if who == TEACHER else read | {"student": content(who)}
+
+
+def cell_flops(folder: str, setting: Mapping[str, Any], labels: int, seed: int, who: str) -> float:
+    """FLOPs of the trainings in `cell` whose number of examples is known before.
+
+    Those that dollars decide are not in it: "annotate more", and "llm".
+    """
+    bench = Bench(_setting(setting), Path(folder))
+    train = bench.wanted(labels, seed)
+    if who == TEACHER:
+        return bench.training_flops(bench.teacher, train, seed, teaches=True)
+    return sum(bench.training_flops(who, some, seed) for some in (train, bench.texts(seed)))
+
+
+@runs.job(JOB, inputs=inputs, flops=cell_flops)
+def cell(
+    folder: str, setting: Mapping[str, Any], labels: int, seed: int, who: str
+) -> dict[str, Any]:
+    """One student on `labels` human labels, or the teacher: rows, one a strategy.
 
     strategy:  "teacher"; "annotate", a student on the labels; "distill", on the teacher's logits;
                "annotate more", on labels that the dollars of distillation buy as well, where they
@@ -280,22 +344,25 @@ def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, 
     trained_on: examples it learnt from
     accuracy:  on the test texts; hits: which of them, as 0 and 1
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
+
+    The seconds, and the dollars they cost, are those of this machine. `score`: the mean accuracy.
     """
-    s, place = bench.setting, bench.folder / f"{n}-{seed}"
-    train, texts = bench.people(n, seed), bench.texts(seed)
-    paid, name = n * s.usd_per_label, s.teacher or s.encoder
-    records: list[dict[str, Any]] = []
+    s = _setting(setting)
+    bench = _bench(s.model_dump_json(), folder, s.id)
+    place = bench.folder / f"{labels}-{seed}"
+    train, paid = bench.people(labels, seed), labels * s.usd_per_label
+    rows: list[dict[str, Any]] = []
 
     def scored(
         strategy: str, model: str, learnt: Learnt, examples: int, usd_labels: float, cost: Cost
     ) -> float:
-        """Write the record; the dollars of its computing."""
+        """Write the row; the dollars of its computing."""
         hits, _ = right(learnt.model, bench.test)
         usd = cost.seconds / 3600 * s.usd_per_hour
-        records.append(
+        rows.append(
             {
                 "task": bench.task.name,
-                "labels": n,
+                "labels": labels,
                 "seed": seed,
                 "strategy": strategy,
                 "model": model,
@@ -312,90 +379,59 @@ def cell(bench: Bench, n: int, seed: int, who: Sequence[str]) -> list[dict[str, 
         )
         return usd
 
-    teacher = bench.learn(name, train, None, seed, place, teaches=True)
-    scored("teacher", name, teacher, n, paid, teacher.cost)
-    table, asked = outputs(teacher.model, texts, place / "teacher-outputs")
-    before = teacher.cost + asked
-
     def on_labels(
-        strategy: str, student: str, examples: Sequence[Example], usd: float, folder: Path = place
+        strategy: str, examples: Sequence[Example], usd: float, folder: Path = place
     ) -> None:
-        learnt = bench.learn(student, examples, None, seed, folder / _slug(strategy))
-        scored(strategy, student, learnt, len(examples), usd, learnt.cost)
+        learnt = bench.learn(who, examples, None, seed, folder / _slug(strategy))
+        scored(strategy, who, learnt, len(examples), usd, learnt.cost)
 
-    for student in who:
-        on_labels("annotate", student, train, paid)
-        learnt = bench.learn(student, texts, table, seed, place / "distill")
-        dollars = scored("distill", student, learnt, len(texts), paid, before + learnt.cost)
+    teacher = bench.learn(bench.teacher, train, None, seed, place, teaches=True)
+    if who == TEACHER:
+        scored("teacher", bench.teacher, teacher, labels, paid, teacher.cost)
+    else:
+        texts = bench.texts(seed)
+        on_labels("annotate", train, paid)
+        with alone(place / "teacher-outputs"):
+            logits, asked = outputs(teacher.model, texts, place / "teacher-outputs")
+        learnt = bench.learn(who, texts, logits, seed, place / "distill")
+        spent = teacher.cost + asked + learnt.cost
+        dollars = scored("distill", who, learnt, len(texts), paid, spent)
         more = math.floor(dollars / s.usd_per_label) if s.usd_per_label else 0
-        if more > n * TOO_FEW:
-            longer = bench.people(n + more, seed)
-            on_labels("annotate more", student, longer, len(longer) * s.usd_per_label)
-        if not s.llm:
-            continue
-        shown = min(s.llm_shots, n) * s.usd_per_label
-        said, usd = bench.llm_says(train, texts[: s.llm_texts], seed, paid - shown)
-        if said:
-            # The same labels at another N make the same student: it is trained once.
-            once = bench.folder / f"llm-{seed}" / str(len(said))
-            on_labels("llm", student, said, usd + shown, once)
-    return records
+        if more > labels * TOO_FEW:
+            longer = bench.people(labels + more, seed)
+            on_labels("annotate more", longer, len(longer) * s.usd_per_label)
+        if s.llm:
+            shown = min(s.llm_shots, labels) * s.usd_per_label
+            said, usd = bench.llm_says(train, texts[: s.llm_texts], seed, paid - shown)
+            if said:
+                # The same labels at another N make the same student: it is trained once.
+                once = bench.folder / f"llm-{seed}" / str(len(said))
+                on_labels("llm", said, usd + shown, once)
+    return {"score": sum(row["accuracy"] for row in rows) / len(rows), "rows": rows}
+
+
+def _setting(own: Mapping[str, Any]) -> Setting:
+    """The setting of a run, which says by itself where in the study it stands."""
+    return Setting.model_validate({**own, "labels": (1,), "seeds": (0,), "students": (TEACHER,)})
+
+
+@lru_cache(maxsize=1)
+def _bench(setting: str, folder: str, of: str) -> Bench:
+    """The same for all cells of a study, so that its models are loaded once.
+
+    setting: as JSON; of: its id, which changes with the models
+    """
+    return Bench(Setting.model_validate_json(setting), Path(folder))
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Nobody else works at `place`: cells of one study share labels, teachers and students."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):
+        yield
 
 
 def _slug(name: str) -> str:
     """A folder's name for a strategy or a model."""
     return re.sub(r"[^\w.]+", "-", name)
-
-
-_NUMBERS: dict[str, Callable[[str], float]] = {
-    **dict.fromkeys(("labels", "seed", "params", "trained", "trained_on", "tokens", "rows"), int),
-    **dict.fromkeys(("accuracy", "usd_labels", "usd_compute", "usd", "seconds", "flops"), float),
-    "key": int,
-}
-
-
-def _read(file: Path, setting: str) -> pd.DataFrame:
-    """The sound rows of a table, each once."""
-    try:
-        told = pd.read_csv(file, dtype=str, keep_default_na=False)
-        if lacking := {"setting", "strategy", "hits"} - set(told):
-            raise ValueError(f"no column {min(lacking)}")
-    except (ValueError, OSError) as error:
-        raise FrugalError(f"{file}: not the table of a study ({error})") from error
-    versions = {k for k in told.get("key", ["1"]) if k.isdecimal() and k != str(KEY)}
-    if versions:
-        raise FrugalError(
-            f"{file}: its rows have keys of version {min(versions)}, and this is version {KEY}: "
-            "they can be reported, but not continued. Name another file"
-        )
-    sound = [row for record in told.to_dict("records") if (row := _sound(record))]
-    if len(told) and not sound:
-        raise FrugalError(f"{file}: not the table of a study (no row of it is sound)")
-    if {row["setting"] for row in sound} - {setting}:
-        raise FrugalError(f"{file}: holds runs of another setting; name another file")
-    once = {(r["labels"], r["seed"], r["strategy"], r["model"]): r for r in reversed(sound)}
-    return pd.DataFrame(list(reversed(once.values())), columns=list(told.columns))
-
-
-def _sound(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row as numbers, if it is what was written: its hits are its accuracy."""
-    try:
-        row = {**record, **{name: of(record[name]) for name, of in _NUMBERS.items()}}
-        hits = row["hits"]
-        finite = all(math.isfinite(row[name]) for name in _NUMBERS)
-        same = abs(hits.count("1") / len(hits) - row["accuracy"]) < 1e-6
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ZeroDivisionError):
-        return None
-    return row if finite and same and set(hits) <= {"0", "1"} and row["strategy"] else None
-
-
-def _write(file: Path, table: pd.DataFrame) -> None:
-    """Make the table appear whole or not at all."""
-    with files.mending(
-        file.parent,
-        full="what was computed is kept. Make room and start the study again",
-        denied="name another file",
-    ):
-        files.sweep(file.parent)
-        with files.staged(file) as fresh:
-            table.to_csv(fresh, index=False)

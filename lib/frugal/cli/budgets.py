@@ -11,6 +11,7 @@ from frugal.cli.options import (
     DryRun,
     Json,
     Mfu,
+    OnRay,
     Preset,
     Seed,
     Template,
@@ -130,23 +131,26 @@ def label(
 @app.command()
 def study(
     preset: Preset = "laptop",
-    out: Annotated[
-        Path | None, typer.Option(help="CSV of all runs; what it holds is not computed again.")
-    ] = None,
-    work: Annotated[Path, typer.Option(help="Folder to go on from after a kill.")] = Path(
-        "runs/budgets"
-    ),
+    out: Annotated[Path | None, typer.Option(help="CSV for all runs, a row a model.")] = None,
+    store: Annotated[
+        Path,
+        typer.Option("--store", "--work", help="Folder to go on from; it holds one a setting."),
+    ] = Path("runs/budgets"),
     change: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the preset's budgets.")
     ] = None,
+    ray: OnRay = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Human labels, distillation and an LLM's labels at the same dollars, over seeds."""
     from pydantic import ValidationError
 
+    from frugal import tasks
     from frugal.budgets import compare
     from frugal.budgets import study as live
-    from frugal.engine import presets
+    from frugal.engine import presets, sweep
+    from frugal.engine.runs import Store
 
     values: dict[str, Any] = presets.named(preset).budgets.model_dump()
     for text in change or []:
@@ -161,17 +165,29 @@ def study(
         raise FrugalError(f"--set {first_problem(error)}") from error
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-    Outputs({"--out": out}, {"--work": work}, reads=(setting.task,))
-    runs = live.run(setting, work / setting.id, out=out, progress=stderr.say)
+    outputs = Outputs({"--out": out}, {"--store": store}, reads=(setting.task,))
+    remark(tasks.load(setting.task))
+    runs = Store(store / setting.id)
+    wanted = live.specs(setting, runs.folder)
+    about = {"setting": setting.id, "preset": setting.preset, "store": str(runs.folder)}
+    if dry_run:
+        plan = sweep.plan(wanted, runs, flops_per_second=1.0)
+        cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
+        emit({"dry_run": True, **about, **cost}, as_json)
+        return
+    with stderr.bar(len(wanted), "runs") as bar:
+        sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
+    found = live.table(setting, runs, wanted)
+    outputs.write("--out", lambda file: found.to_csv(file, index=False))
     emit(
         {
-            "setting": setting.id,
-            "preset": setting.preset,
-            "runs": len(runs),
+            **about,
+            "runs": len(found),
             "out": str(out) if out else None,
-            "summary": compare.summary(runs).to_dict("records"),
+            "summary": compare.summary(found).to_dict("records"),
         },
         as_json,
+        outputs,
     )
 
 

@@ -37,6 +37,7 @@ KEY = 2  # of the ids: 1 hashed a job's place in the code and its parameters, no
 # Where the project's own jobs live. A job's name is in the id of all its runs, so it stays when its
 # code moves: only its place here changes. A job that computes something else gets another name.
 HOMES = {
+    "budgets.cell": "frugal.budgets.study",
     "figure2.score": "frugal.fewshot.figure2",
     "notebook.execute": "frugal_course.notebooks.grid",
     "spaces.finetune": "frugal.spaces.train",
