@@ -61,7 +61,7 @@ def tried(*made, chance=0.5):
         trials.Trial(strategy, "m", np.arange(100) < right, train, query, labels, 1.0)
         for strategy, right, train, query, labels in made
     ]
-    return recommend.Tried("t", 10, 100, chance, found, [])
+    return trials.Tried("t", 10, 100, chance, found, [])
 
 
 def decide(*made, budget=100.0, queries=1e6, **more):
@@ -305,22 +305,26 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
         ({"labels": 29}, "one example is left to score"),
         ({"labels": 31}, "shots must be between 0 and 30"),
         ({"labels": 0}, "labels must be at least 1"),
-        ({"price": options.Prices(0.1, gpu="a100-40g")}, "did you mean 'a100-40gb'"),
-        ({"price": options.Prices(-0.1)}, "usd_per_label must not be negative"),
-        ({"price": options.Prices(math.nan)}, "usd_per_label must be a number"),
-        ({"price": options.Prices(0.1, usd_per_hour=-1)}, "usd_per_hour must not be negative"),
-        ({"price": options.Prices(0.1, usd_per_hour=-math.inf)}, "usd_per_hour must be a number"),
-        ({"price": options.Prices(0.1, usd_per_hour=math.nan)}, "usd_per_hour must be a number"),
-        ({"price": options.Prices(0.1, mfu=math.nan)}, "mfu must be a number"),
-        ({"price": options.Prices(1e308), "labels": 28}, "the price of 28 labels must be"),
+        ({"price": {"gpu": "a100-40g"}}, "did you mean 'a100-40gb'"),
+        ({"price": {"usd_per_label": -0.1}}, "usd_per_label must not be negative"),
+        ({"price": {"usd_per_label": math.nan}}, "usd_per_label must be a number"),
+        ({"price": {"usd_per_hour": -1}}, "usd_per_hour must not be negative"),
+        ({"price": {"usd_per_hour": -math.inf}}, "usd_per_hour must be a number"),
+        ({"price": {"usd_per_hour": math.nan}}, "usd_per_hour must be a number"),
+        ({"price": {"mfu": math.nan}}, "mfu must be a number"),
+        ({"price": {"usd_per_label": 1e308}, "labels": 28}, "the price of 28 labels must be"),
         ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
         ({"budget": math.inf}, "budget must be a number"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
     monkeypatch.setattr(trials, "run", lambda *_, **__: pytest.fail("work was done"))
+
+    def priced(price=None, **more):
+        plan(own, tiny, price=dataclasses.replace(PRICE, **(price or {})), **more)
+
     with pytest.raises(FrugalError, match=message):
-        plan(own, tiny, **changes)
+        priced(**changes)
 
 
 @pytest.mark.parametrize(
@@ -339,10 +343,14 @@ def test_no_odd_price_changes_what_is_recommended(changes, message):
         trials.Trial(name, "m", hits, flops, 1e12, labels, 1.0)
         for name, labels, flops in (("a", 1000, 0.0), ("b", 0, 1e30))
     ]
-    all_of_it = recommend.Tried("t", 1000, 3, 0.5, tried, [])
-    price = dataclasses.replace(options.Prices(0.1), **changes)
-    with pytest.raises(FrugalError, match=message):
+    all_of_it = trials.Tried("t", 1000, 3, 0.5, tried, [])
+
+    def decided():
+        price = dataclasses.replace(PRICE, **changes)
         recommend.decide(all_of_it, budget=1e300, queries=1e18, price=price)
+
+    with pytest.raises(FrugalError, match=message):
+        decided()
 
 
 def test_one_class_is_refused(tmp_path, tiny):

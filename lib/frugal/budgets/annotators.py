@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from frugal import peft
-from frugal.budgets.labels import Answer, Answers
+from frugal.budgets.labels import Answers
+from frugal.budgets.ledger import Answer
 from frugal.budgets.replies import KEY, TEXT, completion, loads, parse, redacted, wishes
 from frugal.costs import check
 from frugal.engine import digests

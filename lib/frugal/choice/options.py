@@ -6,10 +6,9 @@ Intervals are over the scored examples. What another draw of the labels would ch
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frugal import stats
 from frugal.choice.trials import Trial
@@ -23,15 +22,17 @@ NOTHING = "nothing"  # what a budget buys that is too small
 
 @dataclass(frozen=True)
 class Prices:
-    """USD for a label and a GPU hour; what share of the GPU's peak FLOP/s is reached (assumed)."""
+    """USD for a label and a GPU hour; what share of the GPU's peak FLOP/s is reached (assumed).
+
+    Raises FrugalError for a price that is none, and would change what is recommended.
+    """
 
     usd_per_label: float
     gpu: str = "a100-40gb"
     usd_per_hour: float | None = None  # by default the listed price of `gpu`
     mfu: float = 0.4
 
-    def check(self) -> None:
-        """Raise FrugalError for a price that is none, and would change what is recommended."""
+    def __post_init__(self) -> None:
         check.amount("usd_per_label", self.usd_per_label)
         self.compute(1.0)
 
@@ -44,20 +45,18 @@ class Prices:
         return scenario.hours(flops, peak_flops=peak, mfu=self.mfu) * rate
 
 
-@dataclass(frozen=True)
-class Option:
-    """One way to answer, as measured here and priced for `queries` queries.
+@dataclass(frozen=True, kw_only=True)
+class Option(Trial):
+    """A way as it was tried, and priced for `queries` queries.
 
     accuracy, low, high: on the scored examples, and its 95 % interval (Wilson)
     usd_labels, usd_training, usd_serving: what usd_total is the sum of; usd_per_query: serving one
-    seconds: of training and scoring here; affordable: whether the budget pays for it
+    affordable: whether the budget pays for it
     behind, behind_low, behind_high: by how much the recommended way is more accurate, with its 95 %
         interval (paired bootstrap); None where none is recommended
     best: how often it is the most accurate affordable way when the examples are drawn again
     """
 
-    strategy: str
-    model: str
     accuracy: float
     low: float
     high: float
@@ -66,12 +65,7 @@ class Option:
     usd_training: float
     usd_serving: float
     usd_per_query: float
-    train_flops: float
-    flops_per_query: float
-    labels: int
-    seconds: float
     affordable: bool
-    note: str
     behind: float | None = None
     behind_low: float | None = None
     behind_high: float | None = None
@@ -82,6 +76,10 @@ class Option:
         """USD before the first query."""
         return self.usd_labels + self.usd_training
 
+    def record(self) -> dict[str, Any]:
+        """All of it but for the `hits`, as JSON."""
+        return {name: value for name, value in vars(self).items() if name != "hits"}
+
 
 def order(option: Option) -> tuple[float, float]:
     """Sorts the most accurate first, the cheaper one of equals."""
@@ -90,7 +88,6 @@ def order(option: Option) -> tuple[float, float]:
 
 def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
     """What was tried, for so many queries; nothing is compared yet."""
-    price.check()
     low, high = stats.wilson(int(tried.hits.sum()), len(tried.hits))
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)
@@ -100,8 +97,7 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
         f"the price of {tried.strategy}", usd_labels + training + queries * per_query
     )
     return Option(
-        strategy=tried.strategy,
-        model=tried.model,
+        **vars(tried),
         accuracy=float(tried.hits.mean()),
         low=low,
         high=high,
@@ -110,22 +106,16 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
         usd_training=training,
         usd_serving=queries * per_query,
         usd_per_query=per_query,
-        train_flops=tried.train_flops,
-        flops_per_query=tried.flops_per_query,
-        labels=tried.labels,
-        seconds=tried.seconds,
         affordable=total <= budget,
-        note=tried.note,
     )
 
 
-def compared(
-    options: Sequence[Option], hits: NDArray[np.bool_], best: int, able: Sequence[int]
-) -> list[Option]:
+def compared(options: Sequence[Option], best: int, able: Sequence[int]) -> list[Option]:
     """The options, each with how far it is behind number `best`, and how often it is ahead of all.
 
-    hits: (options, examples)
+    able: the numbers of those that are affordable
     """
+    hits = np.stack([option.hits for option in options])
     drawn = stats.resampled(hits)
     top = drawn[:, able] == drawn[:, able].max(axis=1, keepdims=True)
     shares = dict(zip(able, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True))

@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frugal.choice import trials
 from frugal.choice.options import Option, Prices, compared, order, priced
-from frugal.choice.trials import Trial, Ways
+from frugal.choice.trials import Tried, Ways
 from frugal.costs import check
 from frugal.costs.prices import usd
 from frugal.engine.backbones import Backbone
@@ -27,25 +25,9 @@ if TYPE_CHECKING:
 MOST_QUERIES = 1e18
 
 
-@dataclass(frozen=True)
-class Tried:
-    """What was measured of a task, before anything is priced.
-
-    labels: that were drawn; scored: examples that every way answered; left_out: ways that this
-    task does not allow, and why
-    """
-
-    task: str
-    labels: int
-    scored: int
-    chance: float
-    trials: list[Trial]
-    left_out: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All options in the order of their accuracy, and which of them to take.
+@dataclass(frozen=True, kw_only=True)
+class Plan(Tried):
+    """What was tried as options, in the order of their accuracy, and which of them to take.
 
     recommendation: its `strategy`; None where the budget pays for none
     reason: one sentence, every number of which is in the table
@@ -54,18 +36,13 @@ class Plan:
     thriftiest: the cheapest way that these examples do not tell apart from the recommended one
     """
 
-    task: str
-    labels: int
     budget: float
     queries: float
-    scored: int
-    chance: float
     recommendation: str | None
     reason: str
     margin: dict[str, Any] | None
     thriftiest: str | None
     options: list[Option]
-    left_out: list[dict[str, str]]
 
     @property
     def chosen(self) -> Option:
@@ -74,6 +51,11 @@ class Plan:
             if option.strategy == self.recommendation:
                 return option
         raise FrugalError(f"budget: {self.reason}")
+
+    def record(self) -> dict[str, Any]:
+        """All of it as JSON: of a way that was tried, its option."""
+        own = {name: value for name, value in vars(self).items() if name != "trials"}
+        return own | {"options": [option.record() for option in self.options]}
 
 
 def plan(
@@ -86,16 +68,19 @@ def plan(
     budget: float,
     queries: float,
     price: Prices,
-    **more: Any,
+    limit: int | None = None,
+    unlabelled: int = 0,
+    seed: int = 0,
+    progress: Callable[[str], Any] = lambda message: None,
 ) -> Plan:
     """Try every way on `task` with `labels` labelled examples, price them, recommend one.
 
-    ways: how each is done; more: as `attempt` takes it
+    ways: how each is done; limit, unlabelled: as `examples` takes them
 
     Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
-    _sound(budget, queries, price)  # what is wrong is said now, not after minutes
-    _, scored, _ = examples(task, labels, **_drawing(more))
+    _sound(budget, queries)  # what is wrong is said now, not after minutes
+    shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
     zero = evaluate.query_flops(lm, scored)
     query = price.compute(evaluate.counted(zero, lm.name))
     serving, bought = queries * query, labels * price.usd_per_label
@@ -106,19 +91,14 @@ def plan(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
             f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
         )
-    tried = attempt(task, lm, encoder, ways, labels=labels, **more)
+    tried = trials.run(task, lm, encoder, shots, scored, ways, texts=texts, progress=progress)
     return decide(tried, budget=budget, queries=queries, price=price)
 
 
-def _sound(budget: float, queries: float, price: Prices) -> None:
-    price.check()
+def _sound(budget: float, queries: float) -> None:
     check.amount("budget", budget)
     if check.number("queries", queries, most=MOST_QUERIES) < 1:
         raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
-
-
-def _drawing(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in options.items() if k in ("limit", "unlabelled", "seed")}
 
 
 def examples(
@@ -161,10 +141,7 @@ def attempt(
 ) -> Tried:
     """Every way on the same examples of `task`, which `examples` chooses; nothing is priced."""
     shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
-    found, left_out = trials.run(
-        task, lm, encoder, shots, scored, ways, texts=texts, progress=progress
-    )
-    return Tried(task.name, labels, len(scored), task.chance, found, left_out)
+    return trials.run(task, lm, encoder, shots, scored, ways, texts=texts, progress=progress)
 
 
 def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Plan:
@@ -173,14 +150,13 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
     It is the most accurate way that the budget pays for, the cheaper of two equal ones; where these
     examples do not tell a cheaper one apart from it, the reason says so.
     """
-    _sound(budget, queries, price)
+    _sound(budget, queries)
     options = [priced(t, budget, queries, price) for t in tried.trials]
     able = [i for i, o in enumerate(options) if o.affordable]
     reason, chosen, margin, thrift = _too_little(options), None, None, None
     if able:
         best = min(able, key=lambda i: (-options[i].accuracy, options[i].usd_total))
-        hits = np.stack([t.hits for t in tried.trials])
-        options = compared(options, hits, best, able)
+        options = compared(options, best, able)
         others = [options[i] for i in able if i != best]
         chosen, next_best = options[best], min(others, key=order) if others else None
         alike = [o for o in others if (o.behind_low or 0) <= 0 and o.usd_total < chosen.usd_total]
@@ -191,18 +167,14 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
             margin = {"over": next_best.strategy}
             margin |= {name: getattr(next_best, own) for name, own in names.items()}
     return Plan(
-        task=tried.task,
-        labels=tried.labels,
+        **vars(tried),
         budget=budget,
         queries=queries,
-        scored=tried.scored,
-        chance=tried.chance,
         recommendation=chosen.strategy if chosen else None,
         reason=reason,
         margin=margin,
         thriftiest=thrift.strategy if thrift else None,
         options=sorted(options, key=order),
-        left_out=tried.left_out,
     )
 
 

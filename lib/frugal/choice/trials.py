@@ -50,6 +50,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What was measured of a task, before anything is priced.
+
+    labels: that were drawn; scored: examples that every way answered; left_out: ways that this
+    task does not allow, and why
+    """
+
+    task: str
+    labels: int
+    scored: int
+    chance: float
+    trials: list[Trial]
+    left_out: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
 class Ways:
     """How each way is done.
 
@@ -94,7 +110,7 @@ def run(
     *,
     texts: Sequence[Example] = (),
     progress: Callable[[str], Any] = lambda message: None,
-) -> tuple[list[Trial], list[dict[str, str]]]:
+) -> Tried:
     """Every way with the labelled `shots`, and the ways this task does not allow, with why.
 
     lm: ranks choices: zero-shot, with solved examples in the prompt ("icl"), and tuned ("t-few")
@@ -107,6 +123,7 @@ def run(
     """
     found: list[Trial] = []
     left_out: list[dict[str, str]] = []
+    tried = Tried(task.name, len(shots), len(scored), task.chance, found, left_out)
     try:
         found += _language_model(task, lm, shots, scored, ways, progress)
         if "icl" not in [t.strategy for t in found]:
@@ -115,7 +132,8 @@ def run(
         try:
             of = classes([*shots, *scored, *texts])
         except FrugalError as error:
-            return found, left_out + [{"strategy": name, "why": str(error)} for name in SMALL]
+            left_out += [{"strategy": name, "why": str(error)} for name in SMALL]
+            return tried
         progress("small model on the labels")
         small = ClassTeacher(classifier.new(encoder, len(of), seed=ways.small.seed), of)
         found.append(_on_labels("small-full", small, encoder.name, shots, scored, ways.small))
@@ -136,7 +154,7 @@ def run(
     finally:
         if tuned := peft.of(lm.model):
             tuned.detach()
-    return found, left_out
+    return tried
 
 
 def _language_model(

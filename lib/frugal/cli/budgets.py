@@ -245,6 +245,6 @@ def plan(
         seed=seed,
         progress=stderr.say,
     )
-    result = asdict(found)
+    result = found.record()
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}
     emit(result, as_json)
