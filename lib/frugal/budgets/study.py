@@ -71,13 +71,12 @@ class Setting(presets.Study):
         But not with which cells and which students there are: see `content`.
         """
         own = self.model_dump(mode="json", exclude={*SPAN, "preset"})
-        return digests.of(KEY, own, self.read())[:12]
+        return digests.of(KEY, own, self.read(), classifier.VERSION)[:12]
 
     def read(self) -> dict[str, str]:
         """Digests of the task and the models that every cell reads."""
         models = {who: content(who) for who in (self.encoder, self.teacher, self.llm) if who}
-        version = str(classifier.VERSION)
-        return {"task": tasks.content(self.task), "classifier": version, **models}
+        return {"task": tasks.content(self.task), **models}
 
     def steps(self, examples: int, batch_size: int) -> int:
         """Of a student on so many examples."""
@@ -263,7 +262,7 @@ def specs(setting: Setting, folder: Path) -> list[RunSpec]:
                 "seed": seed,
                 "who": who,
             },
-            inputs=read | {"student": content(who)} if who != TEACHER else read,
+            inputs=_inputs(read, who),
             preset=setting.preset,
         )
         for seed in setting.seeds
@@ -315,8 +314,12 @@ def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataF
 
 def inputs(setting: Mapping[str, Any], who: str, **_: Any) -> dict[str, str]:
     """What a run reads beside its params."""
-    read = _setting(setting).read()
-    return read if who == TEACHER else read | {"student": content(who)}
+    return _inputs(_setting(setting).read(), who)
+
+
+def _inputs(read: Mapping[str, str], who: str) -> dict[str, str]:
+    student = {} if who == TEACHER else {"student": content(who)}
+    return {**read, "classifier": str(classifier.VERSION), **student}
 
 
 def cell_flops(folder: str, setting: Mapping[str, Any], labels: int, seed: int, who: str) -> float:
