@@ -34,8 +34,9 @@ def first_problem(error: "ValidationError") -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says, or what kind it is."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what an error says, in the system's words where they are its."""
+    told = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(told).splitlines()[0]
 
 
 def without_passwords(text: str) -> str:

@@ -161,8 +161,6 @@ def test_plan_costs_what_is_left(store, journal):
     assert plan.usd == pytest.approx(100)
     with pytest.raises(FrugalError, match="tiny_jobs:returns does not say"):
         sweep.plan([spec(value=1)], store, flops_per_second=1)
-    with pytest.raises(FrugalError, match="flops_per_second"):
-        sweep.plan(specs, store, flops_per_second=0)
 
 
 @pytest.mark.parametrize(

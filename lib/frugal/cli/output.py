@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugal.engine import outputs, stderr
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 
 if TYPE_CHECKING:
     from frugal.tasks import Task
@@ -86,7 +86,7 @@ def show(text: str) -> None:
     except OSError as error:
         kept = outputs.elsewhere("result.txt", lambda file: file.write_text(text, encoding="utf-8"))
         where = f"; the result is in {kept}" if kept else ""
-        raise FrugalError(f"stdout: {outputs.why(error)}{where}") from error
+        raise FrugalError(f"stdout: {reason(error)}{where}") from error
 
 
 def remark(*sources: "Task") -> None:

@@ -87,14 +87,9 @@ def read(path: Path) -> str:
 
 def folder(path: Path) -> str:
     """Of all files below a folder, by their names in it; hidden ones do not count."""
-    return of({str(p.relative_to(path).as_posix()): file(p) for p in sorted(_below(path))})
-
-
-def _below(path: Path) -> Iterable[Path]:
-    for p in path.rglob("*"):
-        inside = p.relative_to(path).parts
-        if p.is_file() and not any(part.startswith(".") for part in inside):
-            yield p
+    below = {p.relative_to(path): p for p in sorted(path.rglob("*")) if p.is_file()}
+    seen = {name: p for name, p in below.items() if not any(x.startswith(".") for x in name.parts)}
+    return of({name.as_posix(): file(p) for name, p in seen.items()})
 
 
 def pin(name: str) -> str:

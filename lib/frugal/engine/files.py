@@ -117,7 +117,7 @@ def _beside(target: Path) -> Iterator[Path]:
     try:
         yield place / target.name
     finally:
-        remove(place)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def sweep(place: Path) -> None:
@@ -127,7 +127,7 @@ def sweep(place: Path) -> None:
             *_, host, process, _ = left.name.split("~")
             if _abandoned(left, host, process):
                 if left.is_dir() and not left.is_symlink():
-                    remove(left)
+                    shutil.rmtree(left, ignore_errors=True)
                 else:
                     left.unlink(missing_ok=True)
 
@@ -173,8 +173,3 @@ def _errno(error: Exception) -> int:
         return error.errno or 0
     told = re.search(r"\(os error (\d+)\)", str(error))
     return int(told[1]) if told else 0
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder that nobody needs, as far as that can be done."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frugal.engine.files import staged
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, reason
 
 Save = Callable[[Path], object]  # writes a file, or fills a folder, at that path
 LONGEST = 255  # bytes of a name, in every file system in use
@@ -44,7 +44,7 @@ def look(what: str, path: Path, folder: bool = False) -> None:
             file.write(bytes(1 << 16))
             file.flush()
     except OSError as error:
-        raise FrugalError(f"{what}: {path} cannot be written: {why(error)}") from error
+        raise FrugalError(f"{what}: {path} cannot be written: {reason(error)}") from error
 
 
 def special(path: Path) -> bool:
@@ -74,7 +74,7 @@ def keep(path: Path, save: Save) -> tuple[Path | None, str]:
         if kept is None and not isinstance(error, OSError):
             raise
         where = f"it is in {kept}" if kept else "nor anywhere else, so it is lost"
-        return kept, f"{path} cannot be written: {why(error)}; {where}"
+        return kept, f"{path} cannot be written: {reason(error)}; {where}"
     return path, ""
 
 
@@ -90,8 +90,3 @@ def elsewhere(name: str, save: Save, *first: Path) -> Path | None:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
     return None
-
-
-def why(error: Exception) -> str:
-    """What an error says, in the system's words where they are its."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -5,7 +5,9 @@
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -267,21 +269,15 @@ def chosen(preset: Any) -> Iterator[None]:
 
 def versions(preset: Preset, device: Any) -> str:
     """One line that says on what a notebook ran: versions, device, preset and who chose it."""
-    import platform
-    from importlib.metadata import version
-
-    parts = [f"Python {platform.python_version()}"]
-    parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    chosen = f"preset {preset.name}"
-    if of_environment() == preset.name:
-        chosen += f" (from {VARIABLE}, whatever the notebook names)"
-    return ", ".join([*parts, f"device {device}", chosen])
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    own = of_environment() == preset.name
+    why = f" (from {VARIABLE}, whatever the notebook names)" if own else ""
+    python = platform.python_version()
+    return f"Python {python}, {packages}, device {device}, preset {preset.name}{why}"
 
 
 def machine() -> str:
     """The processor, how many of its cores, and the GPU if there is one."""
-    import platform
-
     import torch
 
     name = platform.processor() or platform.machine()

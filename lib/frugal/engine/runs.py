@@ -205,7 +205,7 @@ def attempt(spec: RunSpec, log: TextIO) -> Attempt:
     started, clock = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.perf_counter()
     host = platform.node()
     log.write(f"--- {started} on {host}: {spec.job}\n")
-    result, error = None, None
+    result = error = None
     with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             function = find(spec.job).function
@@ -315,9 +315,6 @@ class Store:
         """What the run computed; FrugalError where it is not done or its file is damaged."""
         found = self._read(run, "result.json")
         digest = found.pop(_DIGEST, None)
-        score = found.get("score")
-        if isinstance(score, bool) or not isinstance(score, int | float):
-            raise self._broken(run, "result.json", "it has no score")
         if digest is None:
             spec = self._spec(self.path(run) / "spec.json")
             if spec is None or spec.key != 1:  # whose results had none
@@ -352,20 +349,17 @@ class Store:
             denied="name another store",
         )
 
-    def compute(self, spec: RunSpec) -> Attempt:
+    def compute(self, spec: RunSpec) -> None:
         """Run `spec` here and keep what comes of it; only for the holder of its lock."""
         with self.mending():
-            file = self.path(spec.id) / "log.txt"
-            with file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+            with self.log(spec.id) as log:
                 found = attempt(spec, log)
             self.keep(spec, found)
-        return found
 
-    def note(self, spec: RunSpec, printed: str) -> None:
-        """Add to the run's log what an attempt elsewhere printed."""
-        file = self.path(spec.id) / "log.txt"
-        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(printed)
+    def log(self, run: str) -> TextIO:
+        """The run's log, to add to what every attempt printed."""
+        file = self.path(run) / "log.txt"
+        return file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def keep(self, spec: RunSpec, found: Attempt) -> None:
         """Write down what came of an attempt, the result last; only for the lock's holder."""

@@ -44,11 +44,9 @@ def plan(
 ) -> Plan:
     """The cost of what is not done yet, before anything starts.
 
-    flops_per_second: what one device achieves. Raises FrugalError for a job that was registered
-    without its FLOPs.
+    flops_per_second: what one device achieves, above 0. Raises FrugalError for a job that was
+    registered without its FLOPs.
     """
-    if not flops_per_second > 0:
-        raise FrugalError(f"flops_per_second must be above 0, not {flops_per_second!r}")
     specs = _once(specs)
     left = [spec for spec in specs if not store.done(spec.id)]
     flops = sum(_flops(spec) for spec in left)
@@ -200,8 +198,9 @@ def _on_ray(specs: Sequence[RunSpec], store: Store) -> Iterator[RunSpec]:
                 for reference in landed:
                     spec, lock = flying.pop(reference)
                     with _released(lock), store.mending():
-                        found, log = _sent(ray, reference)
-                        store.note(spec, log)
+                        found, printed = _sent(ray, reference)
+                        with store.log(spec.id) as log:
+                            log.write(printed)
                         store.keep(spec, found)
                     yield spec
         finally:
@@ -232,10 +231,8 @@ def _cluster(gpus: float) -> Iterator[Any]:
     mine = not ray.is_initialized()
     if mine:
         address = os.environ.get("RAY_ADDRESS")
-        how: dict[str, Any] = {"address": address} if address else {"address": "local"}
-        if not address:
-            how["include_dashboard"] = False
-        ray.init(**how, log_to_driver=False, logging_level=logging.WARNING)
+        local: dict[str, Any] = {} if address else {"include_dashboard": False}
+        ray.init(address or "local", **local, log_to_driver=False, logging_level=logging.WARNING)
     try:
         here = ray.cluster_resources().get("GPU", 0)
         if gpus > here:

@@ -89,9 +89,8 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 def batch_indices(step: int, batch_size: int, examples: int, seed: int) -> list[int]:
     """Which examples step `step` sees: an endless row of shuffles, cut into batches."""
     places = range(step * batch_size, (step + 1) * batch_size)
-    epochs = {place // examples for place in places}
     orders = {}
-    for epoch in epochs:
+    for epoch in {place // examples for place in places}:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         orders[epoch] = torch.randperm(examples, generator=generator).tolist()
     return [orders[place // examples][place % examples] for place in places]
