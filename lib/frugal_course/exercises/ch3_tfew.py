@@ -3,7 +3,7 @@
 import math
 
 from frugal.papers import tables
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "T-Few"
 KOREAN = (
@@ -95,18 +95,16 @@ answer.""",
             ([[-0.5, -0.5], [-0.6]],),
             ([[-3.0, -1.0], [-2.5]],),
         ],
-        mistakes=[
-            Mistake(
-                "That is the choice with the highest sum: it prefers short choices. Divide each "
-                "sum by the number of its tokens.",
-                lambda logp: max(range(len(logp)), key=lambda i: sum(logp[i])),
+        mistakes={
+            "That is the choice with the highest sum: it prefers short choices. Divide each "
+            "sum by the number of its tokens.": lambda logp: max(
+                range(len(logp)), key=lambda i: sum(logp[i])
             ),
-            Mistake(
-                "That is the choice with the lowest mean. Log-probabilities are negative, and the "
-                "best is the one nearest to zero.",
-                lambda logp: min(range(len(logp)), key=lambda i: sum(logp[i]) / len(logp[i])),
+            "That is the choice with the lowest mean. Log-probabilities are negative, and the "
+            "best is the one nearest to zero.": lambda logp: min(
+                range(len(logp)), key=lambda i: sum(logp[i]) / len(logp[i])
             ),
-        ],
+        },
         learned="The longest choice can win, if the model finds each of its tokens likely.",
     ),
     Exercise(
@@ -119,35 +117,26 @@ The sums run over the wrong choices and their tokens. Compute it from log-probab
         difficulty=2,
         minutes=10,
         cases=CASES,
-        mistakes=[
-            Mistake(
-                "Divided by the number of wrong choices. The formula divides by the number of "
-                "their tokens, ΣT.",
-                lambda logp, y: sum(map(_penalty, _wrong(logp, y))) / len(_wrong(logp, y)),
+        mistakes={
+            "Divided by the number of wrong choices. The formula divides by the number of "
+            "their tokens, ΣT.": lambda logp, y: (
+                sum(map(_penalty, _wrong(logp, y))) / len(_wrong(logp, y))
             ),
-            Mistake(
-                "That is the mean over choices of each one's mean. All wrong tokens count alike: "
-                "one sum, divided once.",
-                lambda logp, y: (
-                    sum(_penalty(t) / len(t) for t in _wrong(logp, y)) / len(_wrong(logp, y))
-                ),
+            "That is the mean over choices of each one's mean. All wrong tokens count alike: "
+            "one sum, divided once.": lambda logp, y: (
+                sum(_penalty(t) / len(t) for t in _wrong(logp, y)) / len(_wrong(logp, y))
             ),
-            Mistake(
-                "The right choice's tokens are in it: unlikelihood is about the wrong ones alone.",
-                lambda logp, y: sum(map(_penalty, logp)) / sum(map(len, logp)),
+            "The right choice's tokens are in it: unlikelihood is about the wrong ones alone.": lambda logp, y: (
+                sum(map(_penalty, logp)) / sum(map(len, logp))
             ),
-            Mistake(
-                "That is log p of the wrong tokens: it would make them likelier. Take log(1 - p), "
-                "with p = exp(log p).",
-                lambda logp, y: (
-                    -sum(sum(t) for t in _wrong(logp, y)) / sum(map(len, _wrong(logp, y)))
-                ),
+            "That is log p of the wrong tokens: it would make them likelier. Take log(1 - p), "
+            "with p = exp(log p).": lambda logp, y: (
+                -sum(sum(t) for t in _wrong(logp, y)) / sum(map(len, _wrong(logp, y)))
             ),
-            Mistake(
-                "The sign: log(1 - p) is negative, the loss is not.",
-                lambda logp, y: -unlikelihood(logp, y),
+            "The sign: log(1 - p) is negative, the loss is not.": lambda logp, y: (
+                -unlikelihood(logp, y)
             ),
-        ],
+        },
         learned="It is small where the wrong choices are unlikely already: there, unlikelihood "
         "teaches little.",
         reference=lambda logp, y: _library("unlikelihood", logp, y),
@@ -162,24 +151,17 @@ $L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
         difficulty=2,
         minutes=10,
         cases=CASES,
-        mistakes=[
-            Mistake(
-                "That is a softmax over sums: short choices are favoured. β is the mean over a "
-                "choice's tokens.",
-                lambda logp, y: _softmax([sum(t) for t in logp], y),
+        mistakes={
+            "That is a softmax over sums: short choices are favoured. β is the mean over a "
+            "choice's tokens.": lambda logp, y: _softmax([sum(t) for t in logp], y),
+            "The right choice is missing below the fraction: its own exp β is part of the sum.": lambda logp, y: (
+                math.log(sum(math.exp(sum(t) / len(t)) for t in _wrong(logp, y)))
+                - sum(logp[y]) / len(logp[y])
             ),
-            Mistake(
-                "The right choice is missing below the fraction: its own exp β is part of the sum.",
-                lambda logp, y: (
-                    math.log(sum(math.exp(sum(t) / len(t)) for t in _wrong(logp, y)))
-                    - sum(logp[y]) / len(logp[y])
-                ),
+            "The sign: the loss is minus the logarithm of a share, so it is positive.": lambda logp, y: (
+                -length_normalized(logp, y)
             ),
-            Mistake(
-                "The sign: the loss is minus the logarithm of a share, so it is positive.",
-                lambda logp, y: -length_normalized(logp, y),
-            ),
-        ],
+        },
         learned="All choices alike give log(number of choices), the loss of guessing.",
         reference=lambda logp, y: _library("length_normalized", logp, y),
     ),
@@ -197,23 +179,17 @@ how far the draw does (the range of the draws' means).""",
             ([[0.7, 0.7], [0.7, 0.7]],),
             ([[0.4, 0.6], [0.5, 0.5], [0.3, 0.9]],),
         ],
-        mistakes=[
-            Mistake(
-                "The order's spread is taken over all draws together, so that it contains the "
-                "draw's. Compare orders of the same draw.",
-                lambda a: (
-                    max(map(max, a)) - min(map(min, a)),
-                    max(sum(d) / len(d) for d in a) - min(sum(d) / len(d) for d in a),
-                ),
+        mistakes={
+            "The order's spread is taken over all draws together, so that it contains the "
+            "draw's. Compare orders of the same draw.": lambda a: (
+                max(map(max, a)) - min(map(min, a)),
+                max(sum(d) / len(d) for d in a) - min(sum(d) / len(d) for d in a),
             ),
-            Mistake(
-                "The draw's spread compares single orders. Average over the orders of a draw first.",
-                lambda a: (
-                    max(max(d) - min(d) for d in a),
-                    max(map(max, a)) - min(map(min, a)),
-                ),
+            "The draw's spread compares single orders. Average over the orders of a draw first.": lambda a: (
+                max(max(d) - min(d) for d in a),
+                max(map(max, a)) - min(map(min, a)),
             ),
-        ],
+        },
         learned="Draws can agree in their means while their orders do not, and the other way round.",
     ),
 ]
