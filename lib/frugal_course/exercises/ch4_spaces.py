@@ -158,19 +158,14 @@ lists {len(design.tried("methods"))} of them for every group. Which are missing?
         normal=_letters,
         mistakes={
             "The empty set is in it: a group that is tuned by nothing is not a strategy.": lambda tested: [
-                s
-                for n in range(5)
-                for s in map("".join, itertools.combinations("APBL", n))
-                if s not in tested
+                "",
+                *untested(tested),
             ],
             "Only pairs are listed. Sets of one, two, three and four methods count.": lambda tested: [
-                s for s in map("".join, itertools.combinations("APBL", 2)) if s not in tested
+                s for s in untested(tested) if len(s) == 2
             ],
             "A set has no order: PB and BP are the same strategy.": lambda tested: [
-                s
-                for n in (1, 2, 3, 4)
-                for s in map("".join, itertools.permutations("APBL", n))
-                if s not in tested
+                "".join(s) for own in untested(tested) for s in itertools.permutations(own)
             ],
         },
         learned=f"{', '.join(_missing)} were never tried: the winner is the best of those listed.",

@@ -88,18 +88,6 @@ def _better(annotated: float, distilled: float) -> str | None:
     return "distill" if distilled > annotated else "annotate"
 
 
-def _floats(most_usd: list[float], cap: float, late: bool = False) -> int:
-    spent, sent = 0.0, 0
-    for usd in most_usd:
-        if late and spent >= cap:
-            break
-        spent += usd
-        if not late and spent > cap:
-            break
-        sent += 1
-    return sent
-
-
 _wlp = _curves("WLP", 5000)
 _pair = (_wlp["annotate"], _wlp["distill"])
 _first, _second = (budget for budget, _ in _wlp["distill"][:2])
@@ -192,15 +180,13 @@ decimals: ten times ten cents is one dollar.""",
         ],
         mistakes={
             "The cap is looked at after the money is gone: the last request passes it.": lambda most, cap: (
-                _floats(most, cap, late=True)
+                sum(before < cap for before in [0, *itertools.accumulate(most)][: len(most)])
             ),
-            "0.1 + 0.1 + 0.1 is more than 0.3 in binary floating point. Add Decimal(str(usd)).": _floats,
+            "0.1 + 0.1 + 0.1 is more than 0.3 in binary floating point. Add Decimal(str(usd)).": lambda most, cap: (
+                sum(spent <= cap for spent in itertools.accumulate(most))
+            ),
             "A request that does not fit was left out and a later one sent. Stop at the first.": lambda most, cap: (
-                sum(
-                    1
-                    for i in range(len(most))
-                    if sum(map(Decimal, map(str, sorted(most)[: i + 1]))) <= Decimal(str(cap))
-                )
+                affordable(sorted(most), cap)
             ),
         },
         learned="`frugal.budgets.labels` holds its cap in the same way, through crashes too.",
