@@ -44,14 +44,14 @@ def test_blank_fails_and_is_said_to_be_one(exercise):
 
 
 @pytest.mark.parametrize(
-    ("exercise", "mistake"),
-    [(e, m) for e in ALL for m in e.mistakes],
-    ids=lambda x: x.name if isinstance(x, Exercise) else x.says[:30],
+    ("exercise", "words"),
+    [(e, words) for e in ALL for words in e.mistakes],
+    ids=lambda x: x.name if isinstance(x, Exercise) else x[:30],
 )
-def test_common_mistake_fails_with_its_words(exercise, mistake):
-    verdict = exercise.check(mistake.function)
+def test_common_mistake_fails_with_its_words(exercise, words):
+    verdict = exercise.check(exercise.mistakes[words])
     assert not verdict.right
-    assert verdict.text == mistake.says
+    assert verdict.text == words
 
 
 @pytest.mark.parametrize("exercise", ALL, ids=by_name)

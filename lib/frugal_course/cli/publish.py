@@ -7,7 +7,7 @@ import typer
 
 from frugal.cli.options import Json
 from frugal.cli.output import emit
-from frugal.engine.files import staged, write
+from frugal.engine.files import staged
 
 app = typer.Typer(help="Notebooks made ready for Colab and talks; slides; exercises.")
 Files = Annotated[list[Path], typer.Argument(metavar="NOTEBOOK…")]
@@ -39,7 +39,7 @@ def badges(
     block = "".join(
         f"{file.stem[:2]} {where.badge(path)}\n" for file, path in zip(files, paths, strict=True)
     )
-    _write(readme, "badges", block)
+    ready.mark(readme, "badges", block)
     emit({"repo": repo, "tag": tag, "badges": len(paths)}, as_json)
 
 
@@ -62,7 +62,7 @@ def front(
     with staged(picture) as fresh:
         fresh.write_bytes(png)
     text = " ".join(sentence.split())
-    _write(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
+    ready.mark(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
     emit({"picture": str(picture), "sentence": text}, as_json)
 
 
@@ -87,10 +87,3 @@ def exercises(
     from frugal_course.exercises import sheets
 
     emit({"written": [str(file) for file in sheets.generate(folder)]}, as_json)
-
-
-def _write(readme: Path, name: str, block: str) -> None:
-    from frugal_course.notebooks import prepare as ready
-
-    text = ready.marked(readme.read_text(encoding="utf-8"), name, block)
-    write(readme, text)

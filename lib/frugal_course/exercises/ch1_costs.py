@@ -5,7 +5,7 @@ import math
 from frugal.costs import Scenario, arch, memory, scenario
 from frugal.papers import tables
 from frugal.papers.audit_tfew_text import CACHED_TOKENS
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Costs"
 KOREAN = (
@@ -13,6 +13,7 @@ KOREAN = (
 )
 IMPORTS = "import math"
 GPT3, T0, SMALL = arch.get("gpt3-175b"), arch.get("t0-11b"), arch.get("gpt3-6.7b")
+PAPER = Scenario.shots, Scenario.example_tokens, Scenario.query_tokens
 SAID = {name: claim["printed"] for name, claim in tables.claims().items()}
 
 
@@ -58,7 +59,7 @@ _icl = Scenario(arch=GPT3).query_flops()
 _own = Scenario(arch=T0).query_flops()
 _query = Scenario(arch=T0, shots=0).query_flops()
 _training = Scenario(arch=T0).train_flops()
-_many, _one = _ensemble(11e9, Scenario.shots, Scenario.example_tokens, Scenario.query_tokens), _own
+_many, _one = _ensemble(11e9, *PAPER), _own
 
 EXERCISES = [
     Exercise(
@@ -72,38 +73,28 @@ it must give Table 1's numbers, or show which of them do not follow.""",
         difficulty=1,
         minutes=5,
         cases=[
-            (175e9, "decoder-only", Scenario.shots, Scenario.example_tokens, Scenario.query_tokens),
-            (
-                11e9,
-                "encoder-decoder",
-                Scenario.shots,
-                Scenario.example_tokens,
-                Scenario.query_tokens,
-            ),
+            (175e9, "decoder-only", *PAPER),
+            (11e9, "encoder-decoder", *PAPER),
             (11e9, "encoder-decoder", 0, Scenario.example_tokens, Scenario.query_tokens),
             (6.7e9, "decoder-only", 4, 50, 20),
         ],
-        mistakes=[
-            Mistake(
-                "The query's own tokens are missing: the model reads the examples and the query. "
-                "Table 1's GPT-3 6.7B and 13B rows make the same mistake.",
-                lambda n, kind, k, e, q: (2 if kind == "decoder-only" else 1) * n * k * e,
+        mistakes={
+            "The query's own tokens are missing: the model reads the examples and the query. "
+            "Table 1's GPT-3 6.7B and 13B rows make the same mistake.": lambda n, kind, k, e, q: (
+                query_flops(n, kind, k, e, 0)
             ),
-            Mistake(
-                "An encoder–decoder is counted like a decoder-only model. Each of its tokens passes "
-                "the encoder or the decoder, about half of the parameters: N FLOPs, not 2N.",
-                lambda n, kind, k, e, q: 2 * n * (k * e + q),
+            "An encoder–decoder is counted like a decoder-only model. Each of its tokens passes "
+            "the encoder or the decoder, about half of the parameters: N FLOPs, not 2N.": lambda n, _, *tokens: (
+                query_flops(n, "decoder-only", *tokens)
             ),
-            Mistake(
-                "A multiplication and an addition for each parameter make 2N a token in a "
-                "decoder-only model; you count one of the two.",
-                lambda n, kind, k, e, q: n * (k * e + q),
+            "A multiplication and an addition for each parameter make 2N a token in a "
+            "decoder-only model; you count one of the two.": lambda n, _, *tokens: query_flops(
+                n, "encoder-decoder", *tokens
             ),
-            Mistake(
-                "The query is counted once for every example. It stands once, behind all of them.",
-                lambda n, kind, k, e, q: (2 if kind == "decoder-only" else 1) * n * k * (e + q),
+            "The query is counted once for every example. It stands once, behind all of them.": lambda n, kind, k, e, q: (
+                query_flops(n, kind, k, e + q, 0)
             ),
-        ],
+        },
         learned=f"An ICL query to GPT-3 175B takes {_icl:.3g} FLOPs, {_icl / _query:,.0f} T-Few "
         f"queries (printed: {SAID['icl-ratio']}).",
         reference=lambda n, kind, k, e, q: Scenario(
@@ -128,22 +119,17 @@ queries to GPT-3 175B.""",
             (100.0, 3.0, 3.0),
             (100.0, 4.0, 3.0),
         ],
-        mistakes=[
-            Mistake(
-                "A tuned model's queries are not free: each query saves only the difference of the "
-                "two, so divide the training by that.",
-                lambda t, q, icl: math.ceil(t / icl),
+        mistakes={
+            "A tuned model's queries are not free: each query saves only the difference of the "
+            "two, so divide the training by that.": lambda t, q, icl: break_even(t, 0, icl),
+            "Rounded down: after so many queries the training has not quite been paid for. "
+            "Take the next whole number.": lambda t, q, icl: (
+                int(t // (icl - q)) if icl > q else None
             ),
-            Mistake(
-                "Rounded down: after so many queries the training has not quite been paid for. "
-                "Take the next whole number.",
-                lambda t, q, icl: int(t // (icl - q)) if icl > q else None,
+            "Where a query saves nothing, no number of queries pays for the training: None.": lambda t, q, icl: (
+                math.ceil(t / (icl - q)) if icl != q else None
             ),
-            Mistake(
-                "Where a query saves nothing, no number of queries pays for the training: None.",
-                lambda t, q, icl: math.ceil(t / (icl - q)) if icl != q else None,
-            ),
-        ],
+        },
         learned=f"{scenario.break_even(_training, _query, 0, _icl)} queries to GPT-3 175B, but "
         f"{scenario.break_even(_training, _query, 0, _own)} to a model of T-Few's own size.",
         reference=lambda t, q, icl: scenario.break_even(t, q, 0, icl),
@@ -162,23 +148,18 @@ follows from the sizes of the model? Compute the cache in GiB, $2^{{30}}$ bytes.
             (GPT3.layers, GPT3.d_kv, CACHED_TOKENS, 2),
             (32, 1024, 8192, 2),
         ],
-        mistakes=[
-            Mistake(
-                "That is the keys alone, as in the slide's formula. The values take as much again.",
-                lambda layers, d, t, b: layers * d * t * b / 2**30,
+        mistakes={
+            "That is the keys alone, as in the slide's formula. The values take as much again.": lambda *sizes: (
+                kv_cache_gib(*sizes) / 2
             ),
-            Mistake(
-                "That is GB, of 10⁹ bytes. One GiB has 2³⁰ bytes; the printed 144 is in GiB.",
-                lambda layers, d, t, b: 2 * layers * d * t * b / 1e9,
+            "That is GB, of 10⁹ bytes. One GiB has 2³⁰ bytes; the printed 144 is in GiB.": lambda *sizes: (
+                kv_cache_gib(*sizes) * 2**30 / 1e9
             ),
-            Mistake(
-                "That is the keys alone, and in GB: two things at once.",
-                lambda layers, d, t, b: layers * d * t * b / 1e9,
+            "That is the keys alone, and in GB: two things at once.": lambda *sizes: (
+                kv_cache_gib(*sizes) * 2**30 / 2e9
             ),
-            Mistake(
-                "That is bytes; divide by 2³⁰.", lambda layers, d, t, b: 2 * layers * d * t * b
-            ),
-        ],
+            "That is bytes; divide by 2³⁰.": lambda *sizes: kv_cache_gib(*sizes) * 2**30,
+        },
         learned=f"{memory.kv_cache(GPT3, CACHED_TOKENS) / memory.GIB:.1f} GiB: the paper counts keys "
         "and values, in GiB.",
         reference=lambda layers, d, t, b: (
@@ -200,21 +181,17 @@ one long pass. What do the $k$ passes cost?""",
         difficulty=2,
         minutes=5,
         cases=[
-            (11e9, Scenario.shots, Scenario.example_tokens, Scenario.query_tokens),
+            (11e9, *PAPER),
             (3e9, 4, 50, 20),
             (11e9, 1, Scenario.example_tokens, Scenario.query_tokens),
         ],
-        mistakes=[
-            Mistake(
-                "That is one long pass over all examples, as Table 1 prices it. In an ensemble "
-                "every pass reads the query again.",
-                lambda n, k, e, q: n * (k * e + q),
+        mistakes={
+            "That is one long pass over all examples, as Table 1 prices it. In an ensemble "
+            "every pass reads the query again.": lambda n, k, e, q: n * (k * e + q),
+            "An encoder–decoder takes N FLOPs a token, not 2N.": lambda *asked: (
+                2 * ensemble_flops(*asked)
             ),
-            Mistake(
-                "An encoder–decoder takes N FLOPs a token, not 2N.",
-                lambda n, k, e, q: 2 * n * k * (e + q),
-            ),
-        ],
+        },
         learned=f"The ensemble takes {_many:.3g} FLOPs, {_many / _one:.2f} times what Table 1 lists "
         "for one pass.",
         reference=_ensemble,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from frugal.costs import arch, methods
 from frugal.papers import tables
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "(IA)³"
 KOREAN = "(IA)³ 파라미터 수를 식으로 세고, 벡터를 가중치에 병합하며, 여러 과제가 섞인 배치를 직접 구현한다."
@@ -79,21 +79,18 @@ prints {_said["ia3-params-3b"]} for T0-3B.""",
             for a in (T0_3B, T0_11B, arch.get("t5-v1_1-small"))
         ]
         + [(2, 1, 8, 20)],
-        mistakes=[
-            Mistake(
-                "Cross-attention is missing: a decoder's layer attends to its own text and to the "
-                "encoder's, each with an l_k and an l_v.",
-                lambda enc, dec, d, ff: (enc + dec) * (2 * d + ff),
+        mistakes={
+            "Cross-attention is missing: a decoder's layer attends to its own text and to the "
+            "encoder's, each with an l_k and an l_v.": lambda enc, dec, d, ff: (
+                (enc + dec) * (2 * d + ff)
             ),
-            Mistake(
-                "L·3·d is the slide's: it takes d_ff for d, and leaves out cross-attention.",
-                lambda enc, dec, d, ff: (enc + dec) * 3 * d,
+            "L·3·d is the slide's: it takes d_ff for d, and leaves out cross-attention.": lambda enc, dec, d, ff: (
+                (enc + dec) * 3 * d
             ),
-            Mistake(
-                "The encoder has no cross-attention: its layers have one attention each.",
-                lambda enc, dec, d, ff: (enc + dec) * (4 * d + ff),
+            "The encoder has no cross-attention: its layers have one attention each.": lambda enc, dec, d, ff: (
+                (enc + dec) * (4 * d + ff)
             ),
-        ],
+        },
         learned=f"T0-11B has {_params:,}: {_params / _nominal:.2f} times what L·3·d gives.",
         reference=_counted,
     ),
@@ -106,20 +103,17 @@ costs nothing more than the base model. torch stores $W$ as (outputs, inputs); `
         difficulty=1,
         minutes=10,
         cases=[(_values(3, 3), _values(3), _values(3)), (_values(2, 4), _values(2), _values(2))],
-        mistakes=[
-            Mistake(
-                "The columns are scaled: that scales the inputs of the layer. l multiplies its "
-                "outputs, the rows of W. (With a square W, torch does not notice.)",
-                lambda w, b, s: (
-                    (w * s, s * b) if w.shape[0] == w.shape[1] else (s[:, None] * w, s * b)
-                ),
+        mistakes={
+            "The columns are scaled: that scales the inputs of the layer. l multiplies its "
+            "outputs, the rows of W. (With a square W, torch does not notice.)": lambda w, b, s: (
+                (w * s, s * b) if w.shape[0] == w.shape[1] else (s[:, None] * w, s * b)
             ),
-            Mistake(
-                "The bias is part of the output too: l ⊙ (W x + b) = (l ⊙ W) x + l ⊙ b.",
-                lambda w, b, s: (s[:, None] * w, b),
+            "The bias is part of the output too: l ⊙ (W x + b) = (l ⊙ W) x + l ⊙ b.": lambda w, b, s: (
+                s[:, None] * w,
+                b,
             ),
-            Mistake("l multiplies; you add it.", lambda w, b, s: (w + s[:, None], b + s)),
-        ],
+            "l multiplies; you add it.": lambda w, b, s: (w + s[:, None], b + s),
+        },
         learned="Merged, (IA)³ adds no operation to a query.",
     ),
     Exercise(
@@ -132,13 +126,12 @@ d_ff).""",
         difficulty=1,
         minutes=5,
         cases=[(_values(3, 3), _values(3)), (_values(2, 4), _values(4))],
-        mistakes=[
-            Mistake(
-                "The rows are scaled: that scales what W_2 puts out. l_ff multiplies what goes "
-                "in, the columns of W_2.",
-                lambda w, s: s[:, None] * w if w.shape[0] == w.shape[1] else w * s,
+        mistakes={
+            "The rows are scaled: that scales what W_2 puts out. l_ff multiplies what goes "
+            "in, the columns of W_2.": lambda w, s: (
+                s[:, None] * w if w.shape[0] == w.shape[1] else w * s
             )
-        ],
+        },
         learned="Scaling the input of W_2 is right for gated feed-forwards too.",
     ),
     Exercise(
@@ -155,21 +148,18 @@ vectors are simply added.)""",
             (_values(4, 2, 3), _tasks, ["b", "b", "a", "a"]),
             (_values(3, 3, 3), _tasks, ["b", None, "a"]),
         ],
-        mistakes=[
-            Mistake(
-                "The vectors are added, as the slide says. (IA)³ multiplies: l ⊙ K.",
-                lambda keys, vectors, tasks: keys + _rows(vectors, tasks),
+        mistakes={
+            "The vectors are added, as the slide says. (IA)³ multiplies: l ⊙ K.": lambda keys, vectors, tasks: (
+                keys + _rows(vectors, tasks)
             ),
-            Mistake(
-                "Every row got the same vector. Each row has its own task's; Hugging Face's peft "
-                "does what you did, without an error.",
-                lambda keys, vectors, tasks: keys * vectors[next(filter(None, tasks))],
+            "Every row got the same vector. Each row has its own task's; Hugging Face's peft "
+            "does what you did, without an error.": lambda keys, vectors, tasks: (
+                keys * vectors[next(filter(None, tasks))]
             ),
-            Mistake(
-                "A row without a task became zero. The base model is what a vector of ones gives.",
-                lambda keys, vectors, tasks: keys * _rows(vectors, tasks),
+            "A row without a task became zero. The base model is what a vector of ones gives.": lambda keys, vectors, tasks: (
+                keys * _rows(vectors, tasks)
             ),
-        ],
+        },
         learned="A mixed batch costs one multiplication for each scaled number more.",
     ),
 ]

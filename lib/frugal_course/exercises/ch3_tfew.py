@@ -1,9 +1,10 @@
 """Chapter 3: T-Few's losses by hand, length normalisation, and what the order of shots does."""
 
 import math
+from statistics import mean
 
 from frugal.papers import tables
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "T-Few"
 KOREAN = (
@@ -62,14 +63,6 @@ def _wrong(logp: Logp, label: int) -> Logp:
     return [tokens for i, tokens in enumerate(logp) if i != label]
 
 
-def _penalty(tokens: list[float]) -> float:
-    return -sum(math.log(1 - math.exp(x)) for x in tokens)
-
-
-def _softmax(scores: list[float], label: int) -> float:
-    return math.log(sum(math.exp(s) for s in scores)) - scores[label]
-
-
 TICKET = [[-8.7], [-14.7], [-3.3, -11.7, -2.7]]  # about as notebook 03 scores its ticket
 CASES = [
     ([[-0.5], [-1.0, -0.2, -3.0], [-2.0, -0.1]], 1),
@@ -95,18 +88,16 @@ answer.""",
             ([[-0.5, -0.5], [-0.6]],),
             ([[-3.0, -1.0], [-2.5]],),
         ],
-        mistakes=[
-            Mistake(
-                "That is the choice with the highest sum: it prefers short choices. Divide each "
-                "sum by the number of its tokens.",
-                lambda logp: max(range(len(logp)), key=lambda i: sum(logp[i])),
+        mistakes={
+            "That is the choice with the highest sum: it prefers short choices. Divide each "
+            "sum by the number of its tokens.": lambda logp: max(
+                range(len(logp)), key=lambda i: sum(logp[i])
             ),
-            Mistake(
-                "That is the choice with the lowest mean. Log-probabilities are negative, and the "
-                "best is the one nearest to zero.",
-                lambda logp: min(range(len(logp)), key=lambda i: sum(logp[i]) / len(logp[i])),
+            "That is the choice with the lowest mean. Log-probabilities are negative, and the "
+            "best is the one nearest to zero.": lambda logp: min(
+                range(len(logp)), key=lambda i: mean(logp[i])
             ),
-        ],
+        },
         learned="The longest choice can win, if the model finds each of its tokens likely.",
     ),
     Exercise(
@@ -119,35 +110,26 @@ The sums run over the wrong choices and their tokens. Compute it from log-probab
         difficulty=2,
         minutes=10,
         cases=CASES,
-        mistakes=[
-            Mistake(
-                "Divided by the number of wrong choices. The formula divides by the number of "
-                "their tokens, ΣT.",
-                lambda logp, y: sum(map(_penalty, _wrong(logp, y))) / len(_wrong(logp, y)),
+        mistakes={
+            "Divided by the number of wrong choices. The formula divides by the number of "
+            "their tokens, ΣT.": lambda logp, y: mean(
+                len(tokens) * unlikelihood([tokens], -1) for tokens in _wrong(logp, y)
             ),
-            Mistake(
-                "That is the mean over choices of each one's mean. All wrong tokens count alike: "
-                "one sum, divided once.",
-                lambda logp, y: (
-                    sum(_penalty(t) / len(t) for t in _wrong(logp, y)) / len(_wrong(logp, y))
-                ),
+            "That is the mean over choices of each one's mean. All wrong tokens count alike: "
+            "one sum, divided once.": lambda logp, y: mean(
+                unlikelihood([tokens], -1) for tokens in _wrong(logp, y)
             ),
-            Mistake(
-                "The right choice's tokens are in it: unlikelihood is about the wrong ones alone.",
-                lambda logp, y: sum(map(_penalty, logp)) / sum(map(len, logp)),
+            "The right choice's tokens are in it: unlikelihood is about the wrong ones alone.": lambda logp, y: (
+                unlikelihood(logp, -1)
             ),
-            Mistake(
-                "That is log p of the wrong tokens: it would make them likelier. Take log(1 - p), "
-                "with p = exp(log p).",
-                lambda logp, y: (
-                    -sum(sum(t) for t in _wrong(logp, y)) / sum(map(len, _wrong(logp, y)))
-                ),
+            "That is log p of the wrong tokens: it would make them likelier. Take log(1 - p), "
+            "with p = exp(log p).": lambda logp, y: (
+                -mean(x for tokens in _wrong(logp, y) for x in tokens)
             ),
-            Mistake(
-                "The sign: log(1 - p) is negative, the loss is not.",
-                lambda logp, y: -unlikelihood(logp, y),
+            "The sign: log(1 - p) is negative, the loss is not.": lambda logp, y: (
+                -unlikelihood(logp, y)
             ),
-        ],
+        },
         learned="It is small where the wrong choices are unlikely already: there, unlikelihood "
         "teaches little.",
         reference=lambda logp, y: _library("unlikelihood", logp, y),
@@ -162,24 +144,16 @@ $L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
         difficulty=2,
         minutes=10,
         cases=CASES,
-        mistakes=[
-            Mistake(
-                "That is a softmax over sums: short choices are favoured. β is the mean over a "
-                "choice's tokens.",
-                lambda logp, y: _softmax([sum(t) for t in logp], y),
+        mistakes={
+            "That is a softmax over sums: short choices are favoured. β is the mean over a "
+            "choice's tokens.": lambda logp, y: length_normalized([[sum(t)] for t in logp], y),
+            "The right choice is missing below the fraction: its own exp β is part of the sum.": lambda logp, y: (
+                math.log(sum(math.exp(mean(t)) for t in _wrong(logp, y))) - mean(logp[y])
             ),
-            Mistake(
-                "The right choice is missing below the fraction: its own exp β is part of the sum.",
-                lambda logp, y: (
-                    math.log(sum(math.exp(sum(t) / len(t)) for t in _wrong(logp, y)))
-                    - sum(logp[y]) / len(logp[y])
-                ),
+            "The sign: the loss is minus the logarithm of a share, so it is positive.": lambda logp, y: (
+                -length_normalized(logp, y)
             ),
-            Mistake(
-                "The sign: the loss is minus the logarithm of a share, so it is positive.",
-                lambda logp, y: -length_normalized(logp, y),
-            ),
-        ],
+        },
         learned="All choices alike give log(number of choices), the loss of guessing.",
         reference=lambda logp, y: _library("length_normalized", logp, y),
     ),
@@ -197,23 +171,17 @@ how far the draw does (the range of the draws' means).""",
             ([[0.7, 0.7], [0.7, 0.7]],),
             ([[0.4, 0.6], [0.5, 0.5], [0.3, 0.9]],),
         ],
-        mistakes=[
-            Mistake(
-                "The order's spread is taken over all draws together, so that it contains the "
-                "draw's. Compare orders of the same draw.",
-                lambda a: (
-                    max(map(max, a)) - min(map(min, a)),
-                    max(sum(d) / len(d) for d in a) - min(sum(d) / len(d) for d in a),
-                ),
+        mistakes={
+            "The order's spread is taken over all draws together, so that it contains the "
+            "draw's. Compare orders of the same draw.": lambda a: (
+                max(map(max, a)) - min(map(min, a)),
+                spreads(a)[1],
             ),
-            Mistake(
-                "The draw's spread compares single orders. Average over the orders of a draw first.",
-                lambda a: (
-                    max(max(d) - min(d) for d in a),
-                    max(map(max, a)) - min(map(min, a)),
-                ),
+            "The draw's spread compares single orders. Average over the orders of a draw first.": lambda a: (
+                spreads(a)[0],
+                max(map(max, a)) - min(map(min, a)),
             ),
-        ],
+        },
         learned="Draws can agree in their means while their orders do not, and the other way round.",
     ),
 ]

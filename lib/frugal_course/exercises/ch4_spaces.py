@@ -6,7 +6,7 @@ import math
 from frugal.costs import arch
 from frugal.papers import tables
 from frugal.spaces import design, sizes
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Design spaces"
 KOREAN = "스핀들 분할을 직접 열거하고, 예산을 층별 어댑터 폭으로 배분하며, 논문이 주장한 유의성을 다시 검정한다."
@@ -92,29 +92,23 @@ samples designs among them. List all sizes for a number of layers (T5-base has {
         minutes=15,
         cases=[(12,), (LAYERS,), (7,), (4,)],
         normal=lambda found: sorted(map(tuple, found)),
-        mistakes=[
-            Mistake(
-                "Groups of equal size at the ends are in it: N1 < N2 and N4 < N3, strictly.",
-                lambda n: _grouped(n, lambda a, b, c, d: a <= b == c >= d),
+        mistakes={
+            "Groups of equal size at the ends are in it: N1 < N2 and N4 < N3, strictly.": lambda n: (
+                _grouped(n, lambda a, b, c, d: a <= b == c >= d)
             ),
-            Mistake(
-                "The two groups in the middle have the same size: N2 = N3.",
-                lambda n: _grouped(n, lambda a, b, c, d: a < b and c > d),
+            "The two groups in the middle have the same size: N2 = N3.": lambda n: _grouped(
+                n, lambda a, b, c, d: a < b and c > d
             ),
-            Mistake(
-                "Only symmetric ones are listed. N1 and N4 may differ, as long as both are smaller.",
-                lambda n: _grouped(n, lambda a, b, c, d: a == d < b == c),
+            "Only symmetric ones are listed. N1 and N4 may differ, as long as both are smaller.": lambda n: (
+                _grouped(n, lambda a, b, c, d: a == d < b == c)
             ),
-            Mistake(
-                "An end may not be empty: four groups, each with at least one layer.",
-                lambda n: [
-                    (a, m, m, n - a - 2 * m)
-                    for m in range(1, n)
-                    for a in range(m)
-                    if 0 <= n - a - 2 * m < m
-                ],
-            ),
-        ],
+            "An end may not be empty: four groups, each with at least one layer.": lambda n: [
+                (a, m, m, n - a - 2 * m)
+                for m in range(1, n)
+                for a in range(m)
+                if 0 <= n - a - 2 * m < m
+            ],
+        },
         learned=f"{LAYERS} layers form {len(design.groupings('spindle', LAYERS))} spindles; the paper's "
         "example, 3-9-9-3, is one.",
         reference=lambda n: list(design.groupings("spindle", n)),
@@ -133,26 +127,20 @@ $2ds + s + d$ parameters.""",
             (BASE.d_model, BUDGET, [1, 1, 2, 4]),
             (64, 10_000, [1, 2, 3]),
         ],
-        mistakes=[
-            Mistake(
-                "The biases are missing: s + d parameters more, so a layer may go over its share.",
-                lambda d, b, shares: [int(b * s / sum(shares) // (2 * d)) for s in shares],
-            ),
-            Mistake(
-                "Every layer got the same; that is the uniform allocation. Follow the shares.",
-                lambda d, b, shares: [int((b / len(shares) - d) // (2 * d + 1)) for _ in shares],
-            ),
-            Mistake(
-                "Rounded to the nearest width: where that is up, the layer is over its share.",
-                lambda d, b, shares: [
-                    round((b * s / sum(shares) - d) / (2 * d + 1)) for s in shares
-                ],
-            ),
-            Mistake(
-                "Shares are relative to each other: divide by their sum.",
-                lambda d, b, shares: [int((b * s - d) // (2 * d + 1)) for s in shares],
-            ),
-        ],
+        mistakes={
+            "The biases are missing: s + d parameters more, so a layer may go over its share.": lambda d, b, shares: [
+                int(b * s / sum(shares) // (2 * d)) for s in shares
+            ],
+            "Every layer got the same; that is the uniform allocation. Follow the shares.": lambda d, b, shares: [
+                int((b / len(shares) - d) // (2 * d + 1)) for _ in shares
+            ],
+            "Rounded to the nearest width: where that is up, the layer is over its share.": lambda d, b, shares: [
+                round((b * s / sum(shares) - d) / (2 * d + 1)) for s in shares
+            ],
+            "Shares are relative to each other: divide by their sum.": lambda d, b, shares: [
+                int((b * s - d) // (2 * d + 1)) for s in shares
+            ],
+        },
         learned=f"Uniformly, {LAYERS} layers of T5-base get adapters of width "
         f"{_widths(BASE.d_model, BUDGET, [1] * LAYERS)[0]}; what rounding leaves, "
         "`frugal.spaces.sizes` hands on.",
@@ -168,32 +156,18 @@ lists {len(design.tried("methods"))} of them for every group. Which are missing?
         minutes=10,
         cases=[(list(design.tried("methods")),), (["A", "AP", "APBL"],), ([],)],
         normal=_letters,
-        mistakes=[
-            Mistake(
-                "The empty set is in it: a group that is tuned by nothing is not a strategy.",
-                lambda tested: [
-                    s
-                    for n in range(5)
-                    for s in map("".join, itertools.combinations("APBL", n))
-                    if s not in tested
-                ],
-            ),
-            Mistake(
-                "Only pairs are listed. Sets of one, two, three and four methods count.",
-                lambda tested: [
-                    s for s in map("".join, itertools.combinations("APBL", 2)) if s not in tested
-                ],
-            ),
-            Mistake(
-                "A set has no order: PB and BP are the same strategy.",
-                lambda tested: [
-                    s
-                    for n in (1, 2, 3, 4)
-                    for s in map("".join, itertools.permutations("APBL", n))
-                    if s not in tested
-                ],
-            ),
-        ],
+        mistakes={
+            "The empty set is in it: a group that is tuned by nothing is not a strategy.": lambda tested: [
+                "",
+                *untested(tested),
+            ],
+            "Only pairs are listed. Sets of one, two, three and four methods count.": lambda tested: [
+                s for s in untested(tested) if len(s) == 2
+            ],
+            "A set has no order: PB and BP are the same strategy.": lambda tested: [
+                "".join(s) for own in untested(tested) for s in itertools.permutations(own)
+            ],
+        },
         learned=f"{', '.join(_missing)} were never tried: the winner is the best of those listed.",
         reference=lambda tested: [s for s in design.METHOD_SETS if s not in tested],
     ),
@@ -207,20 +181,17 @@ difference by its standard error. Above about 2 in size it is significant at 5 %
         difficulty=2,
         minutes=10,
         cases=[*_cases, (1.0, 0.0, 1.0, 2)],
-        mistakes=[
-            Mistake(
-                "Divided by the standard deviation of one run. A mean of n runs varies less, by √n.",
-                lambda a, b, sd, n: (a - b) / sd,
+        mistakes={
+            "Divided by the standard deviation of one run. A mean of n runs varies less, by √n.": lambda a, b, sd, n: (
+                (a - b) / sd
             ),
-            Mistake(
-                "That is the error of one mean. Both means vary, so their variances add: 2·sd²/n.",
-                lambda a, b, sd, n: (a - b) / (sd / math.sqrt(n)),
+            "That is the error of one mean. Both means vary, so their variances add: 2·sd²/n.": lambda a, b, sd, n: (
+                (a - b) / (sd / math.sqrt(n))
             ),
-            Mistake(
-                "Variances add, standard deviations do not: √(2/n), not 2/√n.",
-                lambda a, b, sd, n: (a - b) / (2 * sd / math.sqrt(n)),
+            "Variances add, standard deviations do not: √(2/n), not 2/√n.": lambda a, b, sd, n: (
+                (a - b) / (2 * sd / math.sqrt(n))
             ),
-        ],
+        },
         learned=f"On T5-base |t| is above 2 on {sum(abs(t) > 2 for t in _ts)} of {len(_ts)} datasets.",
     ),
 ]

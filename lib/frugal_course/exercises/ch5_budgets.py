@@ -8,7 +8,7 @@ import torch
 
 from frugal.budgets import distill
 from frugal.papers import table3
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Distill or annotate"
 KOREAN = (
@@ -88,18 +88,6 @@ def _better(annotated: float, distilled: float) -> str | None:
     return "distill" if distilled > annotated else "annotate"
 
 
-def _floats(most_usd: list[float], cap: float, late: bool = False) -> int:
-    spent, sent = 0.0, 0
-    for usd in most_usd:
-        if late and spent >= cap:
-            break
-        spent += usd
-        if not late and spent > cap:
-            break
-        sent += 1
-    return sent
-
-
 _wlp = _curves("WLP", 5000)
 _pair = (_wlp["annotate"], _wlp["distill"])
 _first, _second = (budget for budget, _ in _wlp["distill"][:2])
@@ -123,24 +111,20 @@ teacher's own training. An hour is ${RATE}.""",
             (50, RATE, *_fitted("FEVER", 1000)),
             (10, RATE, *_fitted("WLP", 5000)),
         ],
-        mistakes=[
-            Mistake(
-                "The teacher's own training is missing: nothing is distilled in the first h0 hours.",
-                lambda b, usd, r, h0: r * math.ceil(b / usd),
+        mistakes={
+            "The teacher's own training is missing: nothing is distilled in the first h0 hours.": lambda b, usd, r, h0: (
+                r * math.ceil(b / usd)
             ),
-            Mistake(
-                "Below h0 hours the count goes negative: then nothing is distilled, 0.",
-                lambda b, usd, r, h0: r * (math.ceil(b / usd) - h0),
+            "Below h0 hours the count goes negative: then nothing is distilled, 0.": lambda b, usd, r, h0: (
+                r * (math.ceil(b / usd) - h0)
             ),
-            Mistake(
-                "Table 3 rounds hours up to whole ones.",
-                lambda b, usd, r, h0: max(0.0, r * (b / usd - h0)),
+            "Table 3 rounds hours up to whole ones.": lambda b, usd, r, h0: max(
+                0.0, r * (b / usd - h0)
             ),
-            Mistake(
-                "Table 3 rounds hours up, not down.",
-                lambda b, usd, r, h0: max(0.0, r * (b // usd - h0)),
+            "Table 3 rounds hours up, not down.": lambda b, usd, r, h0: max(
+                0.0, r * (b // usd - h0)
             ),
-        ],
+        },
         learned=f"With 5,000 labels, $100 distil {distilled(100, RATE, *_fitted('WLP', 5000)):,.0f} examples "
         "of WLP: the teacher's training takes most of it.",
     ),
@@ -161,28 +145,19 @@ annotation wins anywhere.""",
             (5.0, [(0.0, 50.0), (10.0, 60.0)], [(0.0, 60.0), (10.0, 50.0)]),
             (_wlp["distill"][-1][0], *_pair),
         ],
-        mistakes=[
-            Mistake(
-                "Your answer is that of the largest budget, whatever the budget is.",
-                lambda b, ann, dist: _better(ann[-1][1], dist[-1][1]),
+        mistakes={
+            "Your answer is that of the largest budget, whatever the budget is.": lambda b, ann, dist: (
+                _better(ann[-1][1], dist[-1][1])
             ),
-            Mistake(
-                "The nearest printed budget decides. Between two of them, take the straight line.",
-                lambda b, ann, dist: _better(_nearest(b, ann), _nearest(b, dist)),
+            "The nearest printed budget decides. Between two of them, take the straight line.": lambda b, ann, dist: (
+                _better(_nearest(b, ann), _nearest(b, dist))
             ),
-            Mistake(
-                "The two are the wrong way round.",
-                lambda b, ann, dist: winner(b, dist, ann),
+            "The two are the wrong way round.": lambda b, ann, dist: winner(b, dist, ann),
+            "Equal scores are a tie: None.": lambda b, ann, dist: winner(b, ann, dist) or "distill",
+            "Equal scores are a tie: None, whoever was first.": lambda b, ann, dist: (
+                winner(b, ann, dist) or "annotate"
             ),
-            Mistake(
-                "Equal scores are a tie: None.",
-                lambda b, ann, dist: winner(b, ann, dist) or "distill",
-            ),
-            Mistake(
-                "Equal scores are a tie: None.",
-                lambda b, ann, dist: winner(b, ann, dist) or "annotate",
-            ),
-        ],
+        },
         learned=f"Annotation wins up to about ${_turn}, distillation from there on: the teacher's training "
         "has to be paid for first.",
     ),
@@ -203,24 +178,17 @@ decimals: ten times ten cents is one dollar.""",
             ([0.01] * 200, 1.0),
             ([], 1.0),
         ],
-        mistakes=[
-            Mistake(
-                "The cap is looked at after the money is gone: the last request passes it.",
-                lambda most, cap: _floats(most, cap, late=True),
+        mistakes={
+            "The cap is looked at after the money is gone: the last request passes it.": lambda most, cap: (
+                sum(before < cap for before in [0, *itertools.accumulate(most)][: len(most)])
             ),
-            Mistake(
-                "0.1 + 0.1 + 0.1 is more than 0.3 in binary floating point. Add Decimal(str(usd)).",
-                _floats,
+            "0.1 + 0.1 + 0.1 is more than 0.3 in binary floating point. Add Decimal(str(usd)).": lambda most, cap: (
+                sum(spent <= cap for spent in itertools.accumulate(most))
             ),
-            Mistake(
-                "A request that does not fit was left out and a later one sent. Stop at the first.",
-                lambda most, cap: sum(
-                    1
-                    for i in range(len(most))
-                    if sum(map(Decimal, map(str, sorted(most)[: i + 1]))) <= Decimal(str(cap))
-                ),
+            "A request that does not fit was left out and a later one sent. Stop at the first.": lambda most, cap: (
+                affordable(sorted(most), cap)
             ),
-        ],
+        },
         learned="`frugal.budgets.labels` holds its cap in the same way, through crashes too.",
     ),
     Exercise(
@@ -236,29 +204,22 @@ The student learns the teacher's whole distribution, softened by a temperature: 
             (_logits[2], _logits[3], 1.0),
             (_logits[0], _logits[2], 4.0),
         ],
-        mistakes=[
-            Mistake(
-                "The divergence is the wrong way round: the teacher's probabilities weigh the "
-                "differences of the logarithms.",
-                lambda s, t, temperature: kd_loss(t, s, temperature),
+        mistakes={
+            "The divergence is the wrong way round: the teacher's probabilities weigh the "
+            "differences of the logarithms.": lambda s, t, temperature: kd_loss(t, s, temperature),
+            "The factor T² is missing: with a higher temperature gradients would shrink.": lambda s, t, temperature: (
+                kd_loss(s, t, temperature) / temperature**2
             ),
-            Mistake(
-                "The factor T² is missing: with a higher temperature gradients would shrink.",
-                lambda s, t, temperature: kd_loss(s, t, temperature) / temperature**2,
+            "The temperature is not in the softmax: divide both logits by T.": lambda s, t, temperature: (
+                temperature**2 * kd_loss(s, t, 1.0)
             ),
-            Mistake(
-                "The temperature is not in the softmax: divide both logits by T.",
-                lambda s, t, temperature: temperature**2 * kd_loss(s, t, 1.0),
+            "Summed over classes and examples: take the mean over examples.": lambda s, t, temperature: (
+                len(s) * kd_loss(s, t, temperature)
             ),
-            Mistake(
-                "Summed over classes and examples: take the mean over examples.",
-                lambda s, t, temperature: len(s) * kd_loss(s, t, temperature),
+            "Averaged over classes too: sum over classes, then take the mean over examples.": lambda s, t, temperature: (
+                kd_loss(s, t, temperature) / s.shape[1]
             ),
-            Mistake(
-                "Averaged over classes too: sum over classes, then take the mean over examples.",
-                lambda s, t, temperature: kd_loss(s, t, temperature) / s.shape[1],
-            ),
-        ],
+        },
         learned="A student that agrees with its teacher has loss 0, however unsure both are.",
         reference=lambda s, t, temperature: distill.kd_loss(s, t, temperature=temperature),
     ),

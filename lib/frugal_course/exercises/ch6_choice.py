@@ -3,7 +3,7 @@
 import math
 
 from frugal import stats
-from frugal_course.exercises.exercise import Exercise, Mistake
+from frugal_course.exercises.exercise import Exercise
 
 TITLE = "The cheapest good classifier"
 KOREAN = "총비용으로 방법을 고르고, 정확도의 신뢰 구간을 구하며, 파레토 경계에 남는 방법을 찾는다."
@@ -73,30 +73,24 @@ one whose whole price the budget pays for; where two are equally accurate, the c
             (WAYS, 0.001, 1e6),
             ([("dear", 0.8, 2.0, 0.0), ("fair", 0.8, 1.0, 0.0)], 5.0, 10.0),
         ],
-        mistakes=[
-            Mistake(
-                "The budget is not looked at: that way cannot be paid for.",
-                lambda ways, budget, queries: choose(ways, math.inf, queries),
+        mistakes={
+            "The budget is not looked at: that way cannot be paid for.": lambda ways, budget, queries: (
+                choose(ways, math.inf, queries)
             ),
-            Mistake(
-                "Queries cost too: price is what is paid once, and queries × the price of one.",
-                lambda ways, budget, queries: choose(ways, budget, 0),
+            "Queries cost too: price is what is paid once, and queries × the price of one.": lambda ways, budget, queries: (
+                choose(ways, budget, 0)
             ),
-            Mistake(
-                "That is the cheapest way, not the most accurate one that fits.",
-                lambda ways, budget, queries: min(
+            "That is the cheapest way, not the most accurate one that fits.": lambda ways, budget, queries: (
+                min(
                     ((o + queries * q, n) for n, _, o, q in ways if o + queries * q <= budget),
                     default=(0, None),
-                )[1],
+                )[1]
             ),
-            Mistake(
-                "Where two are equally accurate, take the cheaper.",
-                lambda ways, budget, queries: max(
-                    ((a, o + queries * q, n) for n, a, o, q in ways if o + queries * q <= budget),
-                    default=(0, 0, None),
-                )[2],
-            ),
-        ],
+            "Where two are equally accurate, take the cheaper.": lambda ways, budget, queries: max(
+                ((a, o + queries * q, n) for n, a, o, q in ways if o + queries * q <= budget),
+                default=(0, 0, None),
+            )[2],
+        },
         learned="The same budget chooses another way for a hundred thousand queries than for a million.",
     ),
     Exercise(
@@ -110,23 +104,18 @@ $$\\frac{p + \\frac{z^2}{2n} \\pm z \\sqrt{\\frac{p(1-p)}{n} + \\frac{z^2}{4n^2}
         difficulty=2,
         minutes=10,
         cases=[(84, 100), (20, 20), (0, 12), (150, 300)],
-        mistakes=[
-            Mistake(
-                "That is the textbook's interval: of 20 right answers of 20 it is certain.",
-                lambda right, of: (
-                    right / of - 1.96 * math.sqrt(right / of * (1 - right / of) / of),
-                    right / of + 1.96 * math.sqrt(right / of * (1 - right / of) / of),
-                ),
+        mistakes={
+            "That is the textbook's interval: of 20 right answers of 20 it is certain.": lambda right, of: (
+                right / of - 1.96 * math.sqrt(right / of * (1 - right / of) / of),
+                right / of + 1.96 * math.sqrt(right / of * (1 - right / of) / of),
             ),
-            Mistake(
-                "The bounds are the wrong way round: the lower first.",
-                lambda right, of: stats.wilson(right, of)[::-1],
+            "The bounds are the wrong way round: the lower first.": lambda right, of: stats.wilson(
+                right, of
+            )[::-1],
+            "Both bounds are in percent; give shares between 0 and 1.": lambda right, of: tuple(
+                100 * x for x in stats.wilson(right, of)
             ),
-            Mistake(
-                "Both bounds are in percent; give shares between 0 and 1.",
-                lambda right, of: tuple(100 * x for x in stats.wilson(right, of)),
-            ),
-        ],
+        },
         learned=f"84 of 100 right leave everything from {_low:.2f} to {_high:.2f} open.",
         reference=stats.wilson,
     ),
@@ -144,29 +133,23 @@ frontier: along it, accuracy costs money. Return the names, cheapest first.""",
             ([("a", 0.9, 1.0), ("b", 0.8, 2.0), ("c", 0.7, 3.0)],),
             ([("d", 0.6, 2.0), ("e", 0.7, 2.0)],),
         ],
-        mistakes=[
-            Mistake(
-                "A way that costs more for the same accuracy is beaten too.",
-                lambda ways: [
-                    n
-                    for _, n in sorted(
-                        (u, n) for n, a, u in ways if not any(b > a and v <= u for _, b, v in ways)
-                    )
-                ],
-            ),
-            Mistake(
-                "Nothing is left out: those that another way beats do not belong to the frontier.",
-                lambda ways: [n for _, n in sorted((u, n) for n, _, u in ways)],
-            ),
-            Mistake(
-                "The names are right, their order is not: the cheapest first.",
-                lambda ways: frontier(ways)[::-1],
-            ),
-            Mistake(
-                "That is the most accurate way alone. Cheaper ones that nothing beats belong to it.",
-                lambda ways: [max(ways, key=lambda way: (way[1], -way[2]))[0]],
-            ),
-        ],
+        mistakes={
+            "A way that costs more for the same accuracy is beaten too.": lambda ways: [
+                n
+                for _, n in sorted(
+                    (u, n) for n, a, u in ways if not any(b > a and v <= u for _, b, v in ways)
+                )
+            ],
+            "Nothing is left out: those that another way beats do not belong to the frontier.": lambda ways: [
+                n for _, n in sorted((u, n) for n, _, u in ways)
+            ],
+            "The names are right, their order is not: the cheapest first.": lambda ways: frontier(
+                ways
+            )[::-1],
+            "That is the most accurate way alone. Cheaper ones that nothing beats belong to it.": lambda ways: [
+                max(ways, key=lambda way: (way[1], -way[2]))[0]
+            ],
+        },
         learned="ICL is not on it here: zero-shot is cheaper and no worse.",
     ),
 ]

@@ -5,7 +5,7 @@ import copy
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,21 +25,13 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A common wrong answer, and what to say to whoever gives it."""
-
-    says: str
-    function: Callable[..., Any]
-
-
-@dataclass(frozen=True)
 class Exercise:
     """What to write, how hard it is, and how it is checked.
 
     solution:   the function, with a docstring, which learners see; its source is the solution
     title, text: what is asked, as Markdown; difficulty: 1 to 3; minutes: how long it may take
     cases:      arguments; the first are shown where an answer is wrong
-    mistakes:   an answer that agrees with one of them wherever it is wrong gets its words
+    mistakes:   common wrong functions, by the words that whoever answers like one of them gets
     learned:    what the right answer shows
     reference:  the library's own function of the same arguments, by which cases are judged
     normal:     applied to answers before they are compared, such as `sorted`
@@ -51,7 +43,7 @@ class Exercise:
     difficulty: int
     minutes: int
     cases: Sequence[tuple[Any, ...]]
-    mistakes: Sequence[Mistake]
+    mistakes: Mapping[str, Callable[..., Any]]
     learned: str
     reference: Callable[..., Any] | None = None
     normal: Callable[[Any], Any] = field(default=lambda answer: answer)
@@ -95,9 +87,9 @@ class Exercise:
             return Verdict(False, "Your function returns nothing yet.")
         # The mistake that answers as the learner does everywhere, or else wherever that is wrong.
         for seen in (answers, [(case, found) for case, found, _ in wrong]):
-            for mistake in self.mistakes:
-                if all(self._same(found, mistake.function(*case)) for case, found in seen):
-                    return Verdict(False, mistake.says)
+            for words, mistaken in self.mistakes.items():
+                if all(self._same(found, mistaken(*case)) for case, found in seen):
+                    return Verdict(False, words)
         case, found, expected = wrong[0]
         return Verdict(False, f"For {self._shown(case)} {_difference(found, expected)}")
 

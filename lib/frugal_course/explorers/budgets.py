@@ -1,6 +1,7 @@
 """A budget in Distill or Annotate?: more labels, or a teacher that labels; what each scores."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,8 @@ from matplotlib.figure import Figure
 
 from frugal.costs import check
 from frugal.papers import purchases, table3
-from frugal_course.explorers.view import Controls, Explorer, View, choice, number, slider
-from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
+from frugal_course.explorers.view import Controls, Explorer, View, choice, number, slider, start
+from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
 
 _LOOKS = {"annotate": (BLUE, "o", "-"), "distill": (ORANGE, "D", "--")}
 
@@ -45,18 +46,20 @@ def pair(
 
 def look(
     *,
-    task: str,
-    labels: int,
-    budget: float,
-    usd_per_label: float,
-    usd_per_hour: float,
-    hours: float,
+    task: str = "WLP",
+    labels: int = 1000,
+    budget: float = 200.0,
+    usd_per_label: float | None = None,
+    usd_per_hour: float | None = None,
+    hours: float = 300.0,
 ) -> View:
     """Which way to spend `budget` USD on top of N `labels`; scores are read from table 3.
 
-    hours: GPU hours that can be had at most. Raises FrugalError for nonsense, and for N outside
-    table 3's.
+    A price that is not given is the paper's; hours: GPU hours that can be had at most. Raises
+    FrugalError for nonsense, and for N outside table 3's.
     """
+    usd_per_label = table3.label_usd(task) if usd_per_label is None else usd_per_label
+    usd_per_hour = table3.gpu_usd() if usd_per_hour is None else usd_per_hour
     terms = {"usd_per_label": usd_per_label, "usd_per_hour": usd_per_hour, "hours": hours}
     found = pair(task, labels=labels, budget=budget, **terms)
     best = purchases.winner(found["annotate"], found["distill"])
@@ -106,8 +109,7 @@ def _figure(
     terms: dict[str, float],
     title: str,
 ) -> Figure:
-    figure, (at,) = panels(1, title, height=4.2)
-    figure.set_figwidth(9)
+    figure, (at,) = panels(1, title, height=4.2, width=9)
     last = max(budget, *(c.budget for c in table3.cells() if c.task == task))
     grid = np.linspace(0, last, 81)
     curves = [pair(task, labels=labels, budget=float(b), **terms) for b in grid]
@@ -121,15 +123,8 @@ def _figure(
     known = [h for h in heights if not math.isnan(h[0])]
     gap = 3.0 if len(known) == 2 and abs(known[0][0] - known[1][0]) < 3 else 0.0
     for i, (score, name, colour) in enumerate(sorted(known)):
-        at.annotate(
-            name,
-            (last, score + (gap / 2 if i else -gap / 2)),
-            xytext=(9, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=11,
-        )
+        height = score + (gap / 2 if i else -gap / 2)
+        beside(at, name, last, height, colour, right=9, fontsize=11)
     for cell in table3.cells():
         if (cell.task, cell.labels) == (task, labels) and cell.score is not None:
             colour, mark, _ = _LOOKS[cell.strategy]
@@ -145,27 +140,19 @@ def _figure(
     return figure
 
 
-def budget(
-    *,
-    task: str = "WLP",
-    labels: int = 1000,
-    budget: float = 200.0,
-    usd_per_label: float = 0.0,
-    usd_per_hour: float = 0.0,
-    hours: float = 300.0,
-) -> Explorer:
-    """Explore budgets of Distill or Annotate?; a price of 0 stands for the one in the paper."""
-    start = {"labels": labels, "budget": float(budget), "hours": float(hours)}
-    start |= {"usd_per_label": usd_per_label or table3.label_usd(task)}
-    start |= {"usd_per_hour": usd_per_hour or table3.gpu_usd()}
-    look(task=task, **start)  # type: ignore[arg-type]
+def budget(**given: Any) -> Explorer:
+    """Explore budgets of Distill or Annotate?; takes what `look` takes."""
+    at = start(look, given)
+    task, labels = at["task"], at["labels"]
+    label = at["usd_per_label"] or table3.label_usd(task)
+    hour = at["usd_per_hour"] or table3.gpu_usd()
     controls = {
         "task": choice("task", task, table3.tasks()),
         "labels": slider("labels there are (N)", labels, 1000, 5000, 250),
-        "budget": slider("budget, USD", start["budget"], 0.0, 500.0, 10.0),
-        "usd_per_label": number("USD for a label", start["usd_per_label"], 100.0, step=0.01),
-        "usd_per_hour": number("USD for a GPU hour", start["usd_per_hour"], 100.0, step=0.1),
-        "hours": slider("GPU hours at most", start["hours"], 0.0, 300.0, 10.0),
+        "budget": slider("budget, USD", float(at["budget"]), 0.0, 500.0, 10.0),
+        "usd_per_label": number("USD for a label", label, 100.0, step=0.01),
+        "usd_per_hour": number("USD for a GPU hour", hour, 100.0, step=0.1),
+        "hours": slider("GPU hours at most", float(at["hours"]), 0.0, 300.0, 10.0),
     }
     return Explorer("budget", look, controls, _follow)
 

@@ -10,7 +10,7 @@ from frugal.costs import Scenario, memory, prices, scenario
 from frugal.costs import arch as architectures
 from frugal_course.explorers.view import Explorer, View, choice, number, slider, tick, written
 from frugal_course.figures import costs
-from frugal_course.figures.style import GREY
+from frugal_course.figures.style import GREY, beside
 
 
 def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
@@ -69,17 +69,10 @@ def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
         for name, o in list(names.items())[:2]
     )
     figure = costs.break_even(curves, {paid: tuned.spent(paid)} if paid else {}, verdict)
-    at = figure.axes[0]
-    at.axvline(max(queries, 1), color=GREY, linewidth=1, linestyle=":")
-    at.annotate(
-        f"{queries:,} queries",
-        (max(queries, 1), 0.02),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        color=GREY,
-        fontsize=9,
-    )
+    at, asked_for = figure.axes[0], max(queries, 1)
+    at.axvline(asked_for, color=GREY, linewidth=1, linestyle=":")
+    low: Any = {"va": "baseline", "fontsize": 9, "xycoords": ("data", "axes fraction")}
+    beside(at, f"{queries:,} queries", asked_for, 0.02, GREY, **low)
     return View(figure, sentence, table)
 
 

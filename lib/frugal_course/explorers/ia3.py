@@ -1,8 +1,10 @@
 """(IA)³'s vectors: a layer's before and after training, and what each row of a mixed batch gets."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +12,9 @@ from matplotlib.figure import Figure
 
 from frugal import data
 from frugal.errors import FrugalError, unknown
-from frugal_course.explorers.view import Explorer, View, choice, slider
+from frugal_course.explorers.view import Explorer, View, choice, slider, start
 from frugal_course.figures.peft import DIVERGING
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, heading, panels
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, heading, panels
 
 STAGES = ("after", "before")
 NOBODY = "none"  # a row of no task: the model without vectors
@@ -66,10 +68,10 @@ def look(
     vectors: pd.DataFrame,
     rows: Sequence[str],
     *,
-    layer: int,
-    vector: str,
-    stage: str,
-    row: int,
+    layer: int = 0,
+    vector: str = "l_v",
+    stage: str = "after",
+    row: int = 0,
 ) -> View:
     """The vectors of one kind in one layer, and the factor each row of a batch is multiplied with.
 
@@ -141,20 +143,17 @@ def _figure(
     row: int,
     title: str,
 ) -> Figure:
-    figure, (at, batch) = panels(2, title, height=3.8, width_ratios=[1, 1])
-    figure.set_figwidth(11)
+    figure, (at, batch) = panels(2, title, height=3.8, width=11)
     heading(at, "the vectors, each sorted")
+    colours = {}
     for (task, values), (colour, line) in zip(factors.items(), _LOOKS * len(factors), strict=False):
         colour, line = (GREY, ":") if task == NOBODY else (colour, line)
         at.plot(np.sort(values), color=colour, linestyle=line, linewidth=2)
+        colours[task] = colour
     lowest = sorted(factors, key=lambda task: factors[task].max())
-    height = -np.inf
-    for task in lowest:
-        place = list(factors).index(task)
-        colour = GREY if task == NOBODY else _LOOKS[place % len(_LOOKS)][0]
-        height = max(factors[task].max(), height + spread / 7)
-        end = len(factors[task])
-        at.annotate(task, (end * 1.02, height), color=colour, va="center", fontsize=10)
+    heights = apart([factors[task].max() for task in lowest], spread / 7)
+    for task, height in zip(lowest, heights, strict=True):
+        beside(at, task, len(factors[task]) * 1.02, height, colours[task], right=0)
     at.set(
         xlabel=f"{len(factors[NOBODY]):,} features, sorted",
         ylabel="factor l",
@@ -185,11 +184,7 @@ def _figure(
 def ia3(
     vectors: pd.DataFrame | None = None,
     rows: Sequence[str | None] = (),
-    *,
-    layer: int = 0,
-    vector: str = "l_v",
-    stage: str = "after",
-    row: int = 0,
+    **given: Any,
 ) -> Explorer:
     """Explore (IA)³ vectors; without any, those that were pretrained for nano-t0.
 
@@ -199,14 +194,14 @@ def ia3(
         vectors = saved({"mixture": data.ROOT / "checkpoints" / "nano-t0" / "ia3"})
     tasks = list(dict.fromkeys(vectors["task"]))
     batch = [task or NOBODY for task in rows] or [*tasks, NOBODY] * 2
-    start = {"layer": layer, "vector": vector, "stage": stage, "row": row}
-    look(vectors, batch, **start)  # type: ignore[arg-type]
+    shown = functools.partial(look, vectors, batch)
+    at = start(shown, given)
     last = vectors["layer"].nunique() - 1
     kinds = [kind for kind in KINDS if kind in set(vectors["vector"])]
     controls = {
-        "layer": slider("layer", layer, 0, last, 1),
-        "vector": choice("vector", vector, kinds),
-        "stage": choice("training", stage, STAGES),
-        "row": slider("row of the batch", row, 0, len(batch) - 1, 1),
+        "layer": slider("layer", at["layer"], 0, last, 1),
+        "vector": choice("vector", at["vector"], kinds),
+        "stage": choice("training", at["stage"], STAGES),
+        "row": slider("row of the batch", at["row"], 0, len(batch) - 1, 1),
     }
-    return Explorer("ia3", lambda **values: look(vectors, batch, **values), controls)
+    return Explorer("ia3", shown, controls)

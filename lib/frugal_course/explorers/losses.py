@@ -5,6 +5,7 @@ tensors, and a test holds both equal.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,8 @@ from matplotlib.figure import Figure
 
 from frugal.costs import check
 from frugal.errors import FrugalError
-from frugal_course.explorers.view import Explorer, View, slider
-from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
+from frugal_course.explorers.view import Explorer, View, slider, start
+from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
 
 NAMES = {"lm": "L_LM", "unlikelihood": "L_UL", "length_normalized": "L_LN"}
 CHOICES = ("right", "wrong A", "wrong B")
@@ -40,14 +41,17 @@ def losses(right: Sequence[float], wrong: Sequence[Sequence[float]]) -> dict[str
 
 def look(
     *,
-    right: float,
-    right_tokens: int,
-    wrong_a: float,
-    a_tokens: int,
-    wrong_b: float,
-    b_tokens: int,
+    right: float = 0.2,
+    right_tokens: int = 1,
+    wrong_a: float = 0.3,
+    a_tokens: int = 3,
+    wrong_b: float = 0.05,
+    b_tokens: int = 1,
 ) -> View:
-    """Scores, ranks and losses where each token of a choice has the choice's probability."""
+    """Scores, ranks and losses where each token of a choice has the choice's probability.
+
+    At the start, length alone decides who is answered.
+    """
     p = np.array([right, wrong_a, wrong_b])
     tokens = np.array([right_tokens, a_tokens, b_tokens])
     for name, length in zip(CHOICES, tokens, strict=True):
@@ -89,23 +93,14 @@ def _ranks(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[int]:
 
 
 def _figure(table: pd.DataFrame, found: dict[str, float], title: str) -> Figure:
-    figure, (at, sums) = panels(2, title, height=3.4, width_ratios=[3, 2])
-    figure.set_figwidth(10)
+    figure, (at, sums) = panels(2, title, height=3.4, width=10, width_ratios=[3, 2])
     rows = -np.arange(len(table))
     for y, (_, row) in zip(rows, table.iterrows(), strict=True):
         colour, mark = (ORANGE, "D") if row["choice"] == "right" else (BLUE, "o")
         at.plot([row["Σ log p"], row["β"]], [y, y], color=colour, alpha=0.4)
         at.plot(row["Σ log p"], y, mark, color=colour, markerfacecolor="white", markersize=8)
         at.plot(row["β"], y, mark, color=colour, markersize=9)
-        at.annotate(
-            f"rank {row['rank by β']}",
-            (row["β"], y),
-            xytext=(0, 9),
-            textcoords="offset points",
-            ha="center",
-            color=colour,
-            fontsize=10,
-        )
+        beside(at, f"rank {row['rank by β']}", row["β"], y, colour, right=0, up=9, ha="center")
     at.set(
         yticks=rows,
         yticklabels=[f"{r['choice']}, {r['tokens']} tok." for _, r in table.iterrows()],
@@ -118,14 +113,7 @@ def _figure(table: pd.DataFrame, found: dict[str, float], title: str) -> Figure:
     values = list(found.values())
     sums.barh(list(NAMES.values()), values, color=GREY, height=0.5)
     for place, value in enumerate(values):
-        sums.annotate(
-            f"{value:.2f}",
-            (value, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-        )
+        beside(sums, f"{value:.2f}", value, place)
     sums.invert_yaxis()
     sums.set(xlabel="nats", xlim=(0, 1.2 * max(*values, 1)))
     sums.grid(visible=False)
@@ -133,21 +121,11 @@ def _figure(table: pd.DataFrame, found: dict[str, float], title: str) -> Figure:
     return figure
 
 
-def loss(
-    *,
-    right: float = 0.2,
-    right_tokens: int = 1,
-    wrong_a: float = 0.3,
-    a_tokens: int = 3,
-    wrong_b: float = 0.05,
-    b_tokens: int = 1,
-) -> Explorer:
-    """Explore the three losses; at the start, length alone decides who is answered."""
-    start = {"right": right, "wrong_a": wrong_a, "wrong_b": wrong_b}
-    lengths = {"right_tokens": right_tokens, "a_tokens": a_tokens, "b_tokens": b_tokens}
-    look(**start, **lengths)  # type: ignore[arg-type]
+def loss(**given: Any) -> Explorer:
+    """Explore the three losses; takes what `look` takes."""
+    at = start(look, given)
     controls = {}
-    for name, (p, tokens) in zip(CHOICES, zip(start, lengths, strict=True), strict=True):
-        controls[p] = slider(f"p of a token, {name}", float(start[p]), 0.01, 0.99, 0.01)
-        controls[tokens] = slider(f"tokens, {name}", lengths[tokens], 1, 12, 1)
+    for name, p, tokens in zip(CHOICES, list(at)[::2], list(at)[1::2], strict=True):
+        controls[p] = slider(f"p of a token, {name}", float(at[p]), 0.01, 0.99, 0.01)
+        controls[tokens] = slider(f"tokens, {name}", at[tokens], 1, 12, 1)
     return Explorer("loss", look, controls)

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from frugal.papers import tables
 from frugal.spaces import sizes as sizing
 from frugal.spaces.design import METHOD_SETS, PATTERNS, WEAK, Design, Group, groupings
 from frugal.spaces.space import ALLOCATIONS, LEVELS
-from frugal_course.explorers.view import Controls, Explorer, View, choice, slider
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, heading, panels
+from frugal_course.explorers.view import Controls, Explorer, View, choice, slider, start
+from frugal_course.figures.style import BLUE, BOX, GREEN, GREY, ORANGE, beside, heading, panels
 
 NOTHING = "-"  # of a group that is not tuned
 SETS = (NOTHING, *METHOD_SETS)
@@ -95,23 +96,23 @@ def published(grouping: str, allocation: str, methods: Sequence[str]) -> pd.Data
 
 def look(
     *,
-    arch: str,
-    grouping: str,
-    sizes: str,
-    allocation: str,
-    g1: str,
-    g2: str,
-    g3: str,
-    g4: str,
-    budget: float,
+    arch: str = "t5-base",
+    grouping: str = "spindle",
+    sizes: str = "3, 9, 9, 3",
+    allocation: str = "uniform",
+    g1: str = "AL",
+    g2: str = "AP",
+    g3: str = "APB",
+    g4: str = "PBL",
+    budget: float = 0.5,
 ) -> View:
     """A design's parameters against its budget, and the published scores of its choices.
 
-    g1 … g4: members of SETS; budget: in per cent of the parameters of `arch`. Raises FrugalError
+    The paper's S4 on T5-base unless given. g1 … g4: members of SETS; budget: in per cent of the
+    parameters of `arch`. Raises FrugalError
     for choices that do not go together, and for a budget that no sizes meet.
     """
-    model, methods = architectures.get(arch), (g1, g2, g3, g4)
-    layers = model.layers + model.decoder_layers
+    model, methods, layers = architectures.get(arch), (g1, g2, g3, g4), _layers(arch)
     chosen = design(grouping, sizes, allocation, methods, layers)
     sized = sizing.solve(chosen, model, budget / 100)
     parts = pd.DataFrame([part for part in sizing.parts(sized, model) if part["method"]])
@@ -158,10 +159,9 @@ def _average(paper: pd.DataFrame, component: str) -> "pd.Series[float]":
 def _scores(paper: pd.DataFrame, methods: Sequence[str]) -> str:
     """Each choice with its printed average and the best one of that stage."""
     texts = []
+    untuned = [f"methods of G{n}" for n, of in enumerate(methods, start=1) if of == NOTHING]
     for component, own in paper.groupby("component", sort=False):
-        if str(component)[-2:] in ("G1", "G2", "G3", "G4") and methods[int(component[-1]) - 1] == (
-            NOTHING
-        ):
+        if component in untuned:
             continue
         mine, best = own[own["chosen"]], own.loc[own["average"].idxmax()]
         if mine.empty:
@@ -177,20 +177,11 @@ def _scores(paper: pd.DataFrame, methods: Sequence[str]) -> str:
 def _figure(
     parts: pd.DataFrame, paper: pd.DataFrame, chosen: Design, even: float, title: str
 ) -> Figure:
-    figure, (at, printed) = panels(2, title, height=4.2, width_ratios=[3, 2])
-    figure.set_figwidth(12)
+    figure, (at, printed) = panels(2, title, height=4.2, width=12, width_ratios=[3, 2])
     _bars(at, parts, chosen)
     at.axhline(even, color=GREY, linewidth=1, linestyle=":")
-    at.annotate(
-        "budget / layers",
-        (chosen.layers + 0.6, even),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        color=GREY,
-        fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
-    )
+    over: Any = {"up": 3, "ha": "right", "fontsize": 9, "bbox": {**BOX, "alpha": 0.85}}
+    beside(at, "budget / layers", chosen.layers + 0.6, even, GREY, right=0, **over)
     components = list(dict.fromkeys(paper["component"]))
     for y, component in enumerate(components):
         own = paper[paper["component"] == component]
@@ -198,15 +189,9 @@ def _figure(
         printed.plot(rest, [y] * len(rest), "o", color=GREY, markerfacecolor="white")
         for _, row in mine.iterrows():
             printed.plot(row["average"], y, "D", color=ORANGE, markerfacecolor="white", zorder=3)
-            printed.annotate(
-                f"{row['option']} {row['average']}",
-                (row["average"], y),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                color=ORANGE,
-                fontsize=9,
-            )
+            above: Any = {"right": 0, "up": 8, "ha": "center", "fontsize": 9}
+            text = f"{row['option']} {row['average']}"
+            beside(printed, text, row["average"], y, ORANGE, **above)
     printed.set(
         yticks=range(len(components)),
         yticklabels=components,
@@ -236,15 +221,8 @@ def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
         middle = {g.first + len(g.layers) // 2 for g in chosen.groups}
         for n, params in zip(own["layer"], own["params"], strict=True):
             if n in middle and params > 0.07 * top:  # there is room
-                at.annotate(
-                    str(method),
-                    (n, bottom[n] + params / 2),
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    weight="bold",
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-                )
+                letters: Any = {"ha": "center", "fontsize": 9, "weight": "bold", "bbox": BOX}
+                beside(at, str(method), n, bottom[n] + params / 2, right=0, **letters)
             bottom[n] += params
     for number, group in enumerate(chosen.groups, start=1):
         if number > 1:
@@ -262,32 +240,20 @@ def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
     heading(at, "A adapter, P prefix, B BitFit, L LoRA")
 
 
-def design_space(
-    *,
-    arch: str = "t5-base",
-    grouping: str = "spindle",
-    sizes: str = "3, 9, 9, 3",
-    allocation: str = "uniform",
-    g1: str = "AL",
-    g2: str = "AP",
-    g3: str = "APB",
-    g4: str = "PBL",
-    budget: float = 0.5,
-) -> Explorer:
-    """Explore designs; the start is the paper's S4 on T5-base. budget: in per cent."""
-    start = {"arch": arch, "grouping": grouping, "sizes": sizes, "allocation": allocation}
-    groups = {"g1": g1, "g2": g2, "g3": g3, "g4": g4}
-    look(**start, **groups, budget=budget)
+def design_space(**given: Any) -> Explorer:
+    """Explore designs; takes what `look` takes."""
+    at = start(look, given)
+    arch, grouping = at["arch"], at["grouping"]
     layers = _layers(arch)
     fitting = [name for name in architectures.names() if patterns(_layers(name))]
     labels = [(", ".join(s) if s != NOTHING else "not tuned", s) for s in SETS]
     controls = {
         "arch": choice("model", arch, fitting),
         "grouping": choice("pattern of groups", grouping, patterns(layers)),
-        "sizes": choice("layers of the groups", sizes, written(grouping, layers)),
-        "allocation": choice("parameters by layer", allocation, ALLOCATIONS),
-        **{g: choice(f"methods of {g.upper()}", of, labels) for g, of in groups.items()},
-        "budget": slider("budget, %", float(budget), 0.1, 5.0, 0.1),
+        "sizes": choice("layers of the groups", at["sizes"], written(grouping, layers)),
+        "allocation": choice("parameters by layer", at["allocation"], ALLOCATIONS),
+        **{g: choice(f"methods of {g.upper()}", at[g], labels) for g in ("g1", "g2", "g3", "g4")},
+        "budget": slider("budget, %", float(at["budget"]), 0.1, 5.0, 0.1),
     }
     return Explorer("design-space", look, controls, _follow)
 
@@ -300,12 +266,12 @@ def _layers(arch: str) -> int:
 def _follow(moved: str, controls: Controls) -> None:
     """Offer what goes with the model and the pattern; keep what is chosen where that can be."""
     layers = _layers(controls["arch"].value)
-    for name, offered in (
-        ("grouping", lambda: patterns(layers)),
-        ("sizes", lambda: written(controls["grouping"].value, layers)),
-    ):
-        control, options = controls[name], tuple(offered())
-        if control.options != options:
-            kept = control.value
-            control.options = options
-            control.value = kept if kept in options else options[0]
+    _offer(controls["grouping"], patterns(layers))
+    _offer(controls["sizes"], written(controls["grouping"].value, layers))
+
+
+def _offer(control: Any, options: Sequence[str]) -> None:
+    if control.options != tuple(options):
+        kept = control.value
+        control.options = options
+        control.value = kept if kept in options else options[0]

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,16 @@ class Explorer:
         display({**upper, "image/png": still, "text/plain": sentence}, raw=True)
         text = f"{sentence}\n\n{_formatted(table).to_string(index=False)}"
         display({**words, "text/html": _html(self.view), "text/plain": text}, raw=True)
+
+
+def start(look: Callable[..., View], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an explorer starts: the arguments that are given, the others as `look` has them.
+
+    What `look` refuses is said here, before a control is made.
+    """
+    usual = {name: p.default for name, p in inspect.signature(look).parameters.items()}
+    look(**given)
+    return {**usual, **given}
 
 
 def _html(view: View) -> str:

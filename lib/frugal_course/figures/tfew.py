@@ -124,17 +124,17 @@ def order_dots(runs: pd.DataFrame, chances: dict[str, float], title: str) -> Fig
             low, high = orders["accuracy"].min(), orders["accuracy"].max()
             at.vlines(draw, low, high, color=BLUE, alpha=0.4)
             at.plot([draw] * len(orders), orders["accuracy"], "o", color=BLUE, alpha=0.8)
-        draws = sorted(mine["draw"].unique())
-        at.set(
-            ylim=(0, 1.02),
-            xticks=draws,
-            xticklabels=[f"draw {d + 1}" for d in draws],
-            xlim=(min(draws) - 0.5, max(draws) + 0.5),
-        )
-        across(at, chances[task])
+        _columns(at, sorted(mine["draw"].unique()), (0.5, 0.5), chances[task])
         heading(at, task)
     axes[0].set_ylabel(f"accuracy, {int(runs['shots'].iloc[0])} shots")
     return figure
+
+
+def _columns(at: Axes, draws: list[int], room: tuple[float, float], level: float) -> None:
+    """A column per draw, with room on the left and on the right."""
+    at.set_xticks(draws, [f"draw {d + 1}" for d in draws])
+    at.set(ylim=(0, 1.02), xlim=(min(draws) - room[0], max(draws) + room[1]))
+    across(at, level)
 
 
 def label_swap(runs: pd.DataFrame, level: float, title: str) -> Figure:
@@ -153,13 +153,7 @@ def label_swap(runs: pd.DataFrame, level: float, title: str) -> Figure:
         for labels, colour in (("right", BLUE), ("swapped", ORANGE)):
             where = {"right": 9, "up": 5 if labels == above else -12, "fontsize": 9}
             beside(at, f"{labels} labels", both.index[0], first[labels], colour, **where)
-        at.set(
-            ylim=(0, 1.02),
-            xticks=both.index,
-            xticklabels=[f"draw {d + 1}" for d in both.index],
-            xlim=(min(both.index) - 0.4, max(both.index) + 0.7),
-        )
-        across(at, level)
+        _columns(at, list(both.index), (0.4, 0.7), level)
         heading(at, f"{k} shots")
     axes[0].set_ylabel("accuracy")
     return figure

@@ -144,16 +144,16 @@ def front(notebook: Any, heading: str) -> tuple[bytes, str]:
     return base64.b64decode(found["image/png"]), str(found["text/plain"])
 
 
-def marked(text: str, name: str, block: str) -> str:
-    """`text` with `block` between its lines <!-- name --> and <!-- /name -->.
+def mark(readme: Path, name: str, block: str) -> None:
+    """Put `block` between the lines <!-- name --> and <!-- /name --> of `readme`.
 
     Raises FrugalError unless both are there, once.
     """
     place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
-    found, count = place.subn(lambda _: block, text)
+    found, count = place.subn(lambda _: block, readme.read_text(encoding="utf-8"))
     if count != 1:
         raise FrugalError(f"the README needs the lines <!-- {name} --> and <!-- /{name} -->, once")
-    return found
+    write(readme, found)
 
 
 def slides(notebook: Any) -> None:
