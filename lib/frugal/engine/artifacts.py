@@ -93,7 +93,7 @@ def fetch(name: str) -> Path:
     if artifact := pinned().get(name):
         once(name, lambda: _state(name) != "corrupt", lambda: _fetch(artifact, _folder(name)))
     folder = get(name)
-    if name in derived.MADE and derived.state(name) == "corrupt":
+    if name in derived.MADE:
         derived.mend(name)
     return folder
 

@@ -37,7 +37,7 @@ def state(name: str) -> artifacts.State:
 
 def mend(name: str) -> None:
     """Make a damaged one anew."""
-    artifacts.once(f"{name}-made", lambda: state(name) == "ok", lambda: _make(name))
+    artifacts.once(f"{name}-made", lambda: state(name) != "corrupt", lambda: _make(name))
 
 
 def _place(name: str) -> Path:

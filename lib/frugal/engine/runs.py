@@ -29,7 +29,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from frugal.engine import digests, files
-from frugal.errors import FrugalError, first_problem, unknown
+from frugal.errors import FrugalError, first_problem, reason, unknown
 
 State = Literal["done", "running", "failed", "waiting"]
 KEY = 2  # of the ids: 1 hashed a job's place in the code and its parameters, not what it reads
@@ -180,7 +180,7 @@ def inputs_of(name: str, params: Mapping[str, Any]) -> dict[str, str]:
     try:
         return dict(digest(**params)) if digest else {}
     except OSError as error:
-        raise FrugalError(f"{error.filename or name}: {error.strerror or error}") from error
+        raise FrugalError(f"{error.filename or name}: {reason(error)}") from error
 
 
 class Took(BaseModel):

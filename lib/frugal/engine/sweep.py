@@ -49,16 +49,13 @@ def plan(
     """
     specs = _once(specs)
     left = [spec for spec in specs if not store.done(spec.id)]
-    flops = sum(_flops(spec) for spec in left)
+    flops = 0.0
+    for spec in left:
+        if (cost := find(spec.job).flops) is None:
+            raise FrugalError(f"job {spec.job} does not say what it costs")
+        flops += cost(**spec.params)
     hours = flops / flops_per_second / 3600
     return Plan(len(specs), len(specs) - len(left), flops, hours, hours * usd_per_hour)
-
-
-def _flops(spec: RunSpec) -> float:
-    cost = find(spec.job).flops
-    if cost is None:
-        raise FrugalError(f"job {spec.job} does not say what it costs")
-    return cost(**spec.params)
 
 
 def run(
