@@ -46,3 +46,12 @@ def test_a_former_path_works_and_says_where_it_leads(line):
 
 def test_what_has_not_moved_does_not_warn():
     exec("from frugal.fewshot import packing; from frugal import tasks", {})
+
+
+def test_a_name_that_moved_is_found_where_it_was():
+    from frugal.engine import backbones, tiny
+
+    with pytest.warns(FutureWarning, match="is now frugal.engine.tiny.byte_tokenizer"):
+        assert backbones.byte_tokenizer is tiny.byte_tokenizer
+    with pytest.raises(AttributeError, match="no attribute 'bite_tokenizer'"):
+        backbones.bite_tokenizer  # noqa: B018

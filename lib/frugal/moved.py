@@ -1,10 +1,11 @@
-"""Modules that have moved: imported under a former name, they are found, with a warning, once more.
+"""What has moved: asked for under a former name it is found, with a warning, once more.
 
 For this version alone. They are found on access, so that nothing is imported before.
 """
 
 import importlib
 import warnings
+from collections.abc import Callable, Mapping
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -50,3 +51,20 @@ def _now(name: str) -> str:
     """Where the module `name` is now; "" for one that has not moved."""
     home, _, last = name.rpartition(".")
     return NOW.get(name) or (f"{NOW[home]}.{last}" if home in NOW else "")
+
+
+def names(module: str, now: Mapping[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` of a `module`, names of which have moved: each, and the module it is in now."""
+
+    def found(name: str) -> Any:
+        if name not in now:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{module}.{name} is now {now[name]}.{name}; its former place works in this version "
+            "alone",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(now[name]), name)
+
+    return found

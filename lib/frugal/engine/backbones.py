@@ -22,6 +22,7 @@ from frugal import data
 from frugal.costs import derive, layers
 from frugal.engine import artifacts, derived, digests, nano, tiny, whole
 from frugal.errors import FrugalError, reason, unknown
+from frugal.moved import names
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
 FAMILIES: dict[str, Family] = {
@@ -246,3 +247,6 @@ PINNED: dict[str, Callable[[], Path]] = {
     "minilm-l6": lambda: artifacts.member("minilm-l6", "model/config.json").parent,
     "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
 }
+
+
+__getattr__ = names(__name__, {"byte_tokenizer": "frugal.engine.tiny"})
