@@ -56,6 +56,7 @@ def shell(line, **environment):
         (["papers", "table", "a\0b"], r"the argument 'a\x00b' has a NUL in it"),
         (["papers", "table", "\x1b[31m"], r"\x1b[31m"),
         (["papers", "table", "x\ny"], "unknown"),
+        (["tfew", "counting", "--templates", "al"], "'al'; did you mean 'all'"),
     ],
 )
 def test_usage_errors_are_one_line(frugal, argv, message):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -24,7 +24,7 @@ from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
 from frugal.costs import Scenario
 from frugal.engine import stderr
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, unknown
 
 if TYPE_CHECKING:
     from frugal.engine import presets
@@ -48,7 +48,7 @@ Save = Annotated[
 def tfew(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK|FILE]", help="May lack only under --dry-run."),
+        typer.Argument(metavar="[TASK|FILE]", help="May lack under --dry-run alone: all runs."),
     ] = None,
     test: Annotated[
         Path | None, typer.Option(help="FILE to score; else what is not drawn.")
@@ -97,6 +97,8 @@ def tfew(
     from frugal.fewshot import estimate, evaluate, studies
 
     processes.join()
+    if templates and templates not in (uses := get_args(tasks.Use)):
+        raise unknown("use of templates", templates, uses)
     chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
     given = presets.said(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
     if losses is not None:
