@@ -7,7 +7,17 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from frugal.papers import audit_spaces_cells, tables
-from frugal.papers.rules import Item, cut, judge, mean_of_row, mean_slack, number, rounds, show
+from frugal.papers.rules import (
+    Item,
+    cut,
+    finding,
+    judge,
+    mean_of_row,
+    mean_slack,
+    number,
+    rounds,
+    show,
+)
 from frugal.papers.rules import two_sample_t as t_statistic
 
 RESULTS = ("spaces_table4_t5", "spaces_table5_roberta")
@@ -35,7 +45,7 @@ def items() -> Iterator[Item]:
     yield from audit_spaces_cells.items()
 
 
-def averages(name: str, paper: str = "spaces") -> Iterator[Item]:
+def averages(name: str) -> Iterator[Item]:
     """Each printed average against the mean of the row's cells."""
     for (group, row), cells in tables.scores(name).items():
         if "average" not in cells:
@@ -54,15 +64,14 @@ def averages(name: str, paper: str = "spaces") -> Iterator[Item]:
             note = f"{value:.4f} is {how}"
         elif verdict == "failed":
             note = f"the row's mean is {value:.2f}; rounding cannot explain the difference"
-        yield Item(
-            id=f"{name}/{'/'.join(filter(None, (group, row)))}/average",
-            paper=paper,
-            where=f"{tables.place(cells['average'])}: {row}, average",
-            rule="mean_of_row",
-            printed=printed,
-            recomputed=f"{value:.4f}",
-            verdict=verdict,
-            note=note,
+        yield finding(
+            f"{name}/{'/'.join(filter(None, (group, row)))}/average",
+            f"{tables.place(cells['average'])}: {row}, average",
+            "mean_of_row",
+            printed,
+            f"{value:.4f}",
+            verdict,
+            note,
         )
 
 
@@ -73,15 +82,14 @@ def rounding_of_averages() -> Iterator[Item]:
     rounded = [rounds(v, step) == p for p, v in values]
     only_cut = [not r and cut(v, step) == p for r, (p, v) in zip(rounded, values, strict=True)]
     rest = len(values) - sum(rounded) - sum(only_cut)
-    yield Item(
-        id="spaces/averages",
-        paper="spaces",
-        where="tables 1 to 5 and the strategy assignments: averages",
-        rule="rounded, or cut off",
-        printed=f"{len(values)} averages",
-        recomputed=f"{sum(rounded)} rounded, {sum(only_cut)} only cut off, {rest} neither",
-        verdict="failed" if rest else "rounded" if any(only_cut) else "reproduced",
-        note="digits were mostly cut off, and some averages are not those of their rows",
+    yield finding(
+        "spaces/averages",
+        "tables 1 to 5 and the strategy assignments: averages",
+        "rounded, or cut off",
+        f"{len(values)} averages",
+        f"{sum(rounded)} rounded, {sum(only_cut)} only cut off, {rest} neither",
+        "failed" if rest else "rounded" if any(only_cut) else "reproduced",
+        "digits were mostly cut off, and some averages are not those of their rows",
     )
 
 
@@ -97,15 +105,14 @@ def winners(name: str) -> Iterator[Item]:
             for i in (0, 1)
         )
         moved = rounds(true_gap, Decimal("0.1")) != gap
-        yield Item(
-            id="/".join(filter(None, (name, group, "winner"))),
-            paper="spaces",
-            where=f"{tables.place(tables.records(name)[0])}: best average {group}".rstrip(),
-            rule="highest mean_of_row",
-            printed=f"{first} by {gap}",
-            recomputed=f"{best} by {show(true_gap)}",
-            verdict="failed" if first != best else "rounded" if moved else "reproduced",
-            note="the winner stays, its lead does not" if first == best and moved else "",
+        yield finding(
+            "/".join(filter(None, (name, group, "winner"))),
+            f"{tables.place(tables.records(name)[0])}: best average {group}".rstrip(),
+            "highest mean_of_row",
+            f"{first} by {gap}",
+            f"{best} by {show(true_gap)}",
+            "failed" if first != best else "rounded" if moved else "reproduced",
+            "the winner stays, its lead does not" if first == best and moved else "",
         )
 
 
@@ -132,15 +139,14 @@ def bold_is_best(name: str) -> Iterator[Item]:
                 if min(bold) < number(best["printed"]):
                     wrong.append(f"{column}: bold {min(bold)}, {best['row']} {best['printed']}")
         if marked:
-            yield Item(
-                id="/".join(filter(None, (name, group, "bold"))),
-                paper="spaces",
-                where=f"{tables.place(records[0])}: bold cells {group}".rstrip(),
-                rule="bold_is_best",
-                printed=f"{marked} columns",
-                recomputed=f"{marked - len(wrong)} columns",
-                verdict="failed" if wrong else "reproduced",
-                note="; ".join(wrong),
+            yield finding(
+                "/".join(filter(None, (name, group, "bold"))),
+                f"{tables.place(records[0])}: bold cells {group}".rstrip(),
+                "bold_is_best",
+                f"{marked} columns",
+                f"{marked - len(wrong)} columns",
+                not wrong,
+                "; ".join(wrong),
             )
 
 
@@ -196,27 +202,23 @@ def significance() -> Iterator[Item]:
         for test in found:
             survived += [test.dataset] if test.holds else []
             agrees = test.holds == bool(test.mark)
-            yield Item(
-                id=f"{name}/{model}/{test.dataset}/significance",
-                paper="spaces",
-                where=f"{tables.place(tables.records(name)[0])}: {model}, {test.dataset}",
-                rule="two_sample_t",
-                printed=f"{test.printed} {test.mark or '(no star)'}",
-                recomputed=f"t = {test.t:.2f} against {test.rival} {test.rival_printed}",
-                verdict="reproduced" if agrees else "failed",
-                note=""
-                if agrees
-                else f"|t| must exceed {CRITICAL_T} for p < 0.05 with {RUNS} runs each",
+            yield finding(
+                f"{name}/{model}/{test.dataset}/significance",
+                f"{tables.place(tables.records(name)[0])}: {model}, {test.dataset}",
+                "two_sample_t",
+                f"{test.printed} {test.mark or '(no star)'}",
+                f"t = {test.t:.2f} against {test.rival} {test.rival_printed}",
+                agrees,
+                why=f"|t| must exceed {CRITICAL_T} for p < 0.05 with {RUNS} runs each",
             )
-        yield Item(
-            id=f"{name}/{model}/significance",
-            paper="spaces",
-            where=f"{claim['where']}: {model}",
-            rule="two_sample_t",
-            printed=f"{claim['printed']} of 8 datasets",
-            recomputed=f"{len(survived)} of 8 datasets",
-            verdict="reproduced" if len(survived) == 8 else "failed",
-            note=f"survives a t-test: {', '.join(survived) or 'none'}",
+        yield finding(
+            f"{name}/{model}/significance",
+            f"{claim['where']}: {model}",
+            "two_sample_t",
+            f"{claim['printed']} of 8 datasets",
+            f"{len(survived)} of 8 datasets",
+            len(survived) == 8,
+            f"survives a t-test: {', '.join(survived) or 'none'}",
         )
 
 
@@ -240,14 +242,13 @@ def gains_over_full() -> Iterator[Item]:
         tasks = {k: gain for k, gain in found.items() if k != "average"}
         printed, value = found["average"], mean_of_row(list(tasks.values()))
         others = mean_of_row([gain for k, gain in tasks.items() if k != "CoLA"])
-        yield Item(
-            id=f"{name}/{model}/gain",
-            paper="spaces",
-            where=f"{tables.place(tables.records(name)[0])}: {model}, S4 less full fine-tuning",
-            rule="mean of the differences",
-            printed=f"{printed:+}",
-            recomputed=f"{value:+.4f}",
-            verdict=judge(str(printed), value, slack=Decimal("0.1")),
-            note=f"CoLA alone adds {tasks['CoLA'] / len(tasks):+.2f}; "
+        yield finding(
+            f"{name}/{model}/gain",
+            f"{tables.place(tables.records(name)[0])}: {model}, S4 less full fine-tuning",
+            "mean of the differences",
+            f"{printed:+}",
+            f"{value:+.4f}",
+            judge(str(printed), value, slack=Decimal("0.1")),
+            f"CoLA alone adds {tasks['CoLA'] / len(tasks):+.2f}; "
             f"on the other {len(tasks) - 1} tasks S4 is at {others:+.2f}",
         )

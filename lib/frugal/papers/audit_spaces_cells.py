@@ -7,7 +7,7 @@ from itertools import combinations
 
 from frugal.costs import arch
 from frugal.papers import tables
-from frugal.papers.rules import Item, judge, mean_of_row, number, show
+from frugal.papers.rules import Item, finding, judge, mean_of_row, number, show
 
 
 def items() -> Iterator[Item]:
@@ -28,15 +28,14 @@ def repeated_columns() -> Iterator[Item]:
             for (_, row), cells in rows.items()
             if number(cells[second]["printed"]) + Decimal(gap) == number(cells[first]["printed"])
         ]
-        yield Item(
-            id=f"{name}/{first}-{second}/repeated",
-            paper="spaces",
-            where=f"table 3: {first} and {second}",
-            rule="repeated_columns",
-            printed=f"{len(rows)} rows of two different tasks",
-            recomputed=f"differ by exactly {gap} in {len(same)} rows",
-            verdict="failed" if len(same) > 2 else "reproduced",
-            note="two tasks would hardly agree so often: a slip of copying is likely",
+        yield finding(
+            f"{name}/{first}-{second}/repeated",
+            f"table 3: {first} and {second}",
+            "repeated_columns",
+            f"{len(rows)} rows of two different tasks",
+            f"differ by exactly {gap} in {len(same)} rows",
+            len(same) <= 2,
+            "two tasks would hardly agree so often: a slip of copying is likely",
         )
 
 
@@ -48,15 +47,14 @@ def repeated_in_row() -> Iterator[Item]:
         if times > 2:
             names = [k for k, c in cells.items() if c["printed"] == printed]
             found.append(f"{row}: {', '.join(names)} are all {printed}")
-    yield Item(
-        id="spaces_table3_groups/rows/repeated",
-        paper="spaces",
-        where="table 3: one number for three tasks",
-        rule="repeated_cells",
-        printed=f"{len(tables.scores('spaces_table3_groups'))} rows",
-        recomputed=f"{len(found)} such rows",
-        verdict="failed" if found else "reproduced",
-        note="; ".join(found),
+    yield finding(
+        "spaces_table3_groups/rows/repeated",
+        "table 3: one number for three tasks",
+        "repeated_cells",
+        f"{len(tables.scores('spaces_table3_groups'))} rows",
+        f"{len(found)} such rows",
+        not found,
+        "; ".join(found),
     )
 
 
@@ -65,15 +63,14 @@ def assignments() -> Iterator[Item]:
     tried = {frozenset(record["methods"]) for record in tables.records("spaces_strategy_g1")}
     every = [frozenset(c) for n in range(1, 5) for c in combinations("APBL", n)]
     missing = [f"({', '.join(s for s in 'APBL' if s in c)})" for c in every if c not in tried]
-    yield Item(
-        id="spaces/assignments",
-        paper="spaces",
-        where="strategy assignment: candidates of a group",
-        rule="2⁴ − 1",
-        printed=f"{len(tried)} rows",
-        recomputed=f"{len(every)} subsets",
-        verdict="failed" if missing else "reproduced",
-        note=f"never tried: {', '.join(missing)}",
+    yield finding(
+        "spaces/assignments",
+        "strategy assignment: candidates of a group",
+        "2⁴ − 1",
+        f"{len(tried)} rows",
+        f"{len(every)} subsets",
+        not missing,
+        f"never tried: {', '.join(missing)}",
     )
 
 
@@ -81,15 +78,14 @@ def layers() -> Iterator[Item]:
     """Whose layers S1 groups."""
     claim, t0, t5 = tables.claims()["layers-deck"], arch.get("t0-11b"), arch.get("t5-base")
     count = t0.layers + t0.decoder_layers
-    yield Item(
-        id="spaces/layers-deck",
-        paper="spaces",
-        where=f"{claim['where']}: {claim['text']}",
-        rule="encoder + decoder layers",
-        printed=claim["printed"],
-        recomputed=str(count),
-        verdict=judge(claim["printed"], count),
-        note=f"T5-base is meant: {t5.layers} + {t5.decoder_layers} layers",
+    yield finding(
+        "spaces/layers-deck",
+        f"{claim['where']}: {claim['text']}",
+        "encoder + decoder layers",
+        claim["printed"],
+        str(count),
+        judge(claim["printed"], count),
+        f"T5-base is meant: {t5.layers} + {t5.decoder_layers} layers",
     )
 
 
@@ -105,13 +101,12 @@ def outlier() -> Iterator[Item]:
     spread = best - min(others)
     values = {k: number(c["printed"]) for k, c in cells.items() if k != "average"}
     mended = mean_of_row(list((values | {column: own - 10}).values()))
-    yield Item(
-        id=f"{name}/{group}/{row}/{column}/outlier",
-        paper="spaces",
-        where=f"table 5: {group}, {row}, {column}",
-        rule="outlier",
-        printed=str(own),
-        recomputed=f"others {min(others)} to {best}",
-        verdict="failed" if own > best + spread else "reproduced",
-        note=f"probably {own - 10}: the row's average would then be {show(mended)}",
+    yield finding(
+        f"{name}/{group}/{row}/{column}/outlier",
+        f"table 5: {group}, {row}, {column}",
+        "outlier",
+        str(own),
+        f"others {min(others)} to {best}",
+        own <= best + spread,
+        f"probably {own - 10}: the row's average would then be {show(mended)}",
     )

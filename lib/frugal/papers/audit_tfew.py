@@ -8,7 +8,16 @@ from frugal.costs import Scenario, arch, memory, methods
 from frugal.costs.scenario import TFEW, TOKEN_BYTES
 from frugal.papers import tables
 from frugal.papers.audit_spaces import averages
-from frugal.papers.rules import Item, judge, mean_of_row, mean_slack, number, show, significant
+from frugal.papers.rules import (
+    Item,
+    finding,
+    judge,
+    mean_of_row,
+    mean_slack,
+    number,
+    show,
+    significant,
+)
 
 HOURS = float(TFEW["training_hours"])  # for one training; the slides say an hour and a half
 ROWS = {
@@ -35,7 +44,7 @@ def items() -> Iterator[Item]:
     yield from table1()
     yield from parameters()
     for name in AVERAGED:
-        yield from averages(f"tfew_{name}", "tfew")
+        yield from averages(f"tfew_{name}")
     yield from losses()
     yield from repeated_rows()
 
@@ -45,7 +54,7 @@ def item(id_: str, where: str, rule: str, printed: str, value: object, **more: o
     note = str(more.pop("note", ""))
     shown = str(more.pop("shown", "")) or show(value)  # type: ignore[arg-type]
     verdict = judge(printed, value, **more)  # type: ignore[arg-type]
-    return Item(f"tfew/{id_}", "tfew", where, rule, printed, shown, verdict, note)
+    return finding(f"tfew/{id_}", where, rule, printed, shown, verdict, note)
 
 
 def claim(id_: str, rule: str, value: object, **more: object) -> Item:
@@ -231,15 +240,14 @@ def repeated_rows() -> Iterator[Item]:
         scores = tables.scores(name)
         first, second = (scores["", f"FishMask ({s})"]["H-Swag"] for s in ("0.2%", "0.02%"))
         same = (first["printed"], first["spread"]) == (second["printed"], second["spread"])
-        yield Item(
+        yield finding(
             f"{name}/FISH/H-Swag/repeated",
-            "tfew",
             f"{tables.place(first)}: FISH Mask at 0.2 % and 0.02 %, H-Swag",
             "repeated_cells",
             "two runs",
             f"both {first['printed']} ({first['spread']})" if same else "different",
-            "failed" if same else "reproduced",
-            "one of the two was probably copied" if same else "",
+            not same,
+            why="one of the two was probably copied",
         )
     prefix = tables.scores("tfew_table5_peft")["", "Prefix tuning"]
     cells: dict[str, list[str]] = {}
@@ -247,13 +255,12 @@ def repeated_rows() -> Iterator[Item]:
         if c["spread"]:
             cells.setdefault(f"{c['printed']} ({c['spread']})", []).append(column)
     twice = [f"{' and '.join(where)}: {text}" for text, where in cells.items() if len(where) > 1]
-    yield Item(
+    yield finding(
         "tfew_table5_peft/Prefix tuning/repeated",
-        "tfew",
         f"{tables.place(prefix['H-Swag'])}: prefix tuning, its own row",
         "repeated_cells",
         f"{sum(map(len, cells.values()))} datasets",
         "; ".join(twice) or "all different",
-        "failed" if twice else "reproduced",
-        "the row looks shifted by some columns" if twice else "",
+        not twice,
+        why="the row looks shifted by some columns",
     )

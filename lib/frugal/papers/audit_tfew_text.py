@@ -8,7 +8,7 @@ from frugal.costs import Scenario, arch, flops, memory, methods, prices
 from frugal.costs.scenario import TFEW, TOKEN_BYTES
 from frugal.papers import tables
 from frugal.papers.audit_tfew import HOURS, claim, icl_tokens, nine_datasets
-from frugal.papers.rules import Item, Verdict, judge, mean_of_row, number, significant
+from frugal.papers.rules import Item, finding, judge, mean_of_row, number, significant
 
 CACHED_TOKENS = int(TFEW["cached_tokens"])
 
@@ -25,8 +25,7 @@ def _stated(id_: str, rule: str, printed: str, recomputed: str, holds: bool, not
     """A claim that is no single number: it holds or it does not."""
     found = tables.claims()[id_]
     where = f"{found['where']}: {found['text']}"
-    verdict: Verdict = "reproduced" if holds else "failed"
-    return Item(f"tfew/{id_}", "tfew", where, rule, printed, recomputed, verdict, note)
+    return finding(f"tfew/{id_}", where, rule, printed, recomputed, holds, note)
 
 
 def computation() -> Iterator[Item]:
@@ -135,7 +134,7 @@ def _gib(id_: str, rule: str, value: int) -> Item:
         note = f"in GiB; in GB it is {value / 1e9:.1f}"
     shown = f"{value / 2**30:.2f} GiB"
     where = f"{found['where']}: {found['text']}"
-    return Item(f"tfew/{id_}", "tfew", where, rule, printed, shown, verdict, note)
+    return finding(f"tfew/{id_}", where, rule, printed, shown, verdict, note)
 
 
 def money() -> Iterator[Item]:

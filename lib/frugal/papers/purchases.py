@@ -6,7 +6,7 @@ printed ones, and every estimate says on what it rests.
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -81,19 +81,8 @@ def buy(task: str, strategy: str, *, labels: int, budget: float) -> Purchase:
         score, basis = None, f"not affordable: training the teacher alone takes {h0:.1f} GPU hours"
     else:
         score, basis = _distilled_score(task, labels, made)
-    return Purchase(
-        task=task,
-        strategy="distill",
-        labels=labels,
-        budget=budget,
-        usd=hours * gpu_usd(),
-        extra_labels=0,
-        gpu_hours=hours,
-        teacher_hours=min(h0, hours),
-        unlabelled=made,
-        score=score,
-        basis=basis,
-    )
+    usd, teacher = hours * gpu_usd(), min(h0, hours)
+    return Purchase(task, "distill", labels, budget, usd, 0, hours, teacher, made, score, basis)
 
 
 @lru_cache
@@ -134,21 +123,6 @@ def _read(curve: Curve, at: float) -> tuple[float | None, str]:
     return interpolate(curve, at), HELD if at > curve[-1][0] else "interpolated"
 
 
-def frontier(task: str, budgets: Iterable[float], labels: Iterable[int]) -> "pd.DataFrame":
-    """Both strategies at every added budget (USD) and N: a row a Purchase, and the `winner`.
-
-    The winner is None in a tie, and where distillation can be bought but no score of it is printed.
-    """
-    import pandas as pd
-
-    rows = []
-    for n in labels:
-        for budget in budgets:
-            pair = [buy(task, s, labels=n, budget=budget) for s in STRATEGIES]
-            rows += [{**asdict(p), "winner": winner(*pair)} for p in pair]
-    return pd.DataFrame(rows)
-
-
 def winner(annotated: Purchase, distilled: Purchase) -> Strategy | None:
     """Whose score is higher; None in a tie, and where a score of what is bought is not printed."""
     if distilled.basis == UNPRINTED or annotated.score is None:
@@ -177,15 +151,17 @@ def break_even(task: str, labels: int) -> list[Span]:
     for budget in range(last + 1):
         pair = [buy(task, s, labels=labels, budget=budget) for s in STRATEGIES]
         best = winner(*pair)
-        if spans and spans[-1].winner == best:
-            spans[-1] = Span(spans[-1].low, budget, best)
-        else:
-            spans.append(Span(budget, budget, best))
+        start = spans.pop().low if spans and spans[-1].winner == best else budget
+        spans.append(Span(start, budget, best))
     return spans
 
 
-def _splits(task: str, total: float) -> list[Purchase]:
-    """`splits`, as purchases."""
+def splits(task: str, total: float) -> list[Purchase]:
+    """`total` USD from nothing: N labels first, and the rest on either strategy.
+
+    N runs over table 3's range in steps of STEP, as far as the money goes; FrugalError where it
+    does not buy the first.
+    """
     known = sorted(throughput(task).overhead)
     price = label_usd(task)
     found = [
@@ -199,20 +175,6 @@ def _splits(task: str, total: float) -> list[Purchase]:
     return found
 
 
-def splits(task: str, total: float) -> "pd.DataFrame":
-    """`total` USD from nothing: N labels first, and the rest on either strategy.
-
-    N runs over table 3's range in steps of STEP, as far as the money goes. Columns as those of
-    `Purchase`, and `total_usd`.
-    """
-    import pandas as pd
-
-    price = label_usd(task)
-    return pd.DataFrame(
-        [{**asdict(p), "total_usd": p.labels * price + p.usd} for p in _splits(task, total)]
-    )
-
-
 def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
     """The frontier: the best score that each total buys by either strategy, split as in `splits`.
 
@@ -221,26 +183,17 @@ def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     best: dict[Strategy, Purchase] = {}
     for total in sorted(totals):
-        for bought in _splits(task, total):
+        for bought in splits(task, total):
             if bought.score is None or bought.basis == HELD:
                 continue
             known = best.get(bought.strategy)
             if known is None or bought.score > (known.score or 0):
                 best[bought.strategy] = bought
-        rows += [
-            {
-                "task": task,
-                "total": total,
-                "strategy": strategy,
-                "labels": found.labels,
-                "score": found.score,
-            }
-            for strategy, found in best.items()
-        ]
-    return pd.DataFrame(rows)
+        rows += [(task, total, p.strategy, p.labels, p.score) for p in best.values()]
+    return pd.DataFrame(rows, columns=["task", "total", "strategy", "labels", "score"])
 
 
 def table3() -> "pd.DataFrame":
@@ -251,24 +204,24 @@ def table3() -> "pd.DataFrame":
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-
-    def row(what: str, printed: float, model: float, step: float) -> None:
-        cell_of = {"task": c.task, "labels": c.labels, "strategy": c.strategy, "header": c.header}
-        values = {"printed": printed, "model": model, "residual": model - printed, "step": step}
-        rows.append({**cell_of, "budget": c.budget, "what": what, **values})
-
+    rows: list[tuple[Any, ...]] = []
     for c in cells():
         bought = buy(c.task, c.strategy, labels=c.labels, budget=c.budget)
-        row("initial USD", c.initial_usd, c.labels * label_usd(c.task), 1)
+        compared = [("initial USD", c.initial_usd, c.labels * label_usd(c.task), 1.0)]
         if c.strategy == "annotate":
-            row("labels", c.bought, bought.extra_labels, 1)
+            compared += [("labels", c.bought, bought.extra_labels, 1)]
         elif c.budget:
-            row("GPU hours", c.bought, bought.gpu_hours, 1)
-            row("unlabelled", c.unlabelled or 0, bought.unlabelled, 1000)
+            compared += [("GPU hours", c.bought, bought.gpu_hours, 1)]
+            compared += [("unlabelled", c.unlabelled or 0, bought.unlabelled, 1000)]
         if c.score is not None:
-            row("score", c.score, math.nan if bought.score is None else bought.score, 0.1)
-    return pd.DataFrame(rows)
+            model = math.nan if bought.score is None else bought.score
+            compared += [("score", c.score, model, 0.1)]
+        cell = (c.task, c.labels, c.strategy, c.header, c.budget)
+        for what, printed, model, step in compared:
+            rows.append((*cell, what, printed, model, model - printed, step))
+    columns = ["task", "labels", "strategy", "header", "budget"]
+    columns += ["what", "printed", "model", "residual", "step"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def table4() -> "pd.DataFrame":
@@ -293,15 +246,6 @@ def table4() -> "pd.DataFrame":
             strategy = "distill" if "Dist." in r["model"] else "annotate"
             bought = buy(task, strategy, labels=STARTING_LABELS, budget=budget)
             model, basis = math.nan if bought.score is None else bought.score, bought.basis
-        rows.append(
-            {
-                "row": r["model"],
-                "task": task,
-                "what": what,
-                "printed": printed,
-                "model": model,
-                "residual": model - printed,
-                "basis": basis,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((r["model"], task, what, printed, model, model - printed, basis))
+    columns = ["row", "task", "what", "printed", "model", "residual", "basis"]
+    return pd.DataFrame(rows, columns=columns)

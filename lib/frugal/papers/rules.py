@@ -34,6 +34,28 @@ class Item:
     note: str = ""
 
 
+def finding(
+    id_: str,
+    where: str,
+    rule: str,
+    printed: str,
+    recomputed: str,
+    verdict: Verdict | bool,
+    note: str = "",
+    *,
+    why: str = "",
+) -> Item:
+    """An `Item` whose id begins with its paper; a claim that is no number holds or does not.
+
+    note: stands there whatever the verdict; why: only where the number is not reproduced
+    """
+    if isinstance(verdict, bool):
+        verdict = "reproduced" if verdict else "failed"
+    paper = re.split("[/_]", id_)[0]
+    note = note or ("" if verdict == "reproduced" else why)
+    return Item(id_, paper, where, rule, printed, recomputed, verdict, note)
+
+
 def number(printed: str) -> Decimal:
     """The number in `printed`: "4.2 MB" is 4.2e6, "1,000×" 1000, "72.4%" 72.4."""
     digits, exponent, suffix = _match(printed)

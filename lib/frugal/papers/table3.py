@@ -97,10 +97,8 @@ def true_budget(task: str, column: Sequence[tables.Record]) -> int:
             count = int(r["n_additional_labels"])
             low, high = max(low, count * price), min(high, (count + 1) * price)
         elif r["gpu_hours"]:
-            low, high = (
-                max(low, (int(r["gpu_hours"]) - 1) * rate),
-                min(high, int(r["gpu_hours"]) * rate),
-            )
+            count = int(r["gpu_hours"])
+            low, high = max(low, (count - 1) * rate), min(high, count * rate)
     fits = [b for b in range(math.ceil(low), math.ceil(high) + 1) if low <= b <= high]
     if not fits:
         raise FrugalError(f"table 3, {task}: no budget fits ${low:.2f} to ${high:.2f}")
@@ -145,10 +143,6 @@ class Throughput:
     def unlabelled(self, hours: float, labels: int) -> float:
         """Examples distilled in `hours`; 0 while the teacher is still being trained."""
         return max(0.0, self.per_hour * (hours - self.h0(labels)))
-
-    def hours(self, unlabelled: float, labels: int) -> float:
-        """GPU hours that distilling so many examples takes."""
-        return self.h0(labels) + unlabelled / self.per_hour
 
     @property
     def usd_per_example(self) -> float:
