@@ -10,9 +10,6 @@ import torch.nn.functional as F
 from test_choices import make, total
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
-    BertConfig,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
     MT5Config,
     MT5ForConditionalGeneration,
     T5Config,
@@ -27,9 +24,8 @@ from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, evaluate, losses, packing, passes, probe, tfew
 from frugal.fewshot.choices import ChoiceScores
 from frugal.tasks import Example
+from two_berts import END, PAD, TOKENIZER, two_berts
 
-TOKENIZER = backbones.load("tiny-t5").tokenizer
-PAD, END = TOKENIZER.pad_token_id, TOKENIZER.eos_token_id
 SIZES = {
     "vocab_size": len(TOKENIZER),
     "d_model": 24,
@@ -45,23 +41,6 @@ SIZES = {
     "eos_token_id": END,
     "decoder_start_token_id": PAD,
 }
-
-
-def two_berts():
-    encoder = BertConfig(
-        vocab_size=len(TOKENIZER),
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=40,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    decoder = BertConfig(**{**encoder.to_dict(), "num_hidden_layers": 3})
-    config = EncoderDecoderConfig.from_encoder_decoder_configs(
-        encoder, decoder, pad_token_id=PAD, decoder_start_token_id=PAD
-    )
-    return EncoderDecoderModel(config)
 
 
 MODELS = {

@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_encoder_decoder import TOKENIZER, two_berts
 
 from frugal import data
 from frugal.engine import backbones, nano
@@ -15,6 +14,7 @@ from frugal.errors import FrugalError
 from frugal.fewshot import tfew
 from frugal.pretraining import mixture, pretrain
 from frugal.pretraining.mixture import Component, Mixture, Record, Wording
+from two_berts import TOKENIZER, two_berts
 
 
 @pytest.fixture

@@ -9,126 +9,88 @@ is clearly absent may stand: null, an empty list or mapping, and a `use_…` tha
 `false` may be what turns something off that is on by default.)
 """
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frugal.errors import FrugalError
 
-Allowed = Callable[[Any], bool]
+Names = str | list[str]  # a regular expression, or names
+Off = Literal[False] | None
+Whole = Annotated[int, Field(gt=0, lt=2**31)]
 
 
-def _absent(value: Any) -> bool:
-    return value is None or value == [] or value == {}
+class Common(BaseModel):
+    """What may be set for both methods, at the values at which an adapter is plain."""
 
+    model_config = ConfigDict(strict=True)
 
-def _off(value: Any) -> bool:
-    return value is None or value is False
-
-
-def _flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def _text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _mapping(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
-
-
-def _number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) < 1e30
-        and math.isfinite(value)
-    )
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
-
-
-def _one_of(*values: Any) -> Allowed:
-    return lambda value: any(type(value) is type(v) and value == v for v in values)
-
-
-def _names(value: Any) -> bool:
-    """A regular expression, or names."""
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(v, str) for v in value)
-    )
-
-
-def _names_or_none(value: Any) -> bool:
-    return value is None or _names(value)
-
-
-def _indices(value: Any) -> bool:
-    several = value if isinstance(value, list) else [value]
-    return value is None or all(isinstance(v, int) and not isinstance(v, bool) for v in several)
-
-
-_COMMON: dict[str, Allowed] = {
-    "peft_type": _text,
-    "peft_version": _text,
-    "base_model_name_or_path": _text,  # compared with the model's
-    "revision": _text,
-    "auto_mapping": _mapping,
-    "inference_mode": _flag,
+    peft_type: str
+    target_modules: Names
+    peft_version: str | None = None
+    base_model_name_or_path: str | None = None  # compared with the model's
+    revision: str | None = None
+    auto_mapping: dict[str, Any] | None = None
+    inference_mode: bool | None = None
     # A task with a head of its own (SEQ_CLS, …) brings a head.
-    "task_type": _one_of(None, "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"),
-    "target_modules": _names,
-    "exclude_modules": _names_or_none,
-    "modules_to_save": _absent,
-    "fan_in_fan_out": _flag,  # how weights are stored; peft corrects it by the module
-}
-_KINDS: dict[str, dict[str, Allowed]] = {
-    "IA3": {"feedforward_modules": _names, "init_ia3_weights": _flag},
-    "LORA": {
-        "r": _whole,
-        "lora_alpha": _number,
-        "use_rslora": _flag,
-        "lora_dropout": lambda value: _number(value) and 0 <= value < 1,  # of training alone
-        "bias": _one_of("none"),
-        # Starts that leave the model's own weights as they are.
-        "init_lora_weights": _one_of(True, False, "gaussian", "orthogonal", "eva"),
-        "eva_config": _mapping,  # how the start was found
-        "layers_to_transform": _indices,
-        "layers_pattern": _names_or_none,
-        "megatron_core": _text,  # read with megatron_config alone
-        "qalora_group_size": _whole,  # read with use_qalora alone
-        "lora_bias": _off,
-        "ensure_weight_tying": _off,
-        "merge_weights": _off,  # of peft before 0.3
-    },
-}
-_NEEDED = {
-    "IA3": ("target_modules", "feedforward_modules"),
-    "LORA": ("r", "lora_alpha", "target_modules"),
-}
+    task_type: Literal["CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"] | None = None
+    exclude_modules: Names | None = None
+    fan_in_fan_out: bool | None = None  # how weights are stored; peft corrects it by the module
+
+
+class PlainIA3(Common):
+    """(IA)³ of peft."""
+
+    feedforward_modules: Names
+    init_ia3_weights: bool | None = None
+
+
+class PlainLoRA(Common):
+    """LoRA of peft."""
+
+    r: Whole
+    lora_alpha: Annotated[float, Field(gt=-1e30, lt=1e30)]
+    use_rslora: bool | None = None
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of training alone
+    bias: Literal["none"] = "none"
+    # Starts that leave the model's own weights as they are.
+    init_lora_weights: bool | Literal["gaussian", "orthogonal", "eva"] = True
+    eva_config: dict[str, Any] | None = None  # how the start was found
+    layers_to_transform: int | list[int] | None = None
+    layers_pattern: Names | None = None
+    megatron_core: str | None = None  # read with megatron_config alone
+    qalora_group_size: Whole = 16  # read with use_qalora alone
+    lora_bias: Off = None
+    ensure_weight_tying: Off = None
+    merge_weights: Off = None  # of peft before 0.3
+
+
+KINDS: dict[str, type[Common]] = {"IA3": PlainIA3, "LORA": PlainLoRA}
 
 
 def check(path: Path, config: Mapping[str, Any]) -> str:
     """The method of a configuration, "IA3" or "LORA"; FrugalError that names what is not plain."""
     kind = config.get("peft_type")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise FrugalError(f"{path}: peft_type is {kind!r}, not IA3 or LORA")
-    allowed = _COMMON | _KINDS[kind]
-    odd = []
+    wrong, missing, odd = set(), [], []
+    try:
+        KINDS[kind].model_validate(config)
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors()}
+        missing = [str(field) for field in wrong if field not in config]
     for field, value in config.items():
-        absent = _absent(value) or (field.startswith("use_") and value is False)
-        if not (allowed[field](value) if field in allowed else absent):
+        absent = value in (None, [], {}) or (field.startswith("use_") and value is False)
+        if field in wrong or not (field in KINDS[kind].model_fields or absent):
             shown = repr(value)
             odd.append(f"{field} = {shown if len(shown) < 60 else shown[:60] + '…'}")
     if odd:
         raise FrugalError(f"{path}: {', '.join(odd)} is not supported; only plain {kind} is")
-    if missing := [field for field in _NEEDED[kind] if field not in config]:
-        raise FrugalError(f"{path}: says nothing of {', '.join(missing)}")
+    if missing:
+        raise FrugalError(f"{path}: says nothing of {', '.join(sorted(missing))}")
     return kind
 
 
