@@ -44,6 +44,9 @@ def test_the_job_trains_the_one_classifier_and_knows_its_flops():
         "head_params": 51,
         "loss": fitted.loss[-1],
     }
+    whole = sum(p.numel() for p in classifier.new(encoder, 3).encoder.parameters())
+    for what, trained in (("full", whole), ("head", 0)):
+        assert job.function(**{**params, "design": what})["params"] == trained
     assert job.inputs(**params)["classifier"] == "2"  # results of the former training are others
 
     def cost(**changes):

@@ -90,10 +90,11 @@ def finetune(
     fitted = classifier.fit(model, drawn.train, goals, how)
     said, _ = model.outputs(drawn.test)
     answers = said.argmax(-1) if drawn.classes > 1 else said[:, 0]
+    head = sum(p.numel() for p in model.head.parameters())
     print(f"loss of the first step {fitted.loss[0]:.4f}, of the last {fitted.loss[-1]:.4f}")
     return {
         "score": metrics.METRICS[drawn.metric](answers.numpy(), drawn.test_labels),
-        "params": 0 if isinstance(what, str) else what.sized.params,
-        "head_params": sum(p.numel() for p in model.head.parameters()),
+        "params": sum(p.numel() for p in model.trained().values()) - head,
+        "head_params": head,
         "loss": fitted.loss[-1],
     }
