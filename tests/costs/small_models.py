@@ -1,22 +1,9 @@
 """Small random transformers on the meta device: shapes without numbers, so counting is instant."""
 
 import torch
+import transformers as t
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    BertConfig,
-    BertModel,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
 
 
 def build(model_class, config):
@@ -41,7 +28,7 @@ def counted(run):
 
 @st.composite
 def t5_configs(draw):
-    return T5Config(
+    return t.T5Config(
         vocab_size=draw(st.integers(5, 90)),
         d_model=draw(st.integers(2, 24)),
         d_kv=draw(st.integers(1, 8)),
@@ -58,7 +45,7 @@ def t5_configs(draw):
 @st.composite
 def llama_configs(draw):
     kv_heads, groups, head = draw(st.tuples(*[st.integers(1, 3)] * 3))
-    return LlamaConfig(
+    return t.LlamaConfig(
         vocab_size=draw(st.integers(5, 90)),
         hidden_size=kv_heads * groups * draw(st.integers(1, 5)),
         intermediate_size=draw(st.integers(2, 40)),
@@ -75,7 +62,7 @@ def llama_configs(draw):
 @st.composite
 def gpt2_configs(draw):
     heads = draw(st.integers(1, 3))
-    return GPT2Config(
+    return t.GPT2Config(
         vocab_size=draw(st.integers(5, 90)),
         n_positions=draw(st.integers(64, 80)),
         n_embd=heads * draw(st.integers(1, 8)),
@@ -86,7 +73,7 @@ def gpt2_configs(draw):
 
 
 @st.composite
-def bert_configs(draw, config_class=BertConfig):
+def bert_configs(draw, config_class=t.BertConfig):
     heads = draw(st.integers(1, 3))
     return config_class(
         vocab_size=draw(st.integers(5, 90)),
@@ -102,58 +89,43 @@ def bert_configs(draw, config_class=BertConfig):
 @st.composite
 def bert2bert_configs(draw):
     encoder, layers = draw(bert_configs()), draw(st.integers(1, 3))
-    decoder = BertConfig(**{**encoder.to_dict(), "num_hidden_layers": layers})
-    return EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    decoder = t.BertConfig(**{**encoder.to_dict(), "num_hidden_layers": layers})
+    return t.EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
 
 
 FAMILIES = {
-    "t5": (T5ForConditionalGeneration, t5_configs()),
-    "llama": (LlamaForCausalLM, llama_configs()),
-    "gpt2": (GPT2LMHeadModel, gpt2_configs()),
-    "bert": (BertModel, bert_configs()),
-    "roberta": (RobertaModel, bert_configs(RobertaConfig)),
-    "bert2bert": (EncoderDecoderModel, bert2bert_configs()),
+    "t5": (t.T5ForConditionalGeneration, t5_configs()),
+    "llama": (t.LlamaForCausalLM, llama_configs()),
+    "gpt2": (t.GPT2LMHeadModel, gpt2_configs()),
+    "bert": (t.BertModel, bert_configs()),
+    "roberta": (t.RobertaModel, bert_configs(t.RobertaConfig)),
+    "bert2bert": (t.EncoderDecoderModel, bert2bert_configs()),
 }
+
+
+# By family: the names of transformers' configuration, and ours.
+BERT = """vocab_size=vocabulary hidden_size=d_model intermediate_size=d_ff num_hidden_layers=layers
+    num_attention_heads=heads"""
+POSITIONS = " max_position_embeddings=positions type_vocab_size=token_types"
+NAMES = {
+    "t5": """vocab_size=vocabulary d_model=d_model d_kv=head_size d_ff=d_ff num_layers=layers
+        num_decoder_layers=decoder_layers num_heads=heads""",
+    "gpt2": """vocab_size=vocabulary n_embd=d_model n_inner=d_ff n_layer=layers n_head=heads
+        n_positions=positions""",
+    "llama": BERT + " num_key_value_heads=kv_heads head_dim=head_size tie_word_embeddings=tied",
+    "bert": BERT + POSITIONS,
+    "bert2bert": BERT + POSITIONS,
+}
+CONFIGS = {"t5": t.T5Config, "gpt2": t.GPT2Config, "llama": t.LlamaConfig}
 
 
 def config_of(a):
     """The transformers config of a known architecture."""
-    if a.family == "t5":
-        return T5Config(
-            vocab_size=a.vocabulary,
-            d_model=a.d_model,
-            d_kv=a.head_size,
-            d_ff=a.d_ff,
-            num_layers=a.layers,
-            num_decoder_layers=a.decoder_layers,
-            num_heads=a.heads,
-            feed_forward_proj="gated-gelu" if a.gated else "relu",
-        )
-    if a.family == "gpt2":
-        return GPT2Config(
-            vocab_size=a.vocabulary,
-            n_positions=a.positions,
-            n_embd=a.d_model,
-            n_layer=a.layers,
-            n_head=a.heads,
-            n_inner=a.d_ff,
-        )
-    shared = {
-        "vocab_size": a.vocabulary,
-        "hidden_size": a.d_model,
-        "intermediate_size": a.d_ff,
-        "num_hidden_layers": a.layers,
-        "num_attention_heads": a.heads,
-    }
-    if a.family == "llama":
-        return LlamaConfig(
-            **shared,
-            num_key_value_heads=a.kv_heads,
-            head_dim=a.head_size,
-            tie_word_embeddings=a.tied,
-        )
-    bert = BertConfig(**shared, max_position_embeddings=a.positions, type_vocab_size=a.token_types)
-    if a.family == "bert":
-        return bert
-    decoder = BertConfig(**{**bert.to_dict(), "num_hidden_layers": a.decoder_layers})
-    return EncoderDecoderConfig.from_encoder_decoder_configs(bert, decoder)
+    pairs = (pair.split("=") for pair in NAMES[a.family].split())
+    sizes = {theirs: getattr(a, ours) for theirs, ours in pairs}
+    more = {"feed_forward_proj": "gated-gelu" if a.gated else "relu"} if a.family == "t5" else {}
+    config = CONFIGS.get(a.family, t.BertConfig)(**sizes, **more)
+    if a.family != "bert2bert":
+        return config
+    decoder = t.BertConfig(**{**config.to_dict(), "num_hidden_layers": a.decoder_layers})
+    return t.EncoderDecoderConfig.from_encoder_decoder_configs(config, decoder)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import FAMILIES, build, config_of, counted, ids
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from frugal import peft
 from frugal.costs import Scenario, arch, flops, methods
 from frugal.errors import FrugalError
+from tiny_models import llama
 
 EXAMPLES = settings(max_examples=10, deadline=None)
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -124,20 +124,12 @@ def test_trainable_params_are_those_that_are_attached(family, method, options, d
 
 def test_fish_costs_what_full_fine_tuning_does():
     """At most: a matrix without a trained entry costs less."""
-    config = LlamaConfig(
-        vocab_size=30,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        attn_implementation="eager",
-    )
-    a = arch.from_config(config)
+    a = arch.from_config(llama().config)
     bound = sum(flops.train_step(a, prompt_tokens=6, method="fish").values())
     assert bound == sum(flops.train_step(a, prompt_tokens=6, method="full").values())
     tokens = torch.arange(6)[None]
     for share, exact in ((0.9, True), (0.001, False)):
-        model = LlamaForCausalLM(config)
+        model = llama(attn_implementation="eager")
         loss = [model(input_ids=tokens).logits.square().mean()]
         tuned = peft.attach(model, "fish", {"share": share}, losses=loss)
         method = methods.get("fish", {"share": share})

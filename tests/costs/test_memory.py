@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from small_models import FAMILIES, build
-from transformers import BertConfig, GPT2Config, LlamaConfig, T5Config
 
 from frugal.costs import arch, memory, methods
 from frugal.errors import FrugalError
+from tiny_models import bert, gpt2, llama, t5
 
 
 def test_kv_cache_of_the_paper():
@@ -31,32 +30,12 @@ def test_adapter_of_the_paper(name, params):
     assert memory.adapter(arch.get(name), "ia3") == 4 * params
 
 
+THREE = {"num_hidden_layers": 3}
 SMALL = {
-    "llama": LlamaConfig(
-        vocab_size=40,
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    ),
-    "gpt2": GPT2Config(vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_positions=64),
-    "bert": BertConfig(
-        vocab_size=40,
-        hidden_size=24,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-    ),
-    "t5": T5Config(
-        vocab_size=40,
-        d_model=24,
-        d_ff=48,
-        d_kv=6,
-        num_heads=4,
-        num_layers=3,
-        feed_forward_proj="gated-gelu",
-    ),
+    "llama": lambda: llama(**THREE),
+    "gpt2": lambda: gpt2(n_layer=3),
+    "bert": lambda: bert(**THREE),
+    "t5": lambda: t5("gated-gelu", num_layers=3),
 }
 
 
@@ -69,8 +48,7 @@ def run(model, family, batch, prompt, target):
 @pytest.mark.parametrize("family", ["llama", "bert", "t5"])
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_optimizer_state_equals_torch(family, optimizer):
-    config = SMALL[family]
-    model = FAMILIES[family][0](config)
+    model = SMALL[family]()
     classes = {"adamw": torch.optim.AdamW, "adafactor": torch.optim.Adafactor}
     torch_optimizer = classes[optimizer](model.parameters())
     for parameter in model.parameters():
@@ -82,7 +60,7 @@ def test_optimizer_state_equals_torch(family, optimizer):
         for value in state.values()
         if torch.is_tensor(value) and value.dim()  # the step counter is one number a tensor
     )
-    expected = memory.optimizer_state(arch.from_config(config), "full", optimizer)
+    expected = memory.optimizer_state(arch.from_config(model.config), "full", optimizer)
     assert expected == 4 * numbers
 
 
@@ -90,9 +68,8 @@ def test_optimizer_state_equals_torch(family, optimizer):
 @pytest.mark.parametrize("frozen", [False, True], ids=["full", "frozen"])
 @pytest.mark.parametrize(("batch", "prompt"), [(1, 12), (3, 60)])
 def test_activations_lie_in_the_band(family, frozen, batch, prompt):
-    config = SMALL[family]
-    config._attn_implementation = "eager"
-    model = FAMILIES[family][0](config).train()
+    model = SMALL[family]().train()
+    model.set_attn_implementation("eager")
     if frozen:
         model.requires_grad_(False)
         model.get_input_embeddings().weight.requires_grad_(True)
@@ -110,15 +87,15 @@ def test_activations_lie_in_the_band(family, frozen, batch, prompt):
         run(model, family, batch, prompt, 5)
     lengths = {"target_tokens": 5} if family == "t5" else {}
     band = memory.activations(
-        arch.from_config(config), prompt_tokens=prompt, batch=batch, **lengths
+        arch.from_config(model.config), prompt_tokens=prompt, batch=batch, **lengths
     )
     assert band.low <= sum(kept.values()) <= band.high
 
 
 def test_weights_equal_transformers():
-    model = build(FAMILIES["bert"][0], SMALL["bert"])
+    model = bert()
     size = sum(p.numel() * p.element_size() for p in model.parameters())
-    assert memory.weights(arch.from_config(SMALL["bert"])) == size
+    assert memory.weights(arch.from_config(model.config)) == size
 
 
 def test_fits_on_and_its_inverse():

@@ -10,30 +10,21 @@ from safetensors.torch import load_file, save_file
 
 from frugal.engine import backbones, tiny
 from frugal.errors import FrugalError
+from tiny_models import bert, gpt2, llama, t5
 
-GPT2 = {"vocab_size": 264, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
-T5 = {"vocab_size": 264, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
 T5_IDS = {"pad_token_id": 256, "eos_token_id": 257, "decoder_start_token_id": 256}
-BERT = {
-    "vocab_size": 264,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 64,
-}
+BYTES = {"vocab_size": 264}
 
 
-def saved(folder, model_class, config):
-    torch.manual_seed(0)
-    model_class(config).save_pretrained(folder)
+def saved(folder, model):
+    model.save_pretrained(folder)
     tiny.byte_tokenizer().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("model") / "good", t.GPT2LMHeadModel, t.GPT2Config(**GPT2))
+    return saved(tmp_path_factory.mktemp("model") / "good", gpt2(**BYTES))
 
 
 @pytest.fixture
@@ -225,8 +216,7 @@ def test_tables_that_older_versions_saved_are_no_weights(folder):
 
 
 def test_an_encoder_needs_no_head_and_no_pooler_but_every_layer(tmp_path):
-    config = t.BertConfig(**BERT)
-    folder = saved(tmp_path / "masked", t.BertForMaskedLM, config)
+    folder = saved(tmp_path / "masked", t.BertForMaskedLM(bert(**BYTES).config))
     assert load(folder).family == "encoder"
     for layers, why in ((1, "encoder.layer.1"), (3, "lack encoder.layer.2")):
         edit(folder, num_hidden_layers=layers)
@@ -235,7 +225,7 @@ def test_an_encoder_needs_no_head_and_no_pooler_but_every_layer(tmp_path):
 
 
 def test_a_decoder_is_no_encoder_for_want_of_its_head(tmp_path):
-    folder = saved(tmp_path / "bare", t.LlamaModel, t.LlamaConfig(**BERT))
+    folder = saved(tmp_path / "bare", llama(**BYTES).model)
     with pytest.raises(FrugalError, match=r"lack lm_head\.weight"):
         load(folder)
 
@@ -244,7 +234,7 @@ def test_a_decoder_is_no_encoder_for_want_of_its_head(tmp_path):
 @pytest.mark.parametrize("name", ["folder", "tiny-t5"])
 def test_what_overflows_in_a_half_stays_in_float32(tmp_path, name, dtype):
     if name == "folder":
-        name = saved(tmp_path / "t5", t.T5ForConditionalGeneration, t.T5Config(**T5, **T5_IDS))
+        name = saved(tmp_path / "t5", t5("relu", **BYTES, **T5_IDS))
     model = load(name, dtype=dtype).model
     kept = {n for n, p in model.named_parameters() if p.dtype == torch.float32}
     down = {n for n, _ in model.named_parameters() if ".wo." in n}

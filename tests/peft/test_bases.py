@@ -7,13 +7,13 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import MODELS, build, llama, randomise, run
 from transformers import AutoModelForCausalLM, BertForMaskedLM, LlamaForCausalLM
 
 import peft as hf
 from frugal import peft
 from frugal.errors import FrugalError, FrugalWarning
 from frugal.peft import bases, surgery
+from tiny_models import MODELS, build, llama, randomise, run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing.:FutureWarning",  # peft's own

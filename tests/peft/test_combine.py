@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_models import MODELS, build, loss, randomise, run
 from transformers import OPTConfig, OPTModel
 
 from frugal import peft
 from frugal.errors import FrugalError
+from tiny_models import MODELS, build, loss, randomise, run
 
 DESIGN = {
     0: {"adapter": {"size": 4}, "lora": {"rank": 2}},

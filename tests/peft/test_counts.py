@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import build
 from transformers import T5Config, T5ForConditionalGeneration
 
 from frugal import peft
+from tiny_models import build
 
 XL = {"d_model": 2048, "num_heads": 32, "d_ff": 5120}
 XXL = {"d_model": 4096, "num_heads": 64, "d_ff": 10240}

@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import IDS, MODELS, build, randomise, run
 
 import peft as hf
 from frugal import peft
 from frugal.errors import FrugalError
+from tiny_models import IDS, MODELS, build, randomise, run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing.:FutureWarning",  # peft's own

@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import IDS, build, randomise, run
 from transformers import LlamaModel
 
 import peft as hf
 from frugal import peft
 from frugal.errors import FrugalError
 from frugal.peft import configs
+from tiny_models import IDS, build, randomise, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),  # peft's own, on each odd variant

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from tiny_models import IDS, MODELS, build, loss, randomise, run
 
 from frugal import peft
 from frugal.errors import FrugalError
+from tiny_models import IDS, MODELS, build, loss, randomise, run
 
 # What each needs on a model this small.
 OPTIONS = {

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import IDS, MODELS, build, inputs, randomise, run
 
 from frugal import peft
 from frugal.errors import FrugalError
+from tiny_models import IDS, MODELS, build, inputs, randomise, run
 
 models = pytest.mark.parametrize("name", MODELS)
 METHODS = {

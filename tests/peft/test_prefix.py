@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_models import IDS, MODELS, build, inputs, randomise, run, t5
 from transformers import DynamicCache
 
 from frugal import peft
@@ -10,6 +9,7 @@ from frugal.engine import backbones
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, packing, passes, probe
 from frugal.tasks import Example
+from tiny_models import IDS, MODELS, build, inputs, randomise, run, t5
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
 CAUSAL = ("llama", "gpt2")

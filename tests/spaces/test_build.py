@@ -3,18 +3,7 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    BertConfig,
-    BertModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import RobertaConfig, RobertaModel, T5Config, T5ForConditionalGeneration
 
 from frugal.costs import arch
 from frugal.engine import backbones
@@ -22,47 +11,17 @@ from frugal.errors import FrugalError
 from frugal.peft import surgery
 from frugal.spaces import build, sizes
 from frugal.spaces.space import STAGES, s4, stage
+from tiny_models import bert, gpt2, llama, roberta, t5
 
-BERT = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 32,
-}
-T5 = {
-    "vocab_size": 60,
-    "d_model": 16,
-    "d_kv": 4,
-    "d_ff": 24,
-    "num_layers": 4,
-    "num_decoder_layers": 4,
-    "num_heads": 3,
-}
-LLAMA = {
-    **BERT,
-    "num_key_value_heads": 1,
-    "pad_token_id": None,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-GPT2 = {
-    "vocab_size": 60,
-    "n_embd": 16,
-    "n_layer": 6,
-    "n_head": 2,
-    "n_positions": 32,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
+LAYERS = {"num_hidden_layers": 6}
+BLOCKS = {"num_layers": 4, "num_decoder_layers": 4}
 MODELS = {
-    "bert": lambda: BertModel(BertConfig(**BERT)),
-    "roberta": lambda: RobertaModel(RobertaConfig(**BERT)),
-    "t5": lambda: T5ForConditionalGeneration(T5Config(**T5)),
-    "t5 1.1": lambda: T5ForConditionalGeneration(T5Config(**T5, feed_forward_proj="gated-gelu")),
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
+    "bert": lambda: bert(**LAYERS),
+    "roberta": lambda: roberta(**LAYERS),
+    "t5": lambda: t5("relu", **BLOCKS),
+    "t5 1.1": lambda: t5("gated-gelu", **BLOCKS),
+    "llama": lambda: llama(**LAYERS),
+    "gpt2": lambda: gpt2(n_layer=6),
 }
 
 
@@ -126,11 +85,11 @@ def test_names_and_texts():
     assert str(build.named("L", 6)) == "G1[1-6]:L"
     assert str(build.named("G1[1]:A | G2[2]:-", 2)) == "G1[1]:A | G2[2]:-"
     with pytest.raises(FrugalError, match="the design has 6 layers, bert has 2"):
-        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), build.named("L", 6))
+        build.sized(bert(), build.named("L", 6))
 
 
 def test_a_design_for_another_model_is_refused_and_leaves_nothing():
-    small, large = (BertModel(BertConfig(**BERT | {"hidden_size": d})) for d in (16, 32))
+    small, large = (bert(hidden_size=d, **LAYERS) for d in (16, 32))
     found = build.sized(small, "s4", 0.3)
     with pytest.raises(FrugalError, match=f"declares {found.params} parameters, but has"):
         build.attach(large, found)
@@ -139,7 +98,7 @@ def test_a_design_for_another_model_is_refused_and_leaves_nothing():
 
 @pytest.mark.parametrize("text", ["s4", "G1[1]:- | G2[2-3]:A,L | G3[4-5]:- | G4[6]:P,B,L", "L"])
 def test_flops_are_those_that_torch_counts(text):
-    model = BertModel(BertConfig(**BERT, attn_implementation="eager"))
+    model = bert(attn_implementation="eager", **LAYERS)
     model.pooler = None
     shape = arch.from_config(model.config)
     found = build.sized(model, text, 0.3)

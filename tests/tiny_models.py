@@ -1,78 +1,48 @@
 """Small random models of every supported kind, a batch for each, and one way to run them."""
 
 import torch
-from transformers import (
-    BertConfig,
-    BertLMHeadModel,
-    BertModel,
-    EncoderDecoderModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+import transformers as t
 
 IDS = torch.tensor([[3, 7, 11, 2, 9, 4], [1, 4, 1, 5, 9, 2], [6, 5, 3, 5, 8, 9]])
+# fmt: off
+SIZES = {
+    "vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+T5 = {
+    "vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2,
+    "num_decoder_layers": 3, "num_heads": 3, "decoder_start_token_id": 0, "dropout_rate": 0.0,
+}
+GPT2 = {
+    "vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 24, "n_positions": 64,
+}
+# fmt: on
+BERT = SIZES | {"max_position_embeddings": 64}
 
 
 def llama(**more):
-    config = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-    }
-    return LlamaForCausalLM(LlamaConfig(**config | more))
+    return t.LlamaForCausalLM(t.LlamaConfig(**SIZES | {"num_key_value_heads": 2} | more))
 
 
 def t5(projection, **more):
-    config = {
-        "vocab_size": 50,
-        "d_model": 16,
-        "d_kv": 4,
-        "d_ff": 24,
-        "num_layers": 2,
-        "num_decoder_layers": 3,
-        "num_heads": 3,
-        "feed_forward_proj": projection,
-        "decoder_start_token_id": 0,
-        "dropout_rate": 0.0,
-    }
-    return T5ForConditionalGeneration(T5Config(**config | more))
-
-
-BERT = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 40,
-}
+    return t.T5ForConditionalGeneration(t.T5Config(feed_forward_proj=projection, **T5 | more))
 
 
 def bert(**more):
-    return BertModel(BertConfig(**BERT | more))
+    return t.BertModel(t.BertConfig(**BERT | more))
 
 
 def roberta(**more):
-    return RobertaModel(RobertaConfig(**BERT | {"pad_token_id": 0} | more))
+    return t.RobertaModel(t.RobertaConfig(**BERT | {"pad_token_id": 0} | more))
 
 
 def gpt2(**more):
-    config = {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 24}
-    return GPT2LMHeadModel(GPT2Config(**config | {"n_positions": 64} | more))
+    return t.GPT2LMHeadModel(t.GPT2Config(**GPT2 | more))
 
 
 def bert2bert():
-    decoder = BertConfig(**BERT | {"is_decoder": True, "add_cross_attention": True})
-    model = EncoderDecoderModel(encoder=bert(), decoder=BertLMHeadModel(decoder))
+    decoder = t.BertConfig(**BERT, is_decoder=True, add_cross_attention=True)
+    model = t.EncoderDecoderModel(encoder=bert(), decoder=t.BertLMHeadModel(decoder))
     model.config.decoder_start_token_id, model.config.pad_token_id = 1, 0
     return model
 
