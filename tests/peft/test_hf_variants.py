@@ -183,65 +183,36 @@ def test_what_peft_converts_to_plain_lora_loads(start, rslora, tmp_path):
     assert json.loads((tmp_path / "plain" / "adapter_config.json").read_text())["r"] == 8
 
 
-UNKNOWN = [
-    ("future", "x"),
-    ("future", 0),
-    ("future", False),  # may turn off what is on by default
-    ("future", True),
-    ("future", ""),
-    ("future", {"a": None}),
-    ("future", [None]),
-    ("use_future", True),
-    ("use_future", 0),
-    ("r", True),
-    ("r", 0),
-    ("r", 4.0),
-    ("r", None),
-    ("r", 2**40),
-    ("lora_alpha", "6"),
-    ("lora_alpha", None),
-    ("lora_alpha", 10**40),
-    ("bias", None),
-    ("bias", "all"),
-    ("init_lora_weights", None),
-    ("init_lora_weights", 1),
-    ("init_lora_weights", "Pissa"),
-    ("init_lora_weights", "loftq"),
-    ("init_lora_weights", "lora_ga"),
-    ("init_lora_weights", "corda"),
-    ("corda_config", {"corda_method": "kpm"}),
-    ("loftq_config", {"loftq_bits": 4}),
-    ("use_qalora", True),
-    ("lora_bias", True),
-    ("ensure_weight_tying", True),
-    ("use_bdlora", {"nblocks": 2}),
-    ("velora_config", {"a": 1}),
-    ("kasa_config", {"beta": 1}),
-    ("monteclora_config", {"a": 1}),
-    ("arrow_config", {"a": 1}),
-    ("megatron_config", {"a": 1}),
-    ("runtime_config", {"ephemeral_gpu_offload": True}),
-    ("task_type", "SEQ_CLS"),
-    ("task_type", ["CAUSAL_LM"]),
-    ("peft_type", "lora"),
-    ("peft_type", ["LORA"]),
-    ("peft_type", None),
-    ("target_modules", None),
-    ("target_modules", [1]),
-    ("target_modules", "all-linear"),
-    ("target_modules", "("),
-    ("target_modules", []),
-    ("target_modules", ["q_proj"]),
-    ("target_modules", ["q_proj", "v_proj", "k_proj"]),
-    ("target_modules", ["q_proj", "v_proj", "self_attn"]),
-    ("exclude_modules", ["v_proj"]),
-    ("exclude_modules", {"v_proj": 1}),
-    ("layers_to_transform", [0]),
-    ("layers_to_transform", "0"),
-    ("layers_pattern", 1),
-    ("base_model_name_or_path", 3),
-    ("inference_mode", "yes"),
-]
+def pairs(values):
+    return [(field, value) for field, several in values.items() for value in several]
+
+
+UNKNOWN = {
+    "future": ["x", 0, False, True, "", {"a": None}, [None]],  # False may turn off a default
+    "use_future": [True, 0],
+    "r": [True, 0, 4.0, None, 2**40],
+    "lora_alpha": ["6", None, 10**40],
+    "bias": [None, "all"],
+    "init_lora_weights": [None, 1, "Pissa", "loftq", "lora_ga", "corda"],
+    "corda_config": [{"corda_method": "kpm"}],
+    "loftq_config": [{"loftq_bits": 4}],
+    **dict.fromkeys(["use_qalora", "lora_bias", "ensure_weight_tying"], (True,)),
+    "use_bdlora": [{"nblocks": 2}],
+    "kasa_config": [{"beta": 1}],
+    **{f"{of}_config": [{"a": 1}] for of in ("velora", "monteclora", "arrow", "megatron")},
+    "runtime_config": [{"ephemeral_gpu_offload": True}],
+    "task_type": ["SEQ_CLS", ["CAUSAL_LM"]],
+    "peft_type": ["lora", ["LORA"], None],
+    "target_modules": [
+        *(None, [1], "all-linear", "(", [], ["q_proj"]),
+        *(["q_proj", "v_proj", "k_proj"], ["q_proj", "v_proj", "self_attn"]),
+    ],
+    "exclude_modules": [["v_proj"], {"v_proj": 1}],
+    "layers_to_transform": [[0], "0"],
+    "layers_pattern": [1],
+    "base_model_name_or_path": [3],
+    "inference_mode": ["yes"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +233,7 @@ def edited(plain, tmp_path, **changes):
 _TENSORS = "adapter_model.safetensors"
 
 
-@pytest.mark.parametrize(("field", "value"), UNKNOWN)
+@pytest.mark.parametrize(("field", "value"), pairs(UNKNOWN))
 def test_a_field_with_an_unknown_value_is_refused(field, value, plain, tmp_path):
     with pytest.raises(FrugalError) as error:
         peft.load(plain[0], edited(plain, tmp_path, **{field: value}))
@@ -272,25 +243,19 @@ def test_a_field_with_an_unknown_value_is_refused(field, value, plain, tmp_path)
     )
 
 
-NEUTRAL = [
-    ("future", None),
-    ("future", {}),
-    ("future", []),
-    ("use_future", False),
-    ("use_dora", None),
-    ("rank_pattern", None),
-    ("modules_to_save", []),
-    ("merge_weights", False),
-    ("qalora_group_size", 32),
-    ("peft_version", "0.99.0"),
-    ("auto_mapping", {"base_model_class": "LlamaForCausalLM"}),
-    ("target_modules", ["v_proj", "q_proj"]),
-    ("layers_to_transform", []),
-    ("inference_mode", False),
-]
+NEUTRAL = {
+    "future": [None, {}, []],
+    **dict.fromkeys(["use_future", "merge_weights", "inference_mode"], (False,)),
+    **dict.fromkeys(["use_dora", "rank_pattern"], (None,)),
+    **dict.fromkeys(["modules_to_save", "layers_to_transform"], ([],)),
+    "qalora_group_size": [32],
+    "peft_version": ["0.99.0"],
+    "auto_mapping": [{"base_model_class": "LlamaForCausalLM"}],
+    "target_modules": [["v_proj", "q_proj"]],
+}
 
 
-@pytest.mark.parametrize(("field", "value"), NEUTRAL)
+@pytest.mark.parametrize(("field", "value"), pairs(NEUTRAL))
 def test_a_field_that_says_nothing_may_stand(field, value, plain, tmp_path):
     model, expected, _ = plain
     assert_same(model, edited(plain, tmp_path, **{field: value}), expected)
@@ -316,66 +281,81 @@ def test_configurations_of_the_first_versions_load(plain, tmp_path):
 A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 
 
-def damaged(name):
-    def longer(tensors):
-        b = A.replace("lora_A", "lora_B")
-        return tensors | {b: torch.cat([tensors[b], tensors[b]])}
-
-    return {
-        "missing": lambda t: {k: v for k, v in t.items() if k != A},
-        "a module missing": lambda t: {k: v for k, v in t.items() if "0.self_attn.q_proj" not in k},
-        "a role missing": lambda t: {k: v for k, v in t.items() if "v_proj" not in k},
-        "a layer missing": lambda t: {k: v for k, v in t.items() if "layers.1" not in k},
-        "none": lambda t: {},
-        "more rows than the module": longer,
-        "wrong rank": lambda t: t | {A: t[A][:2].clone()},
-        "transposed": lambda t: t | {A: t[A].T.contiguous()},
-        "one axis": lambda t: t | {A: t[A].flatten()},
-        "nan": lambda t: t | {A: t[A] * float("nan")},
-        "inf": lambda t: t | {A: t[A] / 0},
-        "whole numbers": lambda t: t | {A: t[A].to(torch.int8)},
-        "complex": lambda t: t | {A: t[A].to(torch.complex64)},
-        "too large for float32": lambda t: t | {A: t[A].double() * 1e300},
-        "a tensor more": lambda t: t | {A.replace("q_proj", "k_proj"): t[A].clone()},
-        "a bias": lambda t: t | {A.replace("A.weight", "B.bias"): torch.ones(16)},
-        "a magnitude": lambda t: t | {A.replace("A.weight", "magnitude_vector"): torch.ones(16)},
-        "of embeddings": lambda t: t | {A.replace("lora_A.weight", "lora_embedding_A"): t[A] + 0},
-        "a head": lambda t: t | {"base_model.model.lm_head.weight": torch.ones(50, 16)},
-        "the adapter's name": lambda t: t | {A.replace("A.", "A.default."): t[A].clone()},
-        "without the prefix": lambda t: {k.removeprefix("base_model.model."): t[k] for k in t},
-    }[name]
+def longer(tensors):
+    b = A.replace("lora_A", "lora_B")
+    return tensors | {b: torch.cat([tensors[b], tensors[b]])}
 
 
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("missing", "q_proj.lora_A.weight is missing"),
-        ("a module missing", "layers.0.self_attn.q_proj.lora_A.weight is missing"),
-        ("a role missing", "v_proj.lora_A.weight is missing"),
-        ("a layer missing", "layers.1.self_attn.q_proj.lora_A.weight is missing"),
-        ("none", "is missing"),
-        ("more rows than the module", r"q_proj.lora_B has shape \(32, 4\), not \(16, 4\)"),
-        ("wrong rank", r"q_proj.lora_A has shape \(2, 16\), not \(4, 16\)"),
-        ("transposed", "q_proj.lora_A has shape"),
-        ("one axis", "q_proj.lora_A has shape"),
-        ("nan", "q_proj.lora_a holds a value that is not finite"),
-        ("inf", "q_proj.lora_a holds a value that is not finite"),
-        ("whole numbers", "q_proj.lora_a holds torch.int8"),
-        ("complex", "q_proj.lora_a holds torch.complex64"),
-        ("too large for float32", "q_proj.lora_a holds a value that is not finite"),
-        ("a tensor more", "has tensors of model.layers.0.self_attn.k_proj, which target_modules"),
-        ("a bias", "lora_B.bias is no tensor of a plain LORA"),
-        ("a magnitude", "lora_magnitude_vector is no tensor of a plain LORA"),
-        ("of embeddings", "lora_embedding_A is no tensor"),
-        ("a head", "lm_head.weight is no tensor"),
-        ("the adapter's name", "lora_A.default.weight is no tensor"),
-        ("without the prefix", "is no tensor of a plain LORA"),
-    ],
-)
-def test_tensors_that_are_not_the_configurations_are_refused(what, message, plain, tmp_path):
-    model, *_ = plain
+def without(part):
+    return lambda t: {k: v for k, v in t.items() if part not in k}
+
+
+def with_(name, change=torch.clone):
+    return lambda t: t | {name: change(t[A])}
+
+
+def named(*how, value=None):
+    """Another tensor beside A, under A's name with one part of it replaced."""
+    return with_(A.replace(*how), torch.clone if value is None else lambda _: value)
+
+
+DAMAGED = {
+    "missing": (without(A), "q_proj.lora_A.weight is missing"),
+    "a module missing": (
+        without("0.self_attn.q_proj"),
+        "layers.0.self_attn.q_proj.lora_A.weight is missing",
+    ),
+    "a role missing": (without("v_proj"), "v_proj.lora_A.weight is missing"),
+    "a layer missing": (without("layers.1"), "layers.1.self_attn.q_proj.lora_A.weight is missing"),
+    "none": (without(""), "is missing"),
+    "more rows than the module": (longer, r"q_proj.lora_B has shape \(32, 4\), not \(16, 4\)"),
+    "wrong rank": (
+        with_(A, lambda a: a[:2].clone()),
+        r"q_proj.lora_A has shape \(2, 16\), not \(4, 16\)",
+    ),
+    "transposed": (with_(A, lambda a: a.T.contiguous()), "q_proj.lora_A has shape"),
+    "one axis": (with_(A, torch.flatten), "q_proj.lora_A has shape"),
+    "nan": (with_(A, lambda a: a * float("nan")), "q_proj.lora_a holds a value that is not finite"),
+    "inf": (with_(A, lambda a: a / 0), "q_proj.lora_a holds a value that is not finite"),
+    "whole numbers": (with_(A, lambda a: a.to(torch.int8)), "q_proj.lora_a holds torch.int8"),
+    "complex": (with_(A, lambda a: a.to(torch.complex64)), "q_proj.lora_a holds torch.complex64"),
+    "too large for float32": (
+        with_(A, lambda a: a.double() * 1e300),
+        "q_proj.lora_a holds a value that is not finite",
+    ),
+    "a tensor more": (
+        named("q_proj", "k_proj"),
+        "has tensors of model.layers.0.self_attn.k_proj, which target_modules",
+    ),
+    "a bias": (
+        named("A.weight", "B.bias", value=torch.ones(16)),
+        "lora_B.bias is no tensor of a plain LORA",
+    ),
+    "a magnitude": (
+        named("A.weight", "magnitude_vector", value=torch.ones(16)),
+        "lora_magnitude_vector is no tensor of a plain LORA",
+    ),
+    "of embeddings": (
+        named("lora_A.weight", "lora_embedding_A"),
+        "lora_embedding_A is no tensor",
+    ),
+    "a head": (
+        lambda t: t | {"base_model.model.lm_head.weight": torch.ones(50, 16)},
+        "lm_head.weight is no tensor",
+    ),
+    "the adapter's name": (named("A.", "A.default."), "lora_A.default.weight is no tensor"),
+    "without the prefix": (
+        lambda t: {k.removeprefix("base_model.model."): t[k] for k in t},
+        "is no tensor of a plain LORA",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_tensors_that_are_not_the_configurations_are_refused(what, plain, tmp_path):
+    (model, *_), (change, message) = plain, DAMAGED[what]
     folder = edited(plain, tmp_path)
-    save_file(damaged(what)(load_file(folder / _TENSORS)), folder / _TENSORS)
+    save_file(change(load_file(folder / _TENSORS)), folder / _TENSORS)
     with pytest.raises(FrugalError, match=message):
         peft.load(model, folder)
     assert not hasattr(model, "_frugal_tuned")
