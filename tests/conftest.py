@@ -1,5 +1,6 @@
 """Shared: a small causal LM, and a guard that keeps plain tests off the network and the cache."""
 
+import itertools
 import os
 import sys
 
@@ -17,12 +18,19 @@ def tiny():
     return backbones.load("tiny-causal", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory):
+    """Places for caches, one after the other; none is there before something is written into it."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(request, tmp_path, monkeypatch):
+def _own_cache(request, _homes, monkeypatch):
     """Tests write into a cache of their own; those marked `real` use the user's."""
     monkeypatch.delenv("FRUGAL_PRESET", raising=False)
     if not request.node.get_closest_marker("real"):
-        monkeypatch.setenv("FRUGAL_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("FRUGAL_HOME", str(next(_homes)))
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_an_error_of_the_writer_stays_what_it_is(told):
     assert error.value.errno == 28
 
 
-def test_nothing_is_stored(told, monkeypatch, tmp_path):
+def test_nothing_is_stored(told, monkeypatch):
     monkeypatch.setattr(artifacts._RETRY, "stop", artifacts.stop_after_attempt(1))
     pin = artifacts.Artifact(
         project="pkg", version="1.0", file=FILE, sha256="0", bytes=9, members={"a": "0"},
@@ -100,7 +100,7 @@ def test_nothing_is_stored(told, monkeypatch, tmp_path):
     with told(200), pytest.raises(FrugalError, match="broke off") as error:
         artifacts.get("pkg")
     told.hidden(str(error.value))
-    for file in (p for p in tmp_path.rglob("*") if p.is_file()):
+    for file in (p for p in artifacts.home().rglob("*") if p.is_file()):
         told.hidden(file.read_text(errors="replace") + os.fsdecode(file))
 
 
