@@ -1,23 +1,14 @@
 """The calculators from a shell: the numbers, unrounded, and one line for bad input."""
 
 import json
-import sys
 
 import pytest
 
-from frugal import cli
-
 
 @pytest.fixture
-def frugal(monkeypatch, capsys):
-    def run(line):
-        monkeypatch.setattr(sys, "argv", ["frugal", *line.split()])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        streams = capsys.readouterr()
-        return stop.value.code or 0, streams.out, streams.err
-
-    return run
+def run(frugal):
+    """Run a command that is written as one line."""
+    return lambda text: frugal(*text.split())
 
 
 @pytest.mark.parametrize(
@@ -51,8 +42,8 @@ def frugal(monkeypatch, capsys):
         ("labels --task fever --count 5000", {"usd": 645.0, "price_date": "2023-07"}),
     ],
 )
-def test_numbers(frugal, line, expected):
-    code, out, _ = frugal(f"costs {line} --json")
+def test_numbers(run, line, expected):
+    code, out, _ = run(f"costs {line} --json")
     found = json.loads(out)
     assert code == 0
     assert {key: found[key] for key in expected} == expected
@@ -65,24 +56,24 @@ def test_numbers(frugal, line, expected):
         "train --arch t0-11b --steps 10 --batch 8 --tokens 103 --method ia3 --count exact",
     ],
 )
-def test_parts_add_up(frugal, line):
-    found = json.loads(frugal(f"costs {line} --json")[1])
+def test_parts_add_up(run, line):
+    found = json.loads(run(f"costs {line} --json")[1])
     assert found["count"] == "exact"
     assert sum(part["flops"] for part in found["parts"]) == found["flops"]
 
 
-def test_freezing_shows_in_the_exact_count_alone(frugal):
+def test_freezing_shows_in_the_exact_count_alone(run):
     def spent(how):
         line = f"costs train --arch t0-3b --steps 1 --batch 1 --tokens 103 {how} --json"
-        return json.loads(frugal(line)[1])["flops"]
+        return json.loads(run(line)[1])["flops"]
 
     assert spent("--method ia3") == spent("--method full")
     assert spent("--method ia3 --count exact") < spent("--method full --count exact")
 
 
-def test_old_and_unverified_prices_are_said_so(frugal):
-    assert "dates from 2023-07" in frugal("costs labels --task fever --count 5")[2]
-    code, out, err = frugal("costs compare --arch t0-11b --icl-arch gpt3-175b --queries 100 --json")
+def test_old_and_unverified_prices_are_said_so(run):
+    assert "dates from 2023-07" in run("costs labels --task fever --count 5")[2]
+    code, out, err = run("costs compare --arch t0-11b --icl-arch gpt3-175b --queries 100 --json")
     assert code == 0
     assert "unverified" in err
     assert len(json.loads(out)["options"]) == 6
@@ -98,27 +89,27 @@ def test_old_and_unverified_prices_are_said_so(frugal):
         ("cache --arch gpt3-175b --tokens 16384", "16384 tokens are more than the 2048"),
     ],
 )
-def test_a_prompt_the_model_could_not_read_is_said_so(frugal, line, said):
-    code, out, err = frugal(f"costs {line} --json")
+def test_a_prompt_the_model_could_not_read_is_said_so(run, line, said):
+    code, out, err = run(f"costs {line} --json")
     assert code == 0
     assert json.loads(out)
     assert said in err if said else err == ""
 
 
-def test_memory(frugal):
-    found = json.loads(frugal("costs memory --arch t0-3b --tokens 256 --method ia3 --json")[1])
+def test_memory(run):
+    found = json.loads(run("costs memory --arch t0-3b --tokens 256 --method ia3 --json")[1])
     assert found["low"] == sum(part["low"] for part in found["parts"]) < found["high"]
 
 
-def test_audit(frugal):
-    found = json.loads(frugal("papers audit --json")[1])
+def test_audit(run):
+    found = json.loads(run("papers audit --json")[1])
     assert found["checked"] == len(found["items"]) > 300
-    failed = json.loads(frugal("papers audit --verdict failed --paper tfew --json")[1])
+    failed = json.loads(run("papers audit --verdict failed --paper tfew --json")[1])
     assert len(failed["items"]) == failed["failed"]
     assert {"id", "paper", "where", "printed", "recomputed", "verdict", "note"} <= set(
         failed["items"][0]
     )
-    assert len(json.loads(frugal("papers table tfew_table1 --json")[1])["records"]) == 24
+    assert len(json.loads(run("papers table tfew_table1 --json")[1])["records"]) == 24
 
 
 @pytest.mark.parametrize(
@@ -136,8 +127,8 @@ def test_audit(frugal):
         ("papers table tfew_table_1", "did you mean 'tfew_table1'"),
     ],
 )
-def test_bad_input_is_one_line(frugal, line, message):
-    code, out, err = frugal(line)
+def test_bad_input_is_one_line(run, line, message):
+    code, out, err = run(line)
     assert code == 2
     assert out == ""
     assert err.count("\n") == 1

@@ -32,18 +32,6 @@ from frugal.errors import FrugalError
 from frugal.tasks import Example
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def journal(tmp_path):
-    path = tmp_path / "journal"
-    path.touch()
-    return path
-
-
 def flipped(content, bit):
     raw = bytearray(content)
     raw[bit // 8] ^= 1 << bit % 8

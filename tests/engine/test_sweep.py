@@ -18,18 +18,6 @@ from frugal.errors import FrugalError
 COUNT = 20
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def journal(tmp_path):
-    path = tmp_path / "journal"
-    path.touch()
-    return path
-
-
 def spec(**params):
     return RunSpec(job="tiny_jobs:returns", params=params)
 
