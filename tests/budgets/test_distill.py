@@ -2,16 +2,13 @@
 
 import itertools
 import math
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 from torch import nn
 
+from children import Child, die
 from frugal import peft, tasks
 from frugal.budgets import distill
 from frugal.encoders import classifier
@@ -203,38 +200,23 @@ def test_outputs_of_another_teacher_or_text_are_refused(tmp_path, tiny, examples
         distill.outputs(teacher, [], tmp_path)
 
 
-def test_a_process_killed_in_the_middle_leaves_whole_files(tmp_path, encoder, examples):
-    script = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from frugal import tasks
-        from frugal.budgets import distill
-        from frugal.encoders import classifier
-        from frugal.engine import backbones
-        examples = [e for e in tasks.load("counting").draw(22, 0) if len(e.choices) == 2]
-        encoder, folder = backbones.load("tiny-encoder", device="cpu"), Path(sys.argv[1])
-        distill.CHUNK = 3
-        teacher = distill.ClassTeacher(classifier.new(encoder, 2), (" a", " b b"))
-        table, _ = distill.outputs(teacher, examples, folder)
-        student = classifier.new(encoder, 2, layers=2)
-        recipe = classifier.Recipe(epochs=0, least_steps=9, batch_size=4, lr=1e-2)
-        def progress(step, loss):
-            if step == 5:
-                os.kill(os.getpid(), signal.SIGKILL)
-        classifier.fit(student, [e.prompt for e in examples], table, recipe,
-                       checkpoint=folder, every=1, progress=progress)
-    """)
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=dict(os.environ))
-    assert killed.returncode == -signal.SIGKILL
-    distill_chunk, distill.CHUNK = distill.CHUNK, 3
-    try:
-        counting = Counting(chooser(encoder))
-        table, _ = distill.outputs(counting, examples, tmp_path)
-    finally:
-        distill.CHUNK = distill_chunk
-    assert counting.asked == 0
-    whole, resumed = (classifier.new(encoder, 2, layers=2) for _ in range(2))
-    texts = [e.prompt for e in examples]
-    classifier.fit(whole, texts, table, RECIPE)
-    classifier.fit(resumed, texts, table, RECIPE, checkpoint=tmp_path)
-    assert same(weights(whole), weights(resumed))
+def test_a_process_killed_in_the_middle_leaves_whole_files(
+    tmp_path, encoder, examples, monkeypatch
+):
+    monkeypatch.setattr(distill, "CHUNK", 3)
+
+    def learn(**options):
+        teacher, student = Counting(chooser(encoder)), classifier.new(encoder, 2, layers=2)
+        table, _ = distill.outputs(teacher, examples, tmp_path)
+        classifier.fit(student, [e.prompt for e in examples], table, RECIPE, **options)
+        return teacher.asked, weights(student)
+
+    def progress(step, loss):
+        if step == 5:
+            die()
+
+    killed = Child(lambda: learn(checkpoint=tmp_path, every=1, progress=progress))
+    assert killed.wait() == -signal.SIGKILL
+    (asked, whole), (_, resumed) = learn(), learn(checkpoint=tmp_path)
+    assert asked == 0
+    assert same(whole, resumed)

@@ -5,8 +5,6 @@ import errno
 import hashlib
 import io
 import shutil
-import subprocess
-import sys
 import tarfile
 import threading
 import zipfile
@@ -17,6 +15,7 @@ from pathlib import Path
 import certifi
 import pytest
 
+from children import Child
 from frugal import data
 from frugal.engine import archives, artifacts, files, index
 from frugal.errors import FrugalError
@@ -387,8 +386,8 @@ def test_what_killed_fetches_left_is_gone_after_the_next(pin, serve):
     pin(WHEEL, CONTENT, {"thing/text": sha(TEXT)})
     serve(WHEEL, CONTENT)
     place = artifacts.home() / "artifacts"
-    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead = Child(lambda: None)
     dead.wait()
-    (place / f".thing~{files._HOST}~{dead.pid}~abc").mkdir(parents=True)
+    (place / f".thing~{files._HOST}~{dead.number}~abc").mkdir(parents=True)
     artifacts.get("thing")
     assert [p.name for p in place.iterdir()] == ["thing"]

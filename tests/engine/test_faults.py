@@ -5,8 +5,6 @@ import json
 import os
 import random
 import re
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +12,7 @@ import tiny_jobs
 import torch
 from safetensors.torch import load_file, save_file
 
+from children import Child, die
 from frugal.budgets import distill
 from frugal.engine import (
     artifacts,
@@ -256,9 +255,9 @@ def test_every_flipped_bit_of_a_teachers_outputs_is_refused(tmp_path):
 
 
 def dead_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
+    process = Child(lambda: None)
     process.wait()
-    return process.pid
+    return process.number
 
 
 def test_what_dead_processes_left_is_swept_and_what_others_make_is_not(tmp_path):
@@ -286,16 +285,6 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (fresh / "none" / "file").write_text("half")
     assert [p.name for p in tmp_path.iterdir()] == ["it"]
     assert (place / "file").read_text() == "two"
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from frugal.engine import files
-with files.staged_folder(Path(sys.argv[1])) as fresh:
-    (fresh / "half").write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 # The model that is made of an artifact
@@ -405,8 +394,13 @@ def test_another_pin_makes_another_model(made, monkeypatch):
 def test_what_a_killed_start_left_is_gone_after_the_next(made):
     place = artifacts.home() / "models" / NAME
     place.parent.mkdir(parents=True)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)
-    assert killed.returncode < 0
+
+    def killed():
+        with files.staged_folder(place) as fresh:
+            (fresh / "half").write_text("half")
+            die()
+
+    assert Child(killed).wait() < 0
     assert len(list(place.parent.iterdir())) == 1
     derived.folder(NAME)
     assert [p.name for p in place.parent.iterdir()] == [NAME]

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny_jobs
 
+from children import Child
 from frugal.engine import runs, sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
@@ -27,9 +27,8 @@ def started(journal):
 
 
 def start(store, journal, seconds):
-    return subprocess.Popen(
-        [sys.executable, tiny_jobs.__file__, store.folder, journal, str(COUNT), str(seconds)]
-    )
+    specs = tiny_jobs.draws(COUNT, journal, seconds)
+    return Child(lambda: sweep.run(specs, Store(store.folder)))
 
 
 def results(store, specs):
@@ -70,7 +69,7 @@ def test_params_must_be_what_json_can_hold(value):
 def test_sweep_killed_three_times_at_random_moments_is_the_undisturbed_one(
     tmp_path, store, journal
 ):
-    specs, seconds = tiny_jobs.draws(COUNT, journal, 0.02), 0.02
+    specs, seconds = tiny_jobs.draws(COUNT, journal, 0.01), 0.01
     expected = undisturbed(tmp_path, specs)
     journal.write_text("")
     done_before = []
@@ -78,7 +77,7 @@ def test_sweep_killed_three_times_at_random_moments_is_the_undisturbed_one(
         process = start(store, journal, seconds)
         wait_for(lambda least=least: sum(store.done(s.id) for s in specs) >= least)
         time.sleep(random.uniform(0, 2 * seconds))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         assert process.wait() == -signal.SIGKILL
         done = {s.params["number"] for s in specs if store.done(s.id)}
         assert least <= len(done) < COUNT
@@ -91,8 +90,8 @@ def test_sweep_killed_three_times_at_random_moments_is_the_undisturbed_one(
 
 
 def test_two_processes_at_once_share_the_sweep(tmp_path, store, journal):
-    specs = tiny_jobs.draws(COUNT, journal, 0.05)
-    processes = [start(store, journal, 0.05) for _ in range(2)]
+    specs = tiny_jobs.draws(COUNT, journal, 0.02)
+    processes = [start(store, journal, 0.02) for _ in range(2)]
     assert [p.wait() for p in processes] == [0, 0]
     assert sorted(started(journal)) == list(range(COUNT))  # each computed once, by one of them
     assert results(store, specs) == undisturbed(tmp_path, specs)

@@ -1,7 +1,6 @@
-"""Jobs that take no time, and a sweep of them in a process of its own; the tests kill it."""
+"""Jobs that take no time; the tests kill sweeps of them."""
 
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -49,13 +48,3 @@ def draws(count, journal, seconds=0.0):
         )
         for i in range(count)
     ]
-
-
-if __name__ == "__main__":  # STORE JOURNAL COUNT SECONDS
-    import tiny_jobs  # under the name that the specs have
-
-    from frugal.engine import sweep
-
-    store, journal, count, seconds = sys.argv[1:]
-    specs = tiny_jobs.draws(int(count), journal, float(seconds))
-    sweep.run(specs, runs.Store(store))

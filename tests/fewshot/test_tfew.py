@@ -2,15 +2,12 @@
 
 import itertools
 import math
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 
+from children import Child, die
 from frugal import peft, tasks
 from frugal.engine import backbones, training
 from frugal.errors import FrugalError
@@ -87,23 +84,16 @@ def test_stopped_at_any_step_and_resumed_gives_the_same_bits(tmp_path, examples,
 
 
 def test_killed_without_warning_and_resumed_gives_the_same_bits(tmp_path, examples):
-    script = textwrap.dedent("""
-        import os, signal, sys
-        from frugal.engine import backbones
-        from frugal.fewshot import tasks, tfew
-        def progress(step, loss):
-            if step == 5:
-                os.kill(os.getpid(), signal.SIGKILL)
-        tfew.train(
-            backbones.load("tiny-causal"), tasks.load("counting").draw(8, 0),
-            tfew.Recipe(steps=9, batch_size=4, lr=3e-2),
-            checkpoint=__import__("pathlib").Path(sys.argv[1]), every=1, progress=progress,
-        )
-    """)
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=dict(os.environ))
-    assert killed.returncode == -signal.SIGKILL
-    whole = tfew.train(backbones.load("tiny-causal"), examples, RECIPE)
-    resumed = tfew.train(backbones.load("tiny-causal"), examples, RECIPE, checkpoint=tmp_path)
+    def train(**options):
+        return tfew.train(backbones.load("tiny-causal"), examples, RECIPE, **options)
+
+    def progress(step, loss):
+        if step == 5:
+            die()
+
+    killed = Child(lambda: train(checkpoint=tmp_path, every=1, progress=progress))
+    assert killed.wait() == -signal.SIGKILL
+    whole, resumed = train(), train(checkpoint=tmp_path)
     assert same(vectors(whole), vectors(resumed))
 
 
