@@ -1,11 +1,7 @@
 """Architectures read off configurations: exact, or refused with the reason."""
 
 import dataclasses
-import json
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -238,14 +234,3 @@ def test_a_configuration_is_tried_once_refused_or_not(monkeypatch, fresh):
 )
 def test_the_kind_of_a_model_is_transformers_own_word(config, kind):
     assert derive.kind_of(config) == kind
-
-
-def test_costs_import_no_torch():
-    code = (
-        "import json, sys, frugal.costs.arch, frugal.costs.flops, frugal.costs.derive;"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
-    )
-    assert not {"torch", "transformers", "pandas"} & set(json.loads(done.stdout))

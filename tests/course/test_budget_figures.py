@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import apart, points, words
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
@@ -46,38 +47,28 @@ def runs(students=("2 layers",)):
     )
 
 
-def drawn(axes):
-    return {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
-
-
-def apart(figure, axes):
-    figure.draw_without_rendering()
-    boxes = [t.get_window_extent() for t in axes.texts]
-    return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-
-
 def test_every_printed_cell_is_drawn_open_under_its_budget():
     figure = figures.budget_curves(CELLS, "a finding")
     (axes,) = figure.axes
     printed = CELLS.dropna()
-    assert set(zip(printed["budget"], printed["score"], strict=True)) <= drawn(axes)
+    assert set(zip(printed["budget"], printed["score"], strict=True)) <= points(axes)
     assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}
     looks = {(to_hex(x.get_color()), x.get_marker()) for x in axes.lines}
     assert len(looks) == len({mark for _, mark in looks}) == 2
-    names = {t.get_text() for t in axes.texts}
+    names = set(words(axes))
     assert "distilled, N = 5,000" in names
     assert len(names) == 4
-    assert apart(figure, axes)
+    assert apart(figure, axes.texts)
 
 
 def test_counts_stand_on_their_fitted_line():
-    points = pd.DataFrame(
+    bought = pd.DataFrame(
         {"task": "T", "labels": 1000, "hours": [20, 30], "unlabelled": [1000, 2000]}
     )
-    (axes,) = figures.distilled_examples(points, {("T", 1000): (100.0, 10.0)}, "a finding").axes
-    assert {(20, 1.0), (30, 2.0), (10, 0)} <= drawn(axes)
+    (axes,) = figures.distilled_examples(bought, {("T", 1000): (100.0, 10.0)}, "a finding").axes
+    assert {(20, 1.0), (30, 2.0), (10, 0)} <= points(axes)
     assert axes.get_title(loc="left") == "T: 100 an hour"
-    assert any("10.0 h" in t.get_text() for t in axes.texts)
+    assert any("10.0 h" in text for text in words(axes))
 
 
 def test_spans_are_bars_cut_where_the_winner_changes():
@@ -94,7 +85,7 @@ def test_spans_are_bars_cut_where_the_winner_changes():
     bars = [p for p in axes.patches if isinstance(p, Rectangle)]
     assert [(p.get_x(), p.get_width()) for p in bars] == [(0, 10), (10, 90), (100, 101)]
     assert len({p.get_hatch() for p in bars}) == 3
-    assert [t.get_text() for t in axes.texts] == ["$10", "$100"]
+    assert words(axes) == ["$10", "$100"]
     assert len(figure.legends[0].get_texts()) == 3
 
 
@@ -109,17 +100,17 @@ def test_the_frontier_draws_both_strategies_to_their_ends():
         }
     )
     (axes,) = figures.best_splits(best, "a finding").axes
-    assert {(100, 50.0), (200, 60.0), (200, 70.0)} <= drawn(axes)
-    assert {t.get_text() for t in axes.texts} == {"labels", "distilled"}
+    assert {(100, 50.0), (200, 60.0), (200, 70.0)} <= points(axes)
+    assert set(words(axes)) == {"labels", "distilled"}
 
 
-def test_every_run_and_every_difference_of_a_seed_is_drawn():
+def test_every_run_and_every_difference_of_a_seed_is_points():
     table = runs()
     gaps = compare.gaps(table, "distill", "annotate")
     figure = figures.same_dollars(table, gaps, 0.5, "a finding", "2 layers")
     left, right = figure.axes
-    assert set(table["accuracy"]) <= {y for _, y in drawn(left)}
-    assert {t.get_text() for t in left.texts} == {
+    assert set(table["accuracy"]) <= {y for _, y in points(left)}
+    assert set(words(left)) == {
         "labels",
         "distilled",
         "LLM's labels",
@@ -127,7 +118,7 @@ def test_every_run_and_every_difference_of_a_seed_is_drawn():
         "chance",
     }
     assert left.get_ylabel() == "accuracy, 8 test examples"
-    assert {y for _, y in drawn(right)} >= {25.0}
+    assert {y for _, y in points(right)} >= {25.0}
     bands = np.ptp(np.array([c.get_segments()[0][:, 1] for c in right.collections]), axis=1)
     assert bands == pytest.approx([2 * gap.noise for gap in gaps["gap"]])
     assert [t.get_text() for t in right.get_xticklabels()] == ["N = 100", "N = 1,000"]
@@ -140,7 +131,7 @@ def test_students_are_drawn_for_every_n_that_has_them():
     figure = figures.student_kinds(table, 0.5, "a finding")
     students = table[table["strategy"].isin(["annotate", "distill"])]
     for axes in figure.axes:
-        assert set(students["accuracy"]) <= {y for _, y in drawn(axes)}
-        assert apart(figure, axes)
+        assert set(students["accuracy"]) <= {y for _, y in points(axes)}
+        assert apart(figure, axes.texts)
     names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
     assert names == ["1 layer\n13.6 M", "s4\n20.0 M"]  # the smaller first

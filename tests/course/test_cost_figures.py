@@ -2,18 +2,11 @@
 
 import pandas as pd
 import pytest
+from drawn import points, words
 from matplotlib.colors import to_hex
 
 from frugal_course import figures
 from frugal_course.figures import style, tables
-
-
-def drawn(axes):
-    return {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
-
-
-def written(axes):
-    return [text.get_text() for text in axes.texts]
 
 
 def test_shares_add_up_and_small_ones_are_drawn_together():
@@ -29,9 +22,9 @@ def test_shares_add_up_and_small_ones_are_drawn_together():
     )
     first, second = figures.flops_by_use(parts, "a finding").axes
     assert [bar.get_width() for bar in first.patches] == [40, 60]
-    assert written(first) == ["40.0%", "60.0%"]
+    assert words(first) == ["40.0%", "60.0%"]
     assert sum(bar.get_width() for bar in second.patches) == pytest.approx(100)
-    assert written(second) == ["< 0.1%", "100.0%"]
+    assert words(second) == ["< 0.1%", "100.0%"]
     assert second.get_title("left") == "b\n1e+05 FLOPs"
 
 
@@ -50,15 +43,15 @@ def test_curves_are_labelled_without_overlap(name):
     curves = CURVES.rename(columns={"x": name})
     if name == "shots":
         (axes,) = figures.cost_against_shots(curves, 20, {1e6: 40}, "a finding").axes
-        assert (40, 1e6) in drawn(axes)
-        assert 20 in {x for x, _ in drawn(axes)}
+        assert (40, 1e6) in points(axes)
+        assert 20 in {x for x, _ in points(axes)}
         (axes,) = figures.cost_against_shots(curves, 41, {}, "a finding").axes
-        assert not any("context" in text for text in written(axes))
+        assert not any("context" in text for text in words(axes))
     else:
         (axes,) = figures.break_even(curves, {12: 1e3, 3: 1e2}, "a finding").axes
-        assert {(12, 1e3), (3, 1e2)} <= drawn(axes)
-        assert {"12 queries", "3 queries"} <= set(written(axes))
-    assert set(zip(curves[name], curves["flops"], strict=True)) <= drawn(axes)
+        assert {(12, 1e3), (3, 1e2)} <= points(axes)
+        assert {"12 queries", "3 queries"} <= set(words(axes))
+    assert set(zip(curves[name], curves["flops"], strict=True)) <= points(axes)
     heights = {t.get_text(): t.xy[1] for t in axes.texts if t.get_text() in set(curves["way"])}
     assert set(heights) == set(curves["way"])
     assert heights["near"] > 1.5 * heights["cheap"]
@@ -71,8 +64,8 @@ def test_sizes_are_beside_the_memory_that_holds_them():
         columns=["what", "bytes", "note"],
     )
     (axes,) = figures.sizes(items, {"a100-80gb": 80, "h100-80gb": 80, "t4": 16}, "a finding").axes
-    assert {(144, 1), (4 / 1024, 0)} <= drawn(axes)
-    assert written(axes) == ["144.0 GiB · printed: 144 GB", "4.0 MiB", "A100, H100: 80", "T4: 16"]
+    assert {(144, 1), (4 / 1024, 0)} <= points(axes)
+    assert words(axes) == ["144.0 GiB · printed: 144 GB", "4.0 MiB", "A100, H100: 80", "T4: 16"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cache", "vectors"]
 
 
@@ -90,14 +83,14 @@ RUNS = pd.DataFrame(
 )
 
 
-def test_every_timed_run_is_drawn():
+def test_every_timed_run_is_points():
     left, right = figures.latency(RUNS, "a finding").axes
-    assert set(zip(RUNS["flops"], RUNS["seconds"], strict=True)) <= drawn(left)
-    assert set(RUNS["flops"] / RUNS["seconds"]) <= {x for x, _ in drawn(right)}
+    assert set(zip(RUNS["flops"], RUNS["seconds"], strict=True)) <= points(left)
+    assert set(RUNS["flops"] / RUNS["seconds"]) <= {x for x, _ in points(right)}
     names = ["1 × 32 tokens at once", "4 × 8 tokens one by one", "1 × 32 tokens behind 64 cached"]
     assert [label.get_text() for label in right.get_yticklabels()] == names
     assert len({to_hex(label.get_color()) for label in right.get_yticklabels()}) == 3
-    assert written(left) == ["53.3 GFLOP/s", "6.67 GFLOP/s"]
+    assert words(left) == ["53.3 GFLOP/s", "6.67 GFLOP/s"]
 
 
 def test_latency_sentence_compares_the_same_tokens():

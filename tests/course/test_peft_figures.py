@@ -1,9 +1,8 @@
 """Chapter 2's figures: every run is drawn, names stand apart, sentences have numbers."""
 
-import itertools
-
 import pandas as pd
 import pytest
+from drawn import apart, points, words
 from matplotlib.colors import to_hex
 
 from frugal_course import figures
@@ -20,10 +19,6 @@ RUNS = pd.DataFrame(
 )
 
 
-def drawn(axes):
-    return {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
-
-
 def names(axes):
     return {t.get_text(): t for t in axes.texts if t.get_gid() == "method"}
 
@@ -38,9 +33,9 @@ def test_every_run_is_drawn_and_told_apart_by_its_source():
     )
     left, right = figure.axes
     for axes, runs in ((left, RUNS), (right, recorded)):
-        assert set(zip(runs["params"], runs["accuracy"], strict=True)) <= drawn(axes)
+        assert set(zip(runs["params"], runs["accuracy"], strict=True)) <= points(axes)
         assert set(names(axes)) == set(RUNS["name"])
-        assert {"chance", "zero-shot"} <= {t.get_text() for t in axes.texts}
+        assert {"chance", "zero-shot"} <= set(words(axes))
         assert axes.get_xscale() == "log"
     looks = [
         {(to_hex(line.get_color()), line.get_marker()) for line in a.lines if len(a.lines)}
@@ -61,9 +56,7 @@ def test_names_of_neighbours_do_not_cover_each_other():
         }
     )
     figure = figures.accuracy_against_params({"a": crowd}, "a finding", ylabel="accuracy")
-    figure.draw_without_rendering()
-    boxes = [t.get_window_extent() for t in names(figure.axes[0]).values()]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert apart(figure, names(figure.axes[0]).values())
 
 
 def test_the_sentence_ranks_whoever_leads():

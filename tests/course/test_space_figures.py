@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from drawn import words
 from matplotlib.colors import to_hex
 
 from frugal_course import figures
@@ -60,10 +61,6 @@ def ticks(axes):
     return [t.get_text() for t in axes.get_yticklabels()]
 
 
-def texts(axes):
-    return [t.get_text() for t in axes.texts]
-
-
 def test_a_pattern_shows_every_member_and_its_example():
     members = {"spindle": [(1, 2, 2, 1), (2, 3, 3, 1)], "uniform": [(2, 2, 2, 2)]}
     figure = figures.patterns(members, {"spindle": (1, 2, 2, 1), "uniform": (2, 2, 2, 2)}, "t")
@@ -84,7 +81,7 @@ def test_a_design_shows_each_method_in_each_layer_by_its_parameters():
     assert squares.get_offsets().tolist() == [[0, 1], [2, 1]]
     large, small = squares.get_sizes()
     assert large == pytest.approx(3 * small)
-    assert {"G1", "G2", "3"} == set(texts(at))  # BitFit has no size to write
+    assert {"G1", "G2", "3"} == set(words(at))  # BitFit has no size to write
 
 
 def test_search_shows_every_design_and_marks_winner_and_paper():
@@ -95,7 +92,7 @@ def test_search_shows_every_design_and_marks_winner_and_paper():
     assert marks(first, "|") == {(0.6, 0), (0.7, 1), (0.8, 1)}
     assert marks(first, "D") == {(0.75, 1)}
     assert marks(first, "o") == {(0.6, 0)}
-    assert "chance" in texts(first)
+    assert "chance" in words(first)
     looks = {(to_hex(line.get_color()).upper(), line.get_marker()) for line in first.lines}
     assert {(ORANGE, "D"), (BLUE, "o")} <= looks
 
@@ -105,7 +102,7 @@ def test_certainty_shows_chance_and_what_luck_was():
     assert ticks(left)[::-1] == ["S1: bottleneck", "S2: uniform", "S4-G1: A"]
     assert (0.62, 2) in marks(left, "D")
     assert (0.25, 2) in marks(left, "|")
-    assert {"62%", "97%", "30%"} <= set(texts(left))
+    assert {"62%", "97%", "30%"} <= set(words(left))
     assert (0.71, 2) in marks(right, "D")
     assert (0.70, 2) in marks(right, "o")
 
@@ -137,7 +134,7 @@ def test_gains_and_stars_are_told_apart_by_shape():
     assert marks(at, "o") == {(3.0, 2)}
     assert marks(at, "D") == {(0.1, 1)}
     assert marks(at, "X") == {(1.0, 0)}
-    assert {"**", "*"} <= set(texts(at))
+    assert {"**", "*"} <= set(words(at))
     assert at.get_title("left") == "T5\n1 of 2 stars hold"
 
 
@@ -158,4 +155,4 @@ def test_rivals_show_every_run_and_their_share():
     assert marks(first, "|") == {(0.5, 0), (0.8, 1), (0.6, 1)}
     assert marks(first, "D") == {((0.8 + 0.6) / 2, 1)}
     assert marks(second, "D") == {(0.9, 1)}
-    assert "chance" in texts(second)
+    assert "chance" in words(second)
