@@ -43,13 +43,8 @@ HUB = {
         "label": TRUTH,
     },
     ("aps/super_glue", "wsc.fixed"): {
-        "text": TEXT,
-        "span1_index": INT,
-        "span2_index": INT,
-        "span1_text": TEXT,
-        "span2_text": TEXT,
-        "idx": INT,
-        "label": TRUTH,
+        "text": TEXT, "span1_index": INT, "span2_index": INT, "span1_text": TEXT,
+        "span2_text": TEXT, "idx": INT, "label": TRUTH,
     },
     ("facebook/anli", "plain_text"): {"uid": TEXT, **PAIR, "label": NLI, "reason": TEXT},
     ("Rowan/hellaswag", "default"): {
@@ -123,7 +118,7 @@ HUB = {
             ["company", "research institute", "university"],
         ),
     )
-}
+}  # fmt: skip
 FIRST_ID = 50  # of RAFT: its identifiers are no row numbers
 # What a label column of texts holds.
 TEXT_LABELS = {"Rowan/hellaswag": ["0", "1", "2", "3"], "allenai/winogrande": ["1", "2"]}

@@ -48,14 +48,9 @@ def bert2bert():
 
 
 MODELS = {
-    "llama": llama,
-    "gpt2": gpt2,
-    "t5-v1.0": lambda: t5("relu"),
-    "t5-v1.1": lambda: t5("gated-gelu"),
-    "bert": bert,
-    "roberta": roberta,
-    "bert2bert": bert2bert,
-}
+    "llama": llama, "gpt2": gpt2, "t5-v1.0": lambda: t5("relu"),
+    "t5-v1.1": lambda: t5("gated-gelu"), "bert": bert, "roberta": roberta, "bert2bert": bert2bert,
+}  # fmt: skip
 
 
 def build(name):

@@ -43,18 +43,9 @@ def many_choices(count: int, examples: int) -> list[Example]:
     """Utterances with `count` intents to choose from, such as RAFT's Banking-77 has."""
     verbs = ["activate", "cancel", "change", "check", "dispute", "explain", "find"]
     things = [
-        "my card",
-        "a transfer",
-        "the exchange rate",
-        "a refund",
-        "my pin code",
-        "the fee",
-        "a top up",
-        "my identity",
-        "the balance",
-        "a direct debit",
-        "my account",
-    ]
+        "my card", "a transfer", "the exchange rate", "a refund", "my pin code", "the fee",
+        "a top up", "my identity", "the balance", "a direct debit", "my account",
+    ]  # fmt: skip
     labels = [f" {verb} {thing}" for verb in verbs for thing in things][:count]
     return [
         Example(
@@ -259,14 +250,9 @@ def compared(
             assert torch.allclose(a, b, rtol=tolerance, atol=tolerance), (work, gap)
     mine, others = (statistics.median(side[-repeats:]) for side in seconds)
     row = {
-        "work": work,
-        "peer": peer,
-        "peer_s": others,
-        "ours_s": mine,
-        "ratio": others / mine,
-        "goal": goal,
-        "repeats": repeats,
-    }
+        "work": work, "peer": peer, "peer_s": others, "ours_s": mine, "ratio": others / mine,
+        "goal": goal, "repeats": repeats,
+    }  # fmt: skip
     print(
         f"{work:44s} {peer:15s} {others:8.2f} s   ours {mine:7.2f} s   {others / mine:5.1f}×"
         f"   (goal {goal:.3g}×)",

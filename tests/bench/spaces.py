@@ -67,19 +67,15 @@ def rows(compared: Compared, quick: bool) -> list[dict[str, Any]]:
     ]
     return beside + [
         compared(
-            f"run, {name} tuned, frozen states kept",
-            "computed anew",
-            lambda design=design: losses(design, True),
-            lambda design=design: losses(design, False),
-            1,
-            0,
-            repeats,
+            f"run, {name} tuned, frozen states kept", "computed anew",
+            lambda design=design: losses(design, True), lambda design=design: losses(design, False),
+            1, 0, repeats,
         )
         for name, design in (
             ("two groups", "G1[1]:- | G2[2-3]:- | G3[4-5]:A,P | G4[6]:P,L"),
             ("last group", "G1[1]:- | G2[2-3]:- | G3[4-5]:- | G4[6]:P,B,L"),
         )
-    ]
+    ]  # fmt: skip
 
 
 def trainer(sized: Any, task: texts.TextTask, minilm: backbones.Backbone) -> torch.Tensor:

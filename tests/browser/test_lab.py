@@ -15,15 +15,10 @@ CELLS = """() => Array.from(window.jupyterapp.shell.currentWidget.content.model.
 def test_a_notebook_runs_whole_in_jupyterlab(serve, page, shot, tmp_path):
     shutil.copy(NOTEBOOK, tmp_path)
     address = serve(
-        "jupyterlab",
-        "--ServerApp.ip=127.0.0.1",
-        "--ServerApp.allow_root=True",
-        "--IdentityProvider.token=",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=",
-        f"--ServerApp.root_dir={tmp_path}",
-        FRUGAL_PRESET="smoke",
-    )
+        "jupyterlab", "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_root=True",
+        "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+        f"--ServerApp.root_dir={tmp_path}", FRUGAL_PRESET="smoke",
+    )  # fmt: skip
     page.goto(f"{address}/lab/tree/{NOTEBOOK.name}")
     page.wait_for_function(READY)
     page.evaluate(RUN)

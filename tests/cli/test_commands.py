@@ -11,16 +11,9 @@ import hub
 from frugal import peft
 
 RANK = {
-    "task",
-    "backbone",
-    "shots",
-    "seed",
-    "accuracy",
-    "examples",
-    "seconds",
-    "tokens_computed",
+    "task", "backbone", "shots", "seed", "accuracy", "examples", "seconds", "tokens_computed",
     "flops_per_query",
-}
+}  # fmt: skip
 TRAINED = RANK | {"method", "trainable_params", "steps", "train_seconds", "train_flops", "adapter"}
 
 
@@ -110,15 +103,9 @@ def test_every_method_trains_and_its_adapter_is_read(frugal, own, tmp_path, meth
     }
     again = json.loads(
         frugal(
-            "rank",
-            own,
-            "--backbone",
-            "tiny-causal",
-            "--adapter",
-            tmp_path / "adapter",
-            "--json",
+            "rank", own, "--backbone", "tiny-causal", "--adapter", tmp_path / "adapter", "--json",
         )[1]
-    )
+    )  # fmt: skip
     assert again["method"] == method
 
 

@@ -72,22 +72,11 @@ WORDS = st.one_of(
     st.text(max_size=4),  # with surrogates
 )
 CHEAP = [
-    ("costs", "query"),
-    ("costs", "train"),
-    ("costs", "cache"),
-    ("costs", "adapter"),
-    ("costs", "memory"),
-    ("costs", "labels"),
-    ("costs", "compare"),
-    ("papers", "table"),
-    ("spaces", "sample"),
-    ("spaces", "status"),
-    ("spaces", "report"),
-    ("budgets", "buy"),
-    ("artifacts", "list"),
-    ("run",),
-    ("claims",),
-]
+    ("costs", "query"), ("costs", "train"), ("costs", "cache"), ("costs", "adapter"),
+    ("costs", "memory"), ("costs", "labels"), ("costs", "compare"), ("papers", "table"),
+    ("spaces", "sample"), ("spaces", "status"), ("spaces", "report"), ("budgets", "buy"),
+    ("artifacts", "list"), ("run",), ("claims",),
+]  # fmt: skip
 
 
 @st.composite

@@ -225,16 +225,11 @@ def test_freezing_saves_a_third():
 @pytest.mark.parametrize(
     ("name", "params"),
     [
-        ("t5-small", 60_506_624),
-        ("t5-v1_1-small", 76_961_152),
-        ("t0-3b", 2_849_757_184),
-        ("t0-11b", 11_135_332_352),
-        ("smollm2-135m", 134_515_008),
-        ("minilm-l6", 22_713_216),
-        ("nano-t0", 39_544_122),
-        ("roberta-base", 124_645_632),
+        ("t5-small", 60_506_624), ("t5-v1_1-small", 76_961_152), ("t0-3b", 2_849_757_184),
+        ("t0-11b", 11_135_332_352), ("smollm2-135m", 134_515_008), ("minilm-l6", 22_713_216),
+        ("nano-t0", 39_544_122), ("roberta-base", 124_645_632),
     ],
-)
+)  # fmt: skip
 def test_known_sizes(name, params):
     assert arch.get(name).params == params
 

@@ -156,13 +156,9 @@ def test_import_is_light():
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (0, "$0.00"),
-        (0.000512, "$0.00051"),
-        (3.14e-9, "$3.1e-09"),
-        (0.1, "$0.10"),
-        (12.345, "$12.35"),
-        (12345, "$12,345"),
+        (0, "$0.00"), (0.000512, "$0.00051"), (3.14e-9, "$3.1e-09"), (0.1, "$0.10"),
+        (12.345, "$12.35"), (12345, "$12,345"),
     ],
-)
+)  # fmt: skip
 def test_small_sums_are_not_said_to_be_nothing(amount, text):
     assert prices.usd(amount) == text

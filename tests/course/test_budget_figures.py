@@ -111,12 +111,8 @@ def test_every_run_and_every_difference_of_a_seed_is_points():
     left, right = figure.axes
     assert set(table["accuracy"]) <= {y for _, y in points(left)}
     assert set(words(left)) == {
-        "labels",
-        "distilled",
-        "LLM's labels",
-        "teacher",
-        "chance",
-    }
+        "labels", "distilled", "LLM's labels", "teacher", "chance",
+    }  # fmt: skip
     assert left.get_ylabel() == "accuracy, 8 test examples"
     assert {y for _, y in points(right)} >= {25.0}
     bands = np.ptp(np.array([c.get_segments()[0][:, 1] for c in right.collections]), axis=1)

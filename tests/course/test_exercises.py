@@ -91,17 +91,11 @@ def test_arguments_are_the_learners_to_spoil():
 @pytest.mark.parametrize(
     ("found", "expected", "equal"),
     [
-        (1, 1.0, True),
-        (True, 1, False),
-        (None, 0, False),
-        ((1, 2), [1, 2], True),
-        (torch.tensor([1.0, 2.0]), [1, 2], True),
-        ("a", "a", True),
-        ("1", 1, False),
-        ([1, [2, None]], [1, [2, None]], True),
-        ([1], [1, 2], False),
+        (1, 1.0, True), (True, 1, False), (None, 0, False), ((1, 2), [1, 2], True),
+        (torch.tensor([1.0, 2.0]), [1, 2], True), ("a", "a", True), ("1", 1, False),
+        ([1, [2, None]], [1, [2, None]], True), ([1], [1, 2], False),
     ],
-)
+)  # fmt: skip
 def test_same(found, expected, equal):
     assert same(found, expected) is equal
 

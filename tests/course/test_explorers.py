@@ -306,13 +306,9 @@ def test_its_state_is_plain_values_that_restore_it(name):
 @pytest.mark.parametrize("name", ALL)
 def test_every_control_has_a_name_and_takes_keys(name):
     kinds = (
-        widgets.Dropdown,
-        widgets.IntSlider,
-        widgets.FloatSlider,
-        widgets.Checkbox,
-        widgets.BoundedIntText,
-        widgets.BoundedFloatText,
-    )
+        widgets.Dropdown, widgets.IntSlider, widgets.FloatSlider, widgets.Checkbox,
+        widgets.BoundedIntText, widgets.BoundedFloatText,
+    )  # fmt: skip
     for control in ALL[name]().controls.values():
         assert control.description
         assert isinstance(control, kinds)
@@ -367,12 +363,7 @@ def test_a_slider_holds_any_start():
 
 def test_numbers_are_written_to_be_read():
     texts = {
-        1273.2: "1,273",
-        1.44e15: "1.44e+15",
-        19.0: "19",
-        0.214: "0.214",
-        None: "–",
-        3.4: "3.4",
-    }
+        1273.2: "1,273", 1.44e15: "1.44e+15", 19.0: "19", 0.214: "0.214", None: "–", 3.4: "3.4",
+    }  # fmt: skip
     assert {value: view.written(value) for value in texts} == texts
     assert view.written(float("nan")) == "–"

@@ -16,16 +16,12 @@ RUNS = pd.DataFrame(
     [
         {"task": "t", "method": m, "shots": k, "accuracy": a, "flops_per_query": f, "examples": 50}
         for m, k, a, f in [
-            ("zero-shot", 0, 0.7, 1e9),
-            ("icl", 4, 0.5, 5e9),
-            ("icl", 4, 0.6, 5e9),
-            ("icl", 16, 0.4, 2e10),
-            ("icl", 16, 0.8, 2e10),
-            ("ia3", 32, 0.9, 1e9),
+            ("zero-shot", 0, 0.7, 1e9), ("icl", 4, 0.5, 5e9), ("icl", 4, 0.6, 5e9),
+            ("icl", 16, 0.4, 2e10), ("icl", 16, 0.8, 2e10), ("ia3", 32, 0.9, 1e9),
             ("ia3", 32, 0.86, 1e9),
         ]
     ]
-)
+)  # fmt: skip
 
 
 def test_every_run_is_drawn_and_chance_is_marked():

@@ -23,14 +23,10 @@ def work(out):
         result, scores = evaluate.rank(backbone, task, task.test(9))
         few, _ = evaluate.rank(backbone, task, task.test(1))
         seen[size] = {
-            "loss": trained.loss,
-            "tokens": trained.tokens_computed,
-            "accuracy": result.accuracy,
-            "examples": result.examples,
-            "one": few.accuracy,
-            "logp": scores.sum_logp.tolist(),
+            "loss": trained.loss, "tokens": trained.tokens_computed, "accuracy": result.accuracy,
+            "examples": result.examples, "one": few.accuracy, "logp": scores.sum_logp.tolist(),
             "predictions": scores.predictions.tolist(),
-        }
+        }  # fmt: skip
         vectors = {name: p.detach().clone() for name, p in trained.tuned.named_parameters()}
         save_file(vectors, out / f"{size}-{processes.number()}.safetensors")
     (out / f"{processes.number()}.json").write_text(json.dumps([processes.count(), seen]))

@@ -95,16 +95,10 @@ def pin(monkeypatch):
 
     def set_(file, content, members, **more):
         entry = {
-            "project": "thing",
-            "version": "1.0",
-            "file": file,
-            "sha256": sha(content),
-            "bytes": len(content),
-            "members": members,
-            "licence": "none",
-            "citation": "none",
+            "project": "thing", "version": "1.0", "file": file, "sha256": sha(content),
+            "bytes": len(content), "members": members, "licence": "none", "citation": "none",
             **more,
-        }
+        }  # fmt: skip
         monkeypatch.setattr(data, "toml", lambda name: {"thing": entry})
 
     return set_

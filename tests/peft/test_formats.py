@@ -39,14 +39,10 @@ def test_saved_here_peft_computes_the_same(method, name, tmp_path):
 
 # What peft adapts by default, or in a way the roles here can name.
 LORA = {
-    "llama": ["q_proj", "v_proj"],
-    "t5-v1.0": ["q", "v"],
-    "t5-v1.1": ["k", "wi_0", "wi_1"],
-    "bert": "all-linear",
-    "bert2bert": ["query", "value"],
-    "roberta": ["query", "output.dense"],
+    "llama": ["q_proj", "v_proj"], "t5-v1.0": ["q", "v"], "t5-v1.1": ["k", "wi_0", "wi_1"],
+    "bert": "all-linear", "bert2bert": ["query", "value"], "roberta": ["query", "output.dense"],
     "gpt2": ["c_attn", "c_fc"],
-}
+}  # fmt: skip
 IA3 = {
     "llama": (["k_proj", "v_proj", "down_proj"], ["down_proj"]),
     "t5-v1.0": (["k", "v", "wo"], ["wo"]),

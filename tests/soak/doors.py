@@ -341,13 +341,8 @@ def finite(parameters):
 
 
 OURS = {
-    "ia3": {},
-    "lora": {"rank": 2},
-    "adapter": {"size": 2},
-    "prefix": {},
-    "bitfit": {},
-    "fish": {},
-}
+    "ia3": {}, "lora": {"rank": 2}, "adapter": {"size": 2}, "prefix": {}, "bitfit": {}, "fish": {},
+}  # fmt: skip
 
 
 def adapter_door(place):
@@ -708,19 +703,10 @@ NUMBERS = [
     *("-1", "0", "1", "3.5", "-0.0", "1e-320", "1e308", "1e400", "nan", "NaN", "inf", "-inf"),
     *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "9" * 400),
     *(
-        "2147483647",
-        "2147483648",
-        "4294967295",
-        "1" + "0" * 30,
-        "0x10",
-        "1_000",
-        "٣",
-        "+2",
-        "1e3",
-        ".5",
-        "",
+        "2147483647", "2147483648", "4294967295", "1" + "0" * 30, "0x10", "1_000", "٣", "+2", "1e3",
+        ".5", "",
     ),
-]
+]  # fmt: skip
 ODD = [
     *NUMBERS,
     *(" ", "x", "é", "👍", "\udce9", "a\nb", "{x}", "%s", "'", "--", "-p", "--json"),
@@ -1085,14 +1071,8 @@ def notebook_door(place):
 
 
 MAKERS = {
-    "JSONL": jsonl_door,
-    "CSV and TSV": table_door,
-    "adapter folders": adapter_door,
-    "peft folders": peft_door,
-    "T-Few .pt": tfew_door,
-    "design strings": design_door,
-    "CLI options": command_door,
-    "-p values": parameter_door,
-    "--grid values": grid_door,
+    "JSONL": jsonl_door, "CSV and TSV": table_door, "adapter folders": adapter_door,
+    "peft folders": peft_door, "T-Few .pt": tfew_door, "design strings": design_door,
+    "CLI options": command_door, "-p values": parameter_door, "--grid values": grid_door,
     "notebooks": notebook_door,
-}
+}  # fmt: skip

@@ -147,13 +147,9 @@ def explore(
 def _send(door: Door, kind: str, count: int, number: int, found: Found) -> None:
     @seed(number)
     @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-    )
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck), verbosity=Verbosity.quiet,
+    )  # fmt: skip
     @given(door.inputs[kind])
     def each(case):
         found.add(case, *attempt(door, case))

@@ -109,16 +109,8 @@ def spaces(urls):
 
 def study(urls):
     words = [
-        "budgets",
-        "study",
-        "--preset",
-        "smoke",
-        "--out",
-        "table.csv",
-        "--work",
-        "work",
-        "--json",
-    ]
+        "budgets", "study", "--preset", "smoke", "--out", "table.csv", "--work", "work", "--json",
+    ]  # fmt: skip
     change = ["labels=[4]", "seeds=[0]", 'students=["1 layer","tiny-t5"]']
     frugal(*words, *(w for text in change for w in ("--set", text)))
 

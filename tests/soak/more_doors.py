@@ -94,25 +94,8 @@ def checkpoint_door(place):
 
 KEY = "sk-soak-0123456789"
 STATUSES = (
-    200,
-    201,
-    204,
-    301,
-    400,
-    401,
-    403,
-    404,
-    408,
-    409,
-    413,
-    422,
-    429,
-    500,
-    502,
-    503,
-    504,
-    529,
-)
+    200, 201, 204, 301, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529,
+)  # fmt: skip
 UNBILLED = {301, 400, 401, 403, 404, 409, 413, 422, 429}  # a server that says so did no work
 QUESTIONS = [
     Example(prompt=f"{i} plus {i} is", choices=(" even", " odd"), label=0) for i in range(3)
@@ -127,13 +110,9 @@ def honest(request):
     message = {"role": "assistant", "content": "even"}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [choice],
-        "usage": usage,
-    }
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [choice], "usage": usage,
+    }  # fmt: skip
 
 
 class Server:
@@ -495,16 +474,9 @@ def store_door(place):
 
 
 SEARCH = Settings(
-    backbone="tiny-encoder",
-    arch="minilm-l6",
-    tasks=("counting",),
-    labels=8,
-    limit=8,
-    designs=1,
-    last_designs=1,
-    until="S1",
-    flops_per_second=1e9,
-)
+    backbone="tiny-encoder", arch="minilm-l6", tasks=("counting",), labels=8, limit=8, designs=1,
+    last_designs=1, until="S1", flops_per_second=1e9,
+)  # fmt: skip
 
 
 def search_door(place):
@@ -564,15 +536,9 @@ def cache_door(place):
     members = {"model/config.json": b'{"a": 1}\n', "model/weights.bin": bytes(range(256))}
     shas = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     entry = artifacts.Artifact(
-        project="thing",
-        version="1.0",
-        file="thing-1.0-py3-none-any.whl",
-        sha256="0" * 64,
-        bytes=999,
-        members=shas,
-        licence="none",
-        citation="none",
-    )
+        project="thing", version="1.0", file="thing-1.0-py3-none-any.whl", sha256="0" * 64,
+        bytes=999, members=shas, licence="none", citation="none",
+    )  # fmt: skip
     manifest = {"sha256": entry.sha256, "members": {n: len(c) for n, c in members.items()}}
     kept = {**members, "manifest.json": mutate.dumps(manifest)}
     names = sorted(kept)
@@ -652,12 +618,7 @@ def model_door(place):
 
 
 MAKERS = {
-    "checkpoints": checkpoint_door,
-    "server answers": server_door,
-    "ledgers of labels": ledger_door,
-    "teacher outputs": outputs_door,
-    "results": store_door,
-    "spaces report": search_door,
-    "caches": cache_door,
-    "model folders": model_door,
-}
+    "checkpoints": checkpoint_door, "server answers": server_door, "ledgers of labels": ledger_door,
+    "teacher outputs": outputs_door, "results": store_door, "spaces report": search_door,
+    "caches": cache_door, "model folders": model_door,
+}  # fmt: skip

@@ -16,24 +16,12 @@ EXTREMES = [
     *(0.5, -0.0, 1.0, 1e-320, 1e17, 1e308, -1e308),
     *(float("nan"), float("inf"), float("-inf")),
     *(
-        "",
-        " ",
-        "0",
-        "-1",
-        "NaN",
-        "null",
-        "\x00",
-        "\ud800",
-        "é",
-        "e\u0301",
-        "👍",
-        "a\nb",
-        "{x}",
+        "", " ", "0", "-1", "NaN", "null", "\x00", "\ud800", "é", "e\u0301", "👍", "a\nb", "{x}",
         "%s",
     ),
     *("../..", "/", "x" * 5000),
     *([], [None], [[]], {}, {"": None}, {"a": {"b": []}}),
-]
+]  # fmt: skip
 numbers = st.sampled_from([x for x in EXTREMES if isinstance(x, int | float)])
 NESTED = 20_000  # deeper than any recursion limit
 

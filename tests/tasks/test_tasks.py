@@ -167,12 +167,8 @@ def test_a_mixture_takes_each_task_up_to_the_limit_in_every_wording():
 
 def test_several_bad_lines_are_named_together(tmp_path):
     lines = [
-        LINE,
-        {**LINE, "label": 5},
-        {**LINE, "choices": [" a"]},
-        {"x": 1},
-        {**LINE, "label": 9},
-    ]
+        LINE, {**LINE, "label": 5}, {**LINE, "choices": [" a"]}, {"x": 1}, {**LINE, "label": 9},
+    ]  # fmt: skip
     with pytest.raises(FrugalError) as error:
         tasks.load(write(tmp_path / "mine.jsonl", *lines, {}))
     message = str(error.value)
