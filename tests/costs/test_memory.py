@@ -21,13 +21,9 @@ def test_grouped_heads_and_cross_attention():
     assert both == 2 * 24 * 2048 * 103 * 4
 
 
-@pytest.mark.parametrize(
-    ("name", "params"),
-    [("t0-11b", 1_081_344), ("t0-3b", 540_672), ("t5-small", 43_008), ("t5-v1_1-base", 104_448)],
-)
-def test_adapter_of_the_paper(name, params):
-    assert methods.trainable(arch.get(name), "ia3") == params
-    assert memory.adapter(arch.get(name), "ia3") == 4 * params
+def test_adapter_of_the_paper():
+    assert methods.trainable(arch.get("t0-11b"), "ia3") == 1_081_344
+    assert memory.adapter(arch.get("t0-11b"), "ia3") == 4 * 1_081_344
 
 
 THREE = {"num_hidden_layers": 3}
