@@ -84,11 +84,17 @@ OPTIONS = {
 TRAINED = [(m, o) for m in methods.METHODS if m != "fish" for o in OPTIONS.get(m, [{}])]
 FIRST = [(m, OPTIONS.get(m, [{}])[0]) for m in methods.METHODS if m != "fish"]
 EVERY = ("t5", "llama", "bert2bert")  # with cross-attention, with fewer heads of K and V
+SLOW = ("said",)  # counting its thousands of steps takes seconds
 
 
 @pytest.mark.parametrize(
     ("family", "method", "options"),
-    [(f, m, o) for f in FAMILIES for m, o in (TRAINED if f in EVERY else FIRST)],
+    [
+        (f, m, o)
+        for f in FAMILIES
+        for m, o in (TRAINED if f in EVERY else FIRST)
+        if m not in SLOW or f in ("t5", "gpt2")
+    ],
     ids=str,
 )
 @settings(max_examples=2, deadline=None)

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))
 
 
-@pytest.fixture(params=FILES, ids=lambda f: f.stem)
+@pytest.fixture(scope="module", params=FILES, ids=lambda f: f.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
 
