@@ -21,14 +21,22 @@ from frugal.papers import purchases
 from frugal.spaces import sizes, space
 from frugal_course import explorers
 from frugal_course.explorers import budgets, costs, losses, spaces, view
+from frugal_course.figures import style
 from frugal_course.notebooks import reading
 
 ALL = {name: getattr(explorers, name) for name in ("icl_cost", "ia3", "loss", "design_space")}
 ALL["budget"] = explorers.budget
 
 
+@pytest.fixture
+def in_earnest():
+    """Pictures are drawn, for a test that reads them."""
+
+
 @pytest.fixture(autouse=True)
-def _no_widgets_left():
+def _no_widgets_left(request, monkeypatch):
+    if "in_earnest" not in request.fixturenames:
+        monkeypatch.setattr(style, "png", lambda figure: b"not drawn")
     yield
     widgets.Widget.close_all()
 
@@ -315,7 +323,7 @@ def test_every_control_has_a_name_and_takes_keys(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_without_a_kernel_the_picture_and_the_sentence_remain(name, shown):
+def test_without_a_kernel_the_picture_and_the_sentence_remain(name, shown, in_earnest):
     explorer = ALL[name]()
     explorer._ipython_display_()
     assert [reading.VIEW in bundle for bundle in shown] == [True, True]
@@ -335,7 +343,7 @@ def test_without_a_kernel_the_picture_and_the_sentence_remain(name, shown):
     assert explorer.view.sentence in shown[1]["text/plain"]
 
 
-def test_a_value_that_is_refused_is_said_and_the_next_one_is_shown():
+def test_a_value_that_is_refused_is_said_and_the_next_one_is_shown(in_earnest):
     explorer = explorers.icl_cost(icl_arch="t0-11b")
     picture = explorer.picture
     explorer.controls["cached"].value = True
