@@ -1,5 +1,6 @@
 """Students and teachers of either family, and designs in small classifiers."""
 
+import functools
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def encoder():
     return backbones.load("tiny-encoder", device="cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def examples():
     """Two or three choices each; some offer them the other way round."""
     found = tasks.load("counting").draw(12, 0)
@@ -83,13 +84,25 @@ def test_a_design_is_all_that_is_trained(encoder, examples, design):
     assert student.fingerprint() != one  # its outputs are of what was trained, too
 
 
+@pytest.fixture(scope="module")
+def taught(encoder, examples):
+    """By name, the logits of who has learnt the labels; each learns once."""
+
+    @functools.cache
+    def of(teacher):
+        model = learn(new(teacher, encoder), examples, None).model
+        assert distill.right(model, examples)[0].float().mean() >= 0.75
+        return model.logits(examples)[0]
+
+    return of
+
+
 @pytest.mark.parametrize("teacher", FAMILIES)
 @pytest.mark.parametrize("student", [*FAMILIES, "2 layers", "s4"])
-def test_who_has_learnt_labels_teaches_them_to_any_other(encoder, examples, teacher, student):
-    taught = learn(new(teacher, encoder), examples, None)
-    right, _ = distill.right(taught.model, examples)
-    assert right.float().mean() >= 0.75
-    table, _ = taught.model.logits(examples)
+def test_who_has_learnt_labels_teaches_them_to_any_other(
+    encoder, examples, taught, teacher, student
+):
+    table = taught(teacher)
     # The student never sees a label: they are all turned to the first choice.
     blind = [e.model_copy(update={"label": 0}) for e in examples]
     learnt = learn(new(student, encoder), blind, table)
@@ -147,9 +160,9 @@ def plain(backbone, examples, table, which):
 
 
 def test_a_ranking_student_goes_on_to_the_same_bits_and_refuses_other_lessons(
-    encoder, examples, tmp_path
+    encoder, examples, taught, tmp_path
 ):
-    table, _ = learn(new("tiny-encoder", encoder), examples, None).model.logits(examples)
+    table = taught("tiny-encoder")
     whole = learn(new("tiny-t5", encoder), examples, table)
 
     class Killed(BaseException):
@@ -172,8 +185,8 @@ def test_a_ranking_student_goes_on_to_the_same_bits_and_refuses_other_lessons(
             learn(new("tiny-t5", encoder), examples, other, checkpoint=tmp_path)
 
 
-def test_a_teacher_needs_all_choices(encoder, examples):
-    table, _ = learn(new("tiny-encoder", encoder), examples, None).model.logits(examples)
+def test_a_teacher_needs_all_choices(encoder, examples, taught):
+    table = taught("tiny-encoder")
     short = RECIPE.model_copy(update={"losses": ("lm",)})
     backbone = new("tiny-causal", encoder)
     with pytest.raises(FrugalError, match="an objective reads all choices"):
