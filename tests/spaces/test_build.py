@@ -3,7 +3,14 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import RobertaConfig, RobertaModel, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertModel,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from frugal.costs import arch
 from frugal.engine import backbones
@@ -11,7 +18,7 @@ from frugal.errors import FrugalError
 from frugal.peft import surgery
 from frugal.spaces import build, sizes
 from frugal.spaces.space import STAGES, s4, stage
-from tiny_models import bert, gpt2, llama, roberta, t5
+from tiny_models import BERT, bert, gpt2, llama, roberta, t5
 
 LAYERS = {"num_hidden_layers": 6}
 BLOCKS = {"num_layers": 4, "num_decoder_layers": 4}
@@ -85,7 +92,7 @@ def test_names_and_texts():
     assert str(build.named("L", 6)) == "G1[1-6]:L"
     assert str(build.named("G1[1]:A | G2[2]:-", 2)) == "G1[1]:A | G2[2]:-"
     with pytest.raises(FrugalError, match="the design has 6 layers, bert has 2"):
-        build.sized(bert(), build.named("L", 6))
+        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), build.named("L", 6))
 
 
 def test_a_design_for_another_model_is_refused_and_leaves_nothing():
