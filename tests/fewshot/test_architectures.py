@@ -114,7 +114,8 @@ def test_a_stretched_rope_is_forgotten():
     own = plain(build("causal", "llama", **more), [less])
     with torch.inference_mode():
         passes.alone(backbone, [long])
-        torch.testing.assert_close(passes.alone(backbone, [less]), own, atol=1e-5, rtol=1e-5)
+        # A rope that stays stretched is 1.5e-3 apart.
+        torch.testing.assert_close(passes.alone(backbone, [less]), own, atol=1e-4, rtol=1e-5)
     with pytest.raises(FrugalError, match="takes 24"):  # what it was not made for is not scored
         choices.score(backbone, examples()[0])
 
