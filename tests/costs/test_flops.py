@@ -14,7 +14,7 @@ from frugal.errors import FrugalError
 from tiny_models import llama
 
 ALL = [arch.get(name) for name in arch.names()]
-EXAMPLES = settings(max_examples=10, deadline=None)
+EXAMPLES = settings(max_examples=6, deadline=None)
 families = pytest.mark.parametrize("family", FAMILIES)
 lengths = st.integers(1, 40)
 
@@ -59,7 +59,7 @@ def prepare(model, family, method, options):
     if method != "head":
         return peft.attach(model, method, options)
     model.requires_grad_(False)
-    if family in ("bert", "roberta"):
+    if family == "bert":
         model.pooler.requires_grad_(True)
     else:
         head = model.get_output_embeddings()
@@ -80,7 +80,7 @@ OPTIONS = {
     "bitfit": [{}, {"down": False}],
     "said": [{"dimension": 1000}],
 }
-# FISH picks by numbers, and the meta device has none.
+# FISH, which is given losses, is below.
 TRAINED = [(m, o) for m in methods.METHODS if m != "fish" for o in OPTIONS.get(m, [{}])]
 FIRST = [(m, OPTIONS.get(m, [{}])[0]) for m in methods.METHODS if m != "fish"]
 EVERY = ("t5", "llama", "bert2bert")  # with cross-attention, with fewer heads of K and V
@@ -93,7 +93,7 @@ SLOW = ("said",)  # counting its thousands of steps takes seconds
         (f, m, o)
         for f in FAMILIES
         for m, o in (TRAINED if f in EVERY else FIRST)
-        if m not in SLOW or f in ("t5", "gpt2")
+        if f != "roberta" and (m not in SLOW or f in ("t5", "gpt2"))
     ],
     ids=str,
 )
@@ -235,7 +235,7 @@ def test_known_sizes(name, params):
 )
 def test_known_architectures_equal_transformers(name):
     a = arch.get(name)
-    model = build(FAMILIES[a.family][0], config_of(a))
+    model = build(FAMILIES[a.family][0], config_of(a), device="meta")
     # transformers 5 ties T5's output projection; the published 1.1 checkpoints do not.
     untied = a.vocabulary * a.d_model if a.family == "t5" and not a.tied else 0
     assert a.params == sum(p.numel() for p in model.parameters()) + untied
