@@ -292,7 +292,7 @@ def buying(folder, source, examples):
         yield process
 
 
-@pytest.mark.parametrize("stop", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("stop", [pytest.param("SIGKILL", marks=pytest.mark.slow), "SIGINT"])
 def test_a_process_that_is_really_stopped_goes_on(tmp_path, examples, endpoint, stop):
     source, meter = endpoint(dict.fromkeys(range(6, 9), "drip headers"), batch=3)
     with buying(tmp_path, source, examples) as process:

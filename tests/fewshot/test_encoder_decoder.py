@@ -89,14 +89,14 @@ def packed(b, examples):
     return choices.forward(b, packing.pack(trees, packing.layout(trees)))
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("training", "attention"), [(False, "sdpa"), (True, "eager")])
 @pytest.mark.parametrize("name", MODELS)
 def test_packed_scores_and_gradients_equal_one_choice_at_a_time(name, training, attention):
     b = backbone(name, attention)
     b.model.train(training)
     # Unequal prompts, numbers of choices and lengths; choices that share beginnings and do not.
-    examples = make(2, 7) + make(1, 4, context="Another task. ") + make(1, 77)
+    examples = make(2, 7) + make(1, 4, context="Another task. ")
+    examples += make(1, 77 if name == "t5-v1.1" else 16)
     results = []
     for scores in (packed(b, examples), alone(b, examples)):
         b.model.zero_grad()

@@ -53,7 +53,7 @@ def small(monkeypatch):
     return build
 
 
-RECIPE = pretrain.Recipe(steps=20, batch_size=4, lr=1e-2, encoder_lr=3e-3)
+RECIPE = pretrain.Recipe(steps=6, batch_size=4, lr=1e-2, encoder_lr=3e-3)
 
 
 def test_prompts_are_a_function_of_count_and_seed_alone(prompts):
@@ -110,18 +110,19 @@ def test_loss_falls_and_only_the_upper_parts_are_trained(small, prompts, tmp_pat
     assert len(about["loss"]) == 2
 
 
-@pytest.mark.parametrize("stop", [1, 7, 19])
+@pytest.mark.parametrize("stop", [1, 7])
 def test_stopped_and_resumed_gives_the_same_bits(small, prompts, tmp_path, stop):
-    pretrain.pretrain(prompts, RECIPE, tmp_path / "whole")
+    recipe = RECIPE.model_copy(update={"steps": 8})
+    pretrain.pretrain(prompts, recipe, tmp_path / "whole")
 
     def progress(step, loss):
         if step == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(prompts, RECIPE, tmp_path / "cut", progress=progress)
-    loss = pretrain.pretrain(prompts, RECIPE, tmp_path / "cut")
-    assert len(loss) == RECIPE.steps
+        pretrain.pretrain(prompts, recipe, tmp_path / "cut", progress=progress)
+    loss = pretrain.pretrain(prompts, recipe, tmp_path / "cut")
+    assert len(loss) == recipe.steps
     for file in (nano.WEIGHTS, "training.safetensors"):
         whole, cut = load_file(tmp_path / "whole" / file), load_file(tmp_path / "cut" / file)
         assert whole.keys() == cut.keys()
