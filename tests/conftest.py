@@ -27,7 +27,11 @@ def _homes(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_cache(request, _homes, monkeypatch):
-    """Tests write into a cache of their own; those marked `real` use the user's."""
+    """Tests write into a cache of their own; those marked `real` use the user's.
+
+    No test survives the loss of power, so that nothing waits for the disk.
+    """
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.delenv("FRUGAL_PRESET", raising=False)
     if not request.node.get_closest_marker("real"):
         monkeypatch.setenv("FRUGAL_HOME", str(next(_homes)))
