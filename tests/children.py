@@ -17,6 +17,7 @@ class Child:
             return
         status = 1
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest's workers ignore it
             work()
             status = 0
         except BaseException:
@@ -24,8 +25,15 @@ class Child:
         finally:
             os._exit(status)
 
+    def runs(self):
+        """Whether it has not ended yet."""
+        return os.waitid(os.P_PID, self.number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def signal(self, what):
+        os.kill(self.number, what)
+
     def kill(self):
-        os.kill(self.number, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     def wait(self):
         """Its exit status; minus the signal that ended it."""
