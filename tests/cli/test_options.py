@@ -105,7 +105,7 @@ def test_what_is_no_number_is_no_traceback(frugal, value):
 
 @given(lines())
 @settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

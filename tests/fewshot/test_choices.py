@@ -1,5 +1,7 @@
 """Packed scoring against a plain one-row-per-choice computation written here from scratch."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -56,9 +58,10 @@ def packed_scores(backbone, examples, *, uses_prefix, one_row=False):
     return choices.forward(backbone, packing.pack(trees, rows), cache), rows
 
 
-@pytest.mark.parametrize("n_choices", [2, 7, 77])
-@pytest.mark.parametrize("uses_prefix", [False, True], ids=["no-prefix", "prefix"])
-@pytest.mark.parametrize("one_row", [False, True], ids=["row-per-example", "one-row"])
+@pytest.mark.parametrize(
+    ("n_choices", "uses_prefix", "one_row"),
+    [*itertools.product([2, 7], [False, True], [False, True]), (77, True, True)],
+)
 def test_packed_loss_and_gradients_equal_one_row_per_choice(tiny, n_choices, uses_prefix, one_row):
     examples = make(3, n_choices, context="Pick one.\n" if uses_prefix else "")
     examples += make(1, max(2, n_choices // 2), context="Pick one.\n" if uses_prefix else "")

@@ -70,8 +70,11 @@ def train(model, parameters, rows, tasks=None, mixed=None):
         optimizer.zero_grad()
 
 
-@models
-@methods
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [*((name, METHODS["both"]) for name in MODELS), *(("llama", m) for m in METHODS.values())],
+    ids=str,
+)
 def test_trained_in_one_batch_is_trained_alone(name, method, tmp_path):
     model = build(name)
     folders = saved(model, method, tmp_path)
