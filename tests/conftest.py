@@ -1,5 +1,6 @@
 """Shared: a small causal LM, and a guard that keeps plain tests off the network and the cache."""
 
+import gc
 import itertools
 import os
 import sys
@@ -10,6 +11,15 @@ import pytest
 
 from frugal import cli
 from frugal.engine import backbones
+
+sys.modules["rfc3987_syntax"] = None  # jsonschema does without; its import takes seconds
+gc.disable()  # while a million objects are imported
+
+
+def pytest_collection_finish():
+    """What is imported stays, and need not be looked at each time that something is let go."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
