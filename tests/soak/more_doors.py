@@ -513,12 +513,15 @@ def search_door(place):
     shutil.rmtree(place, ignore_errors=True)
     search = Search(SEARCH, runs.Store(place))
     search.keep_settings()
-    for _, specs in search.walk():
-        for number, spec in enumerate(run for own in specs.values() for run in own):
-            search.store.add([spec])
+
+    def answered(_, specs):
+        search.store.add(specs)
+        for number, spec in enumerate(specs):
             result = {"score": number / 32, "params": 9, "head_params": 3, "loss": 0.5}
             took = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "host": "here"}
             search.store.keep(spec, runs.Attempt(result=result, **took))
+
+    list(search.walk(answered))
     kept = tree_of(place)
     names = [n for n in kept if n.endswith(".json")]
     weighted = names + ["search.json"] * (len(names) // 2)

@@ -123,19 +123,8 @@ def search(
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
         plan = found.plan(rate)
-        emit(
-            {
-                "dry_run": True,
-                "store": str(found.store.folder),
-                "preset": settings.preset,
-                "runs": plan.runs,
-                "done": plan.done,
-                "flops": plan.flops,
-                "hours": plan.hours,
-                "usd": plan.usd,
-            },
-            as_json,
-        )
+        named = {"store": str(found.store.folder), "preset": settings.preset}
+        emit({"dry_run": True, **named, **vars(plan)}, as_json)
         return
     with _bars() as progress:
         stages = found.run(ray=ray, progress=progress)
@@ -184,7 +173,7 @@ def report(
     outputs = Outputs({"--csv": csv, "--runs": runs})
     stages = found.report()
     outputs.write("--csv", lambda file: found.table(stages).to_csv(file, index=False))
-    outputs.write("--runs", lambda file: record.table(found).to_csv(file, index=False))
+    outputs.write("--runs", lambda file: record.table(found, stages).to_csv(file, index=False))
     _emit_stages(found, stages, as_json, outputs)
 
 
