@@ -182,7 +182,7 @@ def test_text_is_the_papers():
         ("G1[3-1]:A", "its layers are 3 to 1"),
         ("G1[1-3]:-", "nothing is tuned"),
         ("G1[1-3]:A@1,2", "2 shares for 3 layers"),
-        ("G1[1-3]:-@1,2,3", "not tuned"),
+        ("G1[1-3]:-@1,2,3", "3 shares for 0 layers that are tuned"),
         ("G1[1]:A@0", "at least 1"),
         ("G1[1-201]:A", "layers must be at least 1 and at most 200, not 201"),
         ("G1[1]:A | G2[2-999999999]:-", "'G2.2-999999999.:-' is not a group"),

@@ -64,7 +64,21 @@ class Part:
         return attach(model, self.sized)
 
     def flops(self, shape: Architecture, tokens: int, *, train: bool) -> int:
-        return flops_of(self.sized, shape, tokens, train=train)
+        """Exact FLOPs of a text of so many tokens through an encoder with this design.
+
+        train: of a training step, gradients included, instead of a forward pass. Neither an
+        encoder's pooler nor a head is counted. Raises FrugalError for a model that is no encoder.
+        """
+        if shape.kind != "encoder-only":
+            raise FrugalError(f"{shape.name} is no encoder, but {shape.kind}")
+        layer, found, total = shape.replace(layers=1, pooler=False), self.sized.sizes, 0
+        for number in range(1, shape.layers + 1):
+            # Gradients go back to the first tuned layer: above it every layer's input needs one,
+            # as it does where norms are trained, whose own arithmetic holds no matrix product.
+            method = _as_cost(found.get(number, {}), norms=number > min(found))
+            step = flops.train_step(layer, prompt_tokens=tokens, method=method)
+            total += sum(n for part, n in step.items() if train or part.startswith("forward/"))
+        return total
 
 
 def _options(method: str, size: int) -> tuple[str, Mapping[str, Any]]:
@@ -79,24 +93,6 @@ def _options(method: str, size: int) -> tuple[str, Mapping[str, Any]]:
         "L": {"rank": size, "alpha": float(size), "targets": ["q", "v"]},
     }
     return METHODS[method], options[method]
-
-
-def flops_of(found: Sized, shape: Architecture, tokens: int, *, train: bool = False) -> int:
-    """Exact FLOPs of a text of so many tokens through an encoder with this design.
-
-    train: of a training step, gradients included, instead of a forward pass. Neither an encoder's
-    pooler nor a head is counted. Raises FrugalError for a model that is no encoder.
-    """
-    if shape.kind != "encoder-only":
-        raise FrugalError(f"{shape.name} is no encoder, but {shape.kind}")
-    layer, first, total = shape.replace(layers=1, pooler=False), min(found.sizes), 0
-    for number in range(1, shape.layers + 1):
-        # Gradients go back to the first tuned layer: above it every layer's input needs one, as
-        # it does where norms are trained, whose own arithmetic holds no matrix product.
-        method = _as_cost(found.sizes.get(number, {}), norms=number > first)
-        step = flops.train_step(layer, prompt_tokens=tokens, method=method)
-        total += sum(n for part, n in step.items() if train or part.startswith("forward/"))
-    return total
 
 
 def _as_cost(size: Mapping[str, int], norms: bool) -> methods.Method:
