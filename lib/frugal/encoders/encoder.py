@@ -95,25 +95,19 @@ class Split:
 
     def _stacked(self, batch: Batch, number: int = -1, keep: bool = False) -> Tensor:
         layers = [layer.module for layer in surgery.layers(self.model)]
-        x = self.kept.get(number)
-        if x is None:
-            with torch.no_grad():
-                x = self.model.embeddings(input_ids=batch.ids)
-                mask = self._mask(batch, x)
-                for layer in layers[: self.below]:
-                    x = layer(x, mask)
-            if keep:
-                self.kept[number] = x
-        mask = self._mask(batch, x)
+        with torch.no_grad():
+            known = self.kept.get(number)
+            x = self.model.embeddings(input_ids=batch.ids) if known is None else known
+            mask = create_bidirectional_mask(
+                config=self.model.config, inputs_embeds=x, attention_mask=batch.real
+            )
+            for layer in layers[: self.below if known is None else 0]:
+                x = layer(x, mask)
+        if keep:
+            self.kept[number] = x
         for layer in layers[self.below :]:
             x = layer(x, mask)
         return x
-
-    def _mask(self, batch: Batch, x: Tensor) -> Tensor | None:
-        found: Tensor | None = create_bidirectional_mask(
-            config=self.model.config, inputs_embeds=x, attention_mask=batch.real
-        )
-        return found
 
     @torch.no_grad()
     def _same(self) -> bool:

@@ -1,7 +1,7 @@
 """A found design against single methods, all weights and none, on draws that chose nobody."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -32,14 +32,15 @@ def specs(
     """
     shape = settings.architecture()
     inputs = {task: settings.inputs(task) for task in settings.tasks}
-
-    def runs(design: str, changes: Mapping[str, Any]) -> Iterator[RunSpec]:
-        own = {"budget": _budget(design, shape, settings.budget)}
-        own |= {"recipe": {**settings.recipe, **changes}}
-        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-            yield from settings.runs(design, seed, inputs, **own)
-
-    return {design: list(runs(design, changes)) for design, changes in designs.items()}
+    found: dict[str, list[RunSpec]] = {}
+    for design, changes in designs.items():
+        budget, recipe = _budget(design, shape, settings.budget), {**settings.recipe, **changes}
+        found[design] = [
+            run
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+            for run in settings.runs(design, seed, inputs, budget=budget, recipe=recipe)
+        ]
+    return found
 
 
 def _budget(design: str, shape: Architecture, budget: float) -> float:

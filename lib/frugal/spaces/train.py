@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -18,7 +18,7 @@ from frugal.tasks.texts import TextTask
 def trains(backbone: Backbone, design: str, budget: float) -> Trains:
     """What the classifier takes: "full", "head", or a design with sizes that meet the budget."""
     if design in ("full", "head"):
-        return design
+        return cast("Trains", design)
     return build.Part(build.sized(backbone.model, design, budget))
 
 
