@@ -15,7 +15,7 @@ from frugal.costs import memory, prices, scenario
 from frugal.encoders import classifier
 from frugal.engine import backbones, presets
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, tfew
+from frugal.fewshot import encoding, evaluate, tfew
 
 PRICE = options.Prices(usd_per_label=0.1)
 SMALL = classifier.Recipe(epochs=0, least_steps=4, batch_size=4, lr=1e-2)
@@ -178,6 +178,25 @@ def test_a_plan_claims_only_what_is_in_its_table(own, tiny):
     assert (found.scored, found.labels) == (20, 10)
 
 
+def test_queries_are_encoded_once_to_be_priced_and_answered(own, tiny, monkeypatch):
+    class Answered(Exception):
+        pass
+
+    def progress(message):
+        if message.startswith("in-context"):
+            raise Answered
+
+    encoded, encode = [], encoding._encode_whole
+    monkeypatch.setattr(
+        encoding,
+        "_encode_whole",
+        lambda lm, examples: encoded.extend(examples) or encode(lm, examples),
+    )
+    with pytest.raises(Answered):
+        plan(own, tiny, progress=progress)
+    assert encoded == own.test(shots=10, seed=0)
+
+
 @pytest.fixture
 def learnt(monkeypatch):
     """What every training of a small model read, and what it then answered, as sets of prompts."""
@@ -318,7 +337,7 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
-    monkeypatch.setattr(trials, "run", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr(trials.Attempt, "run", lambda _: pytest.fail("work was done"))
 
     def priced(price=None, **more):
         plan(own, tiny, price=dataclasses.replace(PRICE, **(price or {})), **more)

@@ -22,6 +22,7 @@ from frugal.cli.options import (
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
 from frugal.costs import prices
+from frugal.costs.scenario import Scenario
 from frugal.engine import stderr
 from frugal.errors import FrugalError, first_problem
 
@@ -199,9 +200,9 @@ def plan(
     usd_per_label: Annotated[
         float, amount(help=f"Of one label; {FEVER_USD:g} is FEVER's.")
     ] = FEVER_USD,
-    gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",
+    gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = prices.GPU,
     usd_per_hour: UsdPerHour = None,
-    mfu: Mfu = 0.4,
+    mfu: Mfu = Scenario.mfu,
     limit: Annotated[
         int | None, number(help="Examples to score, at most; else the preset's.", least=2)
     ] = None,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -67,7 +67,7 @@ class TrainedResult(RunResult):
 def rank(
     backbone: Backbone,
     task: Task,
-    queries: Sequence[Example],
+    queries: Sequence[Example] | Sequence[encoding.EncodedExample],
     shots: Sequence[Example] = (),
     *,
     seed: int = 0,
@@ -78,9 +78,13 @@ def rank(
 ) -> tuple[RunResult, ChoiceScores]:
     """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
 
+    queries: where no shots are, also in the tokens of `backbone`, so that nothing is encoded twice
+
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
-    encoded = encoding.encode(backbone, icl.prompted(queries, shots, order=order))
+    if shots or order:
+        queries = icl.prompted(cast("Sequence[Example]", queries), shots, order=order)
+    encoded = encoding.encode(backbone, queries)
     cost = query_flops(backbone, encoded)
     started = time.perf_counter()
     mine = processes.part(encoded)
