@@ -30,15 +30,14 @@ def specs(
 
     A design that misses the budget, as BitFit alone does, trains what comes nearest to it.
     """
-    shape = settings.architecture()
-    inputs = {task: settings.inputs(task) for task in settings.tasks}
+    settings, shape = settings.known(), settings.architecture()
     found: dict[str, list[RunSpec]] = {}
     for design, changes in designs.items():
         budget, recipe = _budget(design, shape, settings.budget), {**settings.recipe, **changes}
         found[design] = [
             run
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)
-            for run in settings.runs(design, seed, inputs, budget=budget, recipe=recipe)
+            for run in settings.runs(design, seed, budget=budget, recipe=recipe)
         ]
     return found
 

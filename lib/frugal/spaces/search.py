@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from frugal import stats
 from frugal.costs import arch
@@ -31,11 +31,14 @@ JOB = "spaces.finetune"
 STAGES = ("S0", "S1", "S2", "S3", *(f"S4-G{group}" for group in GROUPS))
 FILE = "search.json"  # in the store: the settings it was last used with, and what they read
 
-Inputs = Mapping[str, Mapping[str, str]]  # by task, what a run on it reads: digests
-
 
 class Settings(presets.Search):
-    """What is searched on what, and how much."""
+    """What is searched on what, and how much.
+
+    inputs: by task, digests of what its runs read, of a search of before; else as that is now
+    """
+
+    inputs: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, preset: presets.Spaces, *, live: bool = False, **given: Any) -> "Settings":
@@ -55,13 +58,17 @@ class Settings(presets.Search):
 
         return arch.from_config(backbones.load(self.backbone, device="cpu").model.config)
 
-    def inputs(self, task: str) -> Mapping[str, str]:
-        """Digests of what a run on the task reads, now."""
-        return inputs_of(JOB, {"backbone": self.backbone, "task": task})
+    def known(self) -> "Settings":
+        """With the inputs of all tasks."""
+        found = {
+            task: self.inputs[task]
+            if task in self.inputs
+            else inputs_of(JOB, {"backbone": self.backbone, "task": task})
+            for task in self.tasks
+        }
+        return self.model_copy(update={"inputs": found})
 
-    def runs(
-        self, design: str, seed: int, inputs: Inputs, *, key: int = KEY, **changes: Any
-    ) -> list[RunSpec]:
+    def runs(self, design: str, seed: int, *, key: int = KEY, **changes: Any) -> list[RunSpec]:
         """Those of one design, a task each; `changes` are of their params."""
         return [
             spec(
@@ -77,7 +84,7 @@ class Settings(presets.Search):
                     "recipe": self.recipe,
                     **changes,
                 },
-                inputs=inputs[task],
+                inputs=self.inputs.get(task),
                 preset=self.preset,
                 num_gpus=self.num_gpus,
                 key=key,
@@ -149,22 +156,13 @@ def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
 
 
 class Search:
-    """A search in its store, on models and texts as they are now.
+    """A search in its store, on models and texts as they are now, or as `settings` know them."""
 
-    inputs: as they were, to report a search of before; `opened` knows them
-    """
-
-    def __init__(self, settings: Settings, store: Store, inputs: Inputs | None = None) -> None:
-        self.settings, self.store = settings, store
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.store, self.key = store, store.key() or KEY
+        # Runs of version 1 did not say what they read.
+        self.settings = settings.known() if self.key > 1 else settings
         self.shape = settings.architecture()
-        self.key = store.key() or KEY
-        known = inputs or {}
-        if self.key == 1:  # when runs did not say what they read
-            known = {task: {} for task in settings.tasks}
-        self.inputs = {
-            task: dict(known[task] if task in known else settings.inputs(task))
-            for task in settings.tasks
-        }
 
     def specs(self, stage: str, space: Space | None) -> list[RunSpec]:
         """The runs of one candidate: each design on each task, seeded with the design's place.
@@ -183,7 +181,7 @@ class Search:
         return [
             run
             for place, sized in enumerate(drawn)
-            for run in s.runs(str(sized.design), place, self.inputs, key=self.key)
+            for run in s.runs(str(sized.design), place, key=self.key)
         ]
 
     def walk(
@@ -274,8 +272,8 @@ class Search:
         """Raise FrugalError for a store that this search must not go on in."""
         self.store.continues()
         if (self.store.folder / FILE).exists():
-            mine, there = self.settings.preset, _kept(self.store.folder)[0].preset
-            if mine != there and mine and there:
+            mine, there = self.settings.preset, _kept(self.store.folder).preset
+            if mine and there and mine != there:
                 raise FrugalError(
                     f"{self.store.folder}: holds a search of the preset {there}, not {mine}; "
                     "name another store"
@@ -283,9 +281,9 @@ class Search:
 
     def keep_settings(self) -> None:
         """Write the settings into the store, and what they read, for `opened`."""
-        about = {**self.settings.model_dump(mode="json"), "inputs": self.inputs}
+        about = json.dumps(self.settings.model_dump(mode="json"), indent=2)
         with self.store.mending():
-            files.write(self.store.folder / FILE, json.dumps(about, indent=2))
+            files.write(self.store.folder / FILE, about)
 
 
 def opened(folder: Path) -> Search:
@@ -293,17 +291,14 @@ def opened(folder: Path) -> Search:
 
     It is that of the models and texts it was run on, whatever has become of them.
     """
-    settings, inputs = _kept(folder)
-    return Search(settings, Store(folder), inputs)
+    return Search(_kept(folder), Store(folder))
 
 
-def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
-    """Settings and inputs as a store keeps them; before there were inputs, it kept none."""
+def _kept(folder: Path) -> Settings:
+    """Settings as a store keeps them; before there were inputs, it kept none."""
     file = folder / FILE
     try:
-        about = files.read_json(file)
-        inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
-        return Settings.model_validate(about), inputs
+        return Settings.model_validate(files.read_json(file))
     except ValidationError as error:
         raise FrugalError(f"{file}: {first_problem(error)}") from error
     except OSError as error:

@@ -67,27 +67,6 @@ class Space:
             if methods is not None and methods not in METHOD_SETS:
                 raise unknown("set of methods", methods, METHOD_SETS)
 
-    def __contains__(self, design: Design) -> bool:
-        if design.layers != self.layers:
-            return False
-        tuned = tuple(n for n, g in enumerate(design.groups, start=1) if g.tuned)
-        shares = [share for group in design.groups for share in group.shares]
-        allowed = {
-            None: shares,
-            "increasing": sorted(shares),
-            "uniform": shares[:1] * len(shares),
-            "decreasing": sorted(shares, reverse=True),
-        }
-        return (
-            (self.grouping is None or design.sizes in groupings(self.grouping, self.layers))
-            and shares == allowed[self.allocation]
-            and self.tuned in (None, tuned)
-            and all(
-                wanted is None or not group.tuned or group.methods == wanted
-                for wanted, group in zip(self.methods, design.groups, strict=False)
-            )
-        )
-
     def sample(self, generator: random.Random) -> Design:
         """A design at random. Uniform are: sizes of the groups among those of the pattern, the
         methods of a group among 15 sets, shares among those allowed; a group (in S0 a layer) is
