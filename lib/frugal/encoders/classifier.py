@@ -110,7 +110,7 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, outputs) of a batch."""
-        said: Tensor = self.head(self.split.mean(batch))
+        said: Tensor = self.head(self.split.mean(batch, self.split.frozen(batch)))
         return said
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -243,13 +243,16 @@ def fit(
     lengths = [len(row) for row in ids]
     schedule = Schedule.of(lengths, recipe, model.split.below, model.head.in_features)
     batches = [model.batch(ids, index) for index in schedule.batches]
-    model.split.kept.clear()
     goals = goals.to(model.device)
+    kept: dict[int, Tensor | None] = {}
 
     def backward(step: int) -> float:
         number = schedule.number(step)
         batch = batches[number]
-        said = model.head(model.split.mean(batch, number, schedule.kept)).float()
+        states = kept[number] if number in kept else model.split.frozen(batch)
+        if number in schedule.kept:
+            kept[number] = states
+        said = model.head(model.split.mean(batch, states)).float()
         value = loss(said, goals[batch.index], recipe.temperature)
         value.backward()
         return value.item()
@@ -265,7 +268,6 @@ def fit(
         state=state,
         **options,
     )
-    model.split.kept.clear()
     tokens, spent = schedule.cost(lengths, model.trains, model.arch, model.head.out_features)
     return Fitted(losses, Cost(preparing + seconds, tokens, spent))
 
