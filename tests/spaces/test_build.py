@@ -126,7 +126,7 @@ def test_names_and_texts():
     assert str(build.named("L", 6)) == "G1[1-6]:L"
     assert str(build.named("G1[1]:A | G2[2]:-", 2)) == "G1[1]:A | G2[2]:-"
     with pytest.raises(FrugalError, match="the design has 6 layers, bert has 2"):
-        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), build.named("L", 6))
+        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), "G1[1-6]:L")
 
 
 def test_a_design_for_another_model_is_refused_and_leaves_nothing():

@@ -226,7 +226,6 @@ def test_bad_text_is_named(text, message):
         (lambda: stage("S5", 24), "unknown stage"),
         (lambda: stage("S0", 0), "at least 1"),
         (lambda: groupings("spindle", 0), "at least 1"),
-        (lambda: design.single("X", 6), "unknown method"),
     ],
 )
 def test_bad_constraints_are_named(make, message):

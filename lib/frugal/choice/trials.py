@@ -180,21 +180,20 @@ class Attempt:
         tried = Tried(self.task.name, len(shots), len(scored), self.task.chance, found, left_out)
         try:
             self.progress("zero-shot")
-            found.append(
-                self._ranked("zero-shot", 0, *evaluate.rank(self.lm, self.task, self.encoded))
-            )
+            asked = evaluate.rank(self.lm, self.task, self.encoded)
+            found.append(self._ranked("zero-shot", *asked))
             if k := self._fitting():
                 self.progress(f"in-context learning, {k} shots")
                 note = f"{k} shots, computed again at every query"
-                ranked = evaluate.rank(self.lm, self.task, scored, shots[:k])
-                found.append(replace(self._ranked("icl", k, *ranked), note=note))
+                asked = evaluate.rank(self.lm, self.task, scored, shots[:k])
+                found.append(self._ranked("icl", *asked, note))
             else:
                 why = "not one solved example fits into a prompt beside the longest query"
                 left_out.append({"strategy": "icl", "why": why})
             self.progress(f"T-Few, {ways.recipe.steps} steps")
             trained, scores, _ = evaluate.few_shot(self.lm, self.task, shots, scored, ways.recipe)
             teacher = replace(
-                self._ranked("t-few", len(shots), trained, scores),
+                self._ranked("t-few", trained, scores),
                 train_flops=evaluate.counted(trained.train_flops, trained.backbone),
                 seconds=trained.seconds + trained.train_seconds,
             )
@@ -209,10 +208,9 @@ class Attempt:
             self.progress("small model on the labels, S4")
             try:
                 part = build.Part(build.sized(self.encoder.model, "s4", ways.share))
-                s4 = self._on_labels("small-s4", of, part, ways.design)
                 own = part.sized
                 note = f"{own.params:,} parameters beside the frozen ones: {own.design}"
-                found.append(replace(s4, note=note))
+                found.append(self._on_labels("small-s4", of, part, ways.design, note))
             except FrugalError as error:  # too few layers, or too few parameters, for the design
                 left_out.append({"strategy": "small-s4", "why": str(error)})
             self.progress("small model, taught by T-Few")
@@ -235,17 +233,17 @@ class Attempt:
 
     @staticmethod
     def _ranked(
-        strategy: str, labels: int, result: evaluate.RunResult, scores: ChoiceScores
+        strategy: str, result: evaluate.RunResult, scores: ChoiceScores, note: str = ""
     ) -> Trial:
-        cost = evaluate.counted(result.flops_per_query, result.backbone)
-        hits = scores.hits.numpy()
-        return Trial(strategy, result.backbone, hits, 0.0, cost, labels, result.seconds)
+        name, hits = result.backbone, scores.hits.numpy()
+        cost = evaluate.counted(result.flops_per_query, name)
+        return Trial(strategy, name, hits, 0.0, cost, result.shots, result.seconds, note)
 
     def _student(self, of: tuple[str, ...], trains: Trains, recipe: Recipe) -> ClassTeacher:
         return ClassTeacher(classifier.new(self.encoder, len(of), trains, seed=recipe.seed), of)
 
     def _on_labels(
-        self, strategy: str, of: tuple[str, ...], trains: Trains, recipe: Recipe
+        self, strategy: str, of: tuple[str, ...], trains: Trains, recipe: Recipe, note: str = ""
     ) -> Trial:
         """The small model, or what of it is trained, on the labels."""
         student = self._student(of, trains, recipe)
@@ -259,6 +257,7 @@ class Attempt:
             flops_per_query=answered.flops / len(self.scored),
             labels=len(self.shots),
             seconds=learnt.cost.seconds + answered.seconds,
+            note=note,
         )
 
     def _distilled(self, of: tuple[str, ...], teacher: Trial) -> Trial:

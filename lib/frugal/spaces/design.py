@@ -180,13 +180,6 @@ def tried(component: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row[component] for row in rows))
 
 
-def single(method: str, layers: int) -> Design:
-    """One method, by letter, in all layers alike."""
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    return grouped([layers], [method])
-
-
 def grouped(
     sizes: Sequence[int], methods: Sequence[str], shares: Iterable[int] | None = None
 ) -> Design:

@@ -99,7 +99,7 @@ def summary(found: list[Stage]) -> pd.DataFrame:
         best = rows.loc[stage.winner]
         others = rows["mean"].drop(stage.winner)
         papers = papers_winner(stage.name)
-        known = papers in rows.index
+        theirs = rows.reindex([papers]).iloc[0]  # NaN where it is no candidate
         records.append(
             {
                 "stage": stage.name,
@@ -110,9 +110,9 @@ def summary(found: list[Stage]) -> pd.DataFrame:
                 **{name: best[name] for name in ("mean", "shrunk", "chance")},
                 "second": others.idxmax(),
                 "lead": best["mean"] - others.max(),
-                "papers": papers if known else "",
-                "papers_mean": rows.loc[papers, "mean"] if known else float("nan"),
-                "papers_chance": rows.loc[papers, "chance"] if known else float("nan"),
+                "papers": papers if papers in rows.index else "",
+                "papers_mean": theirs["mean"],
+                "papers_chance": theirs["chance"],
             }
         )
     return pd.DataFrame(records, columns=SUMMARY)

@@ -164,8 +164,6 @@ def draw(
     a longer draw are the same, and those at the same place in two spaces have much in common (see
     `Space.sample`). Raises FrugalError where 1,000 in a row miss the budget; it says how.
     """
-    if count < 1:
-        raise FrugalError(f"count must be at least 1, not {count}")
     return [_drawn(space, arch, random.Random(f"{seed}/{i}"), budget) for i in range(count)]
 
 
