@@ -319,57 +319,43 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
     [
         ({"budget": -1}, "must not be negative"),
         ({"budget": 0}, r"budget: \$0 pays for nothing: 10 labels cost \$1.00, and without any"),
+        ({"budget": math.inf}, "budget must be a number"),
         ({"queries": 0}, "queries must be at least 1, not 0"),
         ({"queries": math.inf}, "queries must be a number"),
+        ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
         ({"labels": 29}, "one example is left to score"),
         ({"labels": 31}, "shots must be between 0 and 30"),
         ({"labels": 0}, "labels must be at least 1"),
-        ({"price": {"gpu": "a100-40g"}}, "did you mean 'a100-40gb'"),
-        ({"price": {"usd_per_label": -0.1}}, "usd_per_label must not be negative"),
-        ({"price": {"usd_per_label": math.nan}}, "usd_per_label must be a number"),
-        ({"price": {"usd_per_hour": -1}}, "usd_per_hour must not be negative"),
-        ({"price": {"usd_per_hour": -math.inf}}, "usd_per_hour must be a number"),
-        ({"price": {"usd_per_hour": math.nan}}, "usd_per_hour must be a number"),
-        ({"price": {"mfu": math.nan}}, "mfu must be a number"),
-        ({"price": {"usd_per_label": 1e308}, "labels": 28}, "the price of 28 labels must be"),
-        ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
-        ({"budget": math.inf}, "budget must be a number"),
+        ({"price": options.Prices(1e308), "labels": 28}, "the price of 28 labels must be"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
     monkeypatch.setattr(trials.Attempt, "run", lambda _: pytest.fail("work was done"))
-
-    def priced(price=None, **more):
-        plan(own, tiny, price=dataclasses.replace(PRICE, **(price or {})), **more)
-
     with pytest.raises(FrugalError, match=message):
-        priced(**changes)
+        plan(own, tiny, **changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"usd_per_label": -5.0}, "usd_per_label must not be negative"),
-        ({"usd_per_label": 1e308}, "the price of"),
+        ({"gpu": "a100-40g"}, "did you mean 'a100-40gb'"),
+        ({"usd_per_label": -0.1}, "usd_per_label must not be negative"),
+        ({"usd_per_label": math.nan}, "usd_per_label must be a number"),
+        ({"usd_per_hour": -1}, "usd_per_hour must not be negative"),
         ({"usd_per_hour": -math.inf}, "usd_per_hour must be a number"),
-        ({"usd_per_hour": 1e308}, "the price of"),
+        ({"usd_per_hour": math.nan}, "usd_per_hour must be a number"),
+        ({"mfu": math.nan}, "mfu must be a number"),
         ({"mfu": 0}, "mfu must be a number"),
+        ({"usd_per_label": 1e308}, "the price of"),
+        ({"usd_per_hour": 1e308}, "the price of"),
     ],
 )
 def test_no_odd_price_changes_what_is_recommended(changes, message):
-    hits = np.array([True, False, True])
-    tried = [
-        trials.Trial(name, "m", hits, flops, 1e12, labels, 1.0)
-        for name, labels, flops in (("a", 1000, 0.0), ("b", 0, 1e30))
-    ]
-    all_of_it = trials.Tried("t", 1000, 3, 0.5, tried, [])
-
-    def decided():
-        price = dataclasses.replace(PRICE, **changes)
-        recommend.decide(all_of_it, budget=1e300, queries=1e18, price=price)
-
+    made = tried(("a", 60, 0.0, 1e12, 1000), ("b", 70, 1e30, 1e12, 0))
     with pytest.raises(FrugalError, match=message):
-        decided()
+        recommend.decide(
+            made, budget=1e300, queries=1e18, price=dataclasses.replace(PRICE, **changes)
+        )
 
 
 def test_one_class_is_refused(tmp_path, tiny):
