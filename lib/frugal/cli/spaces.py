@@ -139,12 +139,13 @@ def status(preset: Preset = "laptop", store: Store = None, as_json: Json = False
 
     found = opened(_store(preset, store))
     states = sweep.status(found.store)
-    counts = states["state"].value_counts()
+    kinds = ["done", "running", "failed", "waiting"]
+    counts = states["state"].value_counts().reindex(kinds, fill_value=0)
     emit(
         {
             "store": str(found.store.folder),
             "preset": found.settings.preset or None,
-            **{name: int(counts.get(name, 0)) for name in ("done", "running", "failed", "waiting")},
+            **counts.to_dict(),
             "stages": [
                 {"stage": s.name, "done": s.done, "runs": s.runs, "winner": s.winner}
                 for s in found.report()

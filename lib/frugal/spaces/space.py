@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from frugal.errors import FrugalError, unknown
 from frugal.spaces.design import (
@@ -22,7 +23,6 @@ from frugal.spaces.design import (
     GROUPS,
     METHOD_SETS,
     Design,
-    Sizes,
     check_layers,
     grouped,
     groupings,
@@ -120,18 +120,16 @@ class Space:
             for tuned in ((self.tuned,) if self.tuned else GROUP_SETS)
         )
 
-    def _allotments(self, layers: int) -> int:
-        """How many lists of shares `layers` layers can have."""
+    def _allotments(self, layers: int, most: int = LEVELS) -> int:
+        """How many lists of shares up to `most` so many layers can have.
+
+        They are all lists, less those of each greatest common divisor d.
+        """
         if self.allocation == "uniform":
             return 1
-
-        def coprime(most: int) -> int:
-            """Of numbers up to `most`: all lists, less those of each greatest common divisor d."""
-            free = self.allocation is None
-            every = most**layers if free else math.comb(layers + most - 1, layers)
-            return every - sum(coprime(most // d) for d in range(2, most + 1))
-
-        return coprime(LEVELS)
+        free = self.allocation is None
+        every = most**layers if free else math.comb(layers + most - 1, layers)
+        return every - sum(self._allotments(layers, most // d) for d in range(2, most + 1))
 
 
 # The winners of the paper's stages, its tables 1 to 3 and those of strategy assignment.
@@ -151,10 +149,6 @@ def s4(layers: int) -> Design:
 
     Where two are equally near, the one whose first group is larger.
     """
-    space = stage("S4", layers)
-
-    def distance(sizes: Sizes) -> float:
-        return math.dist(sizes, [share * layers / 24 for share in (3, 9, 9, 3)])
-
-    sizes = min(reversed(groupings("spindle", layers)), key=distance)
+    space, wanted = stage("S4", layers), [share * layers / 24 for share in (3, 9, 9, 3)]
+    sizes = min(reversed(groupings("spindle", layers)), key=partial(math.dist, wanted))
     return grouped(sizes, [methods or "" for methods in space.methods])
