@@ -268,12 +268,13 @@ def test_s4_trains_its_share_beside_frozen_weights(own, tiny):
     assert all((one.hits == two.hits).all() for one, two in pairs)
 
 
-def test_an_encoder_that_holds_no_s4_leaves_it_out(own, tiny):
+def test_what_has_no_room_is_left_out(own, tiny, monkeypatch):
+    monkeypatch.setattr(trials, "ICL_TOKENS", 1)
     found = plan(own, tiny, ways=dataclasses.replace(WAYS, share=1e-6))
-    assert {o.strategy for o in found.options} == ALL - {"small-s4"}
-    (missing,) = found.left_out
-    assert missing["strategy"] == "small-s4"
-    assert "the smallest sizes take" in missing["why"]
+    assert {o.strategy for o in found.options} == ALL - {"icl", "small-s4"}
+    shots, s4 = found.left_out
+    assert (shots["strategy"], s4["strategy"]) == ("icl", "small-s4")
+    assert "the smallest sizes take" in s4["why"]
 
 
 def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tiny):
@@ -285,13 +286,6 @@ def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tin
     assert "same answers" in found.left_out[0]["why"]
     assert {o.strategy for o in found.options} == {"zero-shot", "icl", "t-few"}
     assert not hasattr(tiny.model, "_frugal_tuned")
-
-
-def test_prompts_too_long_for_shots_leave_icl_out(own, tiny, monkeypatch):
-    monkeypatch.setattr(trials, "ICL_TOKENS", 1)
-    found = plan(own, tiny)
-    assert [x["strategy"] for x in found.left_out] == ["icl"]
-    assert {o.strategy for o in found.options} == ALL - {"icl"}
 
 
 def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
@@ -306,10 +300,12 @@ def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
 
 
 def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
-    few = plan(own, tiny, budget=0.5)
+    encoder = backbones.load("tiny-encoder", device="cpu")
+    found = recommend.attempt(own, tiny, encoder, WAYS, labels=10)
+    few = recommend.decide(found, budget=0.5, queries=1e6, price=PRICE)
     assert few.recommendation in ("zero-shot", "icl")
     assert {o.strategy for o in few.options if o.affordable} == {"zero-shot", "icl"}
-    many = plan(own, tiny, queries=1e9)
+    many = recommend.decide(found, budget=100, queries=1e9, price=PRICE)
     paid = {o.strategy: o.usd_total for o in few.options}
     assert all(o.usd_total > paid[o.strategy] for o in many.options)
 

@@ -112,12 +112,12 @@ def test_search_finds_what_was_planted_and_is_done_and_judged_once(found, monkey
 
 
 def test_a_larger_search_keeps_the_runs_of_a_smaller_one(found):
-    found.run()
+    Search(settings(until="S2"), found.store).run()
     before = len(COMPUTED)
-    larger = Search(settings(designs=4), found.store)
-    assert winners(larger.run()) == PLANTED
+    larger = Search(settings(until="S2", designs=4), found.store)
+    assert list(winners(larger.run()).values()) == ["S0", "spindle", "uniform"]
     assert len(set(COMPUTED)) == len(COMPUTED)
-    assert 0 < len(COMPUTED) - before <= 2 * (1 + 4 + 3 + 9)
+    assert 0 < len(COMPUTED) - before <= 2 * (1 + 4 + 3)
 
 
 def test_what_is_not_done_has_no_winner(found):
