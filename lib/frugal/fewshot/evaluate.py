@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -83,7 +83,7 @@ def rank(
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
     if shots or order:
-        queries = icl.prompted(cast("Sequence[Example]", queries), shots, order=order)
+        queries = icl.prompted(queries, shots, order=order)  # type: ignore[arg-type]
     encoded = encoding.encode(backbone, queries)
     cost = query_flops(backbone, encoded)
     started = time.perf_counter()
