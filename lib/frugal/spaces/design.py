@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 from frugal import data
 from frugal.errors import FrugalError, unknown
@@ -172,10 +173,8 @@ def groupings(pattern: str, layers: int) -> tuple[Sizes, ...]:
 _TRIED = {"methods": "spaces_strategy_g1", "groups": "spaces_table3_groups"}
 
 
-def tried(component: str) -> tuple[str, ...]:
+def tried(component: Literal["methods", "groups"]) -> tuple[str, ...]:
     """What the paper's tables list: "methods" as members of METHOD_SETS, "groups" as "1,2,3"."""
-    if component not in _TRIED:
-        raise unknown("component", component, _TRIED)
     rows = data.rows(f"papers/{_TRIED[component]}.csv")
     return tuple(dict.fromkeys(row[component] for row in rows))
 

@@ -22,7 +22,7 @@ from frugal.costs import arch
 from frugal.costs.arch import Architecture
 from frugal.engine import files, presets, sweep
 from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec
-from frugal.errors import FrugalError, first_problem, unknown
+from frugal.errors import FrugalError, first_problem
 from frugal.spaces import design, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
 from frugal.spaces.space import ALLOCATIONS, PAPER, Space
@@ -142,12 +142,9 @@ def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
     if stage == "S3":
         sets = [tuple(map(int, text.split(","))) for text in design.tried("groups")]
         return {", ".join(f"G{n}" for n in tuned): replace(so_far, tuned=tuned) for tuned in sets}
-    if stage not in STAGES:
-        raise unknown("stage", stage, STAGES)
     group = int(stage[-1])
     if so_far.tuned and group not in so_far.tuned:
         return {}
-
     before, after = so_far.methods[: group - 1], so_far.methods[group:]
     return {
         ", ".join(own): replace(so_far, methods=(*before, own, *after))
