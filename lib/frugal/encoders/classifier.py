@@ -7,8 +7,10 @@ batches changes.
 """
 
 import copy
+import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -247,7 +249,7 @@ def fit(
     kept: dict[int, Tensor | None] = {}
 
     def backward(step: int) -> float:
-        number = schedule.number(step)
+        number = schedule.order[step]
         batch = batches[number]
         states = kept[number] if number in kept else model.split.frozen(batch)
         if number in schedule.kept:
@@ -262,8 +264,8 @@ def fit(
         trained,
         torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
         backward,
-        steps=schedule.steps,
-        factor=lambda step: training.schedule(step, schedule.steps, recipe.warmup),
+        steps=len(schedule.order),
+        factor=lambda step: training.schedule(step, len(schedule.order), recipe.warmup),
         gradient_clip=recipe.gradient_clip,
         state=state,
         **options,
@@ -275,49 +277,44 @@ def fit(
 class Schedule(NamedTuple):
     """Which batch a step sees, and which batches' frozen states are kept.
 
-    batches: places of the texts in each; kept: numbers of batches; below: frozen layers
+    batches: places of the texts in each; order: number of the batch that each step sees, all of
+        them once in every epoch; kept: numbers of batches; below: frozen layers
     """
 
     batches: list[list[int]]
+    order: list[int]
     kept: frozenset[int]
     below: int
-    steps: int
-    seed: int
 
     @classmethod
     def of(cls, lengths: Sequence[int], recipe: Recipe, below: int, width: int) -> "Schedule":
         """lengths: of the texts in tokens; width: of the encoder's states"""
         batches = training_batches(lengths, recipe.batch_size, recipe.seed)
+        steps, count = recipe.steps(len(lengths)), len(batches)
+        epochs = (shuffled(count, recipe.seed, n) for n in range(math.ceil(steps / count)))
+        order = list(itertools.chain.from_iterable(epochs))[:steps]
         kept, spare = set(), KEPT_BYTES
         for number, index in enumerate(batches if below else []):
             size = 4 * width * len(index) * max(lengths[i] for i in index)
             if size <= spare:
                 kept.add(number)
                 spare -= size
-        return cls(batches, frozenset(kept), below, recipe.steps(len(lengths)), recipe.seed)
-
-    def number(self, step: int) -> int:
-        """Of the batch that step `step` sees: all of them once in every epoch, in a new order."""
-        epoch, place = divmod(step, len(self.batches))
-        return shuffled(len(self.batches), self.seed, epoch)[place]
+        return cls(batches, order, frozenset(kept), below)
 
     def cost(
         self, lengths: Sequence[int], trains: Trains, shape: Architecture, outputs: int
     ) -> tuple[int, float]:
         """Tokens and exact FLOPs of all steps; kept states are computed once."""
-        whole, rest = divmod(self.steps, len(self.batches))
-        last = set(shuffled(len(self.batches), self.seed, whole)[:rest])
         layer = shape.replace(layers=1)
         below = cache(lambda n: self.below * sum(flops.forward(layer, prompt_tokens=n).values()))
         step = cache(lambda n: _flops(trains, shape, outputs, n, train=True))
         tokens, spent = 0, 0.0
-        for number, index in enumerate(self.batches):
-            seen = whole + (number in last)
-            for length in (lengths[i] for i in index):
+        for number, seen in sorted(Counter(self.order).items()):
+            for length in (lengths[i] for i in self.batches[number]):
                 frozen = below(length)
                 tokens += seen * length
                 spent += seen * (step(length) - frozen)
-                spent += frozen * (min(seen, 1) if number in self.kept else seen)
+                spent += frozen * (1 if number in self.kept else seen)
         return tokens, spent
 
 
