@@ -96,3 +96,12 @@ def test_tfew_says_null_on_the_command_line(uncounted, frugal, tmp_path):
     rc, out, _ = frugal("tfew", *given, "--dry-run", "--json")
     assert rc == 0
     assert json.loads(out)["trainable_params"] is None
+
+
+def test_figure_2_says_null_on_the_command_line_and_in_its_store(uncounted, frugal, tmp_path):
+    given = ("--preset", "smoke", "--method", "ia3", "--limit", 4, "--store", tmp_path)
+    rc, out, err = frugal("figure2", *given, "--json")
+    assert rc == 0, err
+    assert {run["train_flops"] for run in json.loads(out)["runs"]} == {None}
+    (kept,) = (json.loads(f.read_text()) for f in tmp_path.glob("runs/*/result.json"))
+    assert {*kept} > {"score", "examples", "trainable_params", "first_loss", "last_loss"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.fewshot import finish
 from frugal.cli.options import (
     DryRun,
     Json,
@@ -178,17 +179,13 @@ def study(
     with stderr.bar(len(wanted), "runs") as bar:
         sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
     found = live.table(setting, runs, wanted)
-    outputs.write("--out", lambda file: found.to_csv(file, index=False))
-    emit(
-        {
-            **about,
-            "runs": len(found),
-            "out": str(out) if out else None,
-            "summary": compare.summary(found).to_dict("records"),
-        },
-        as_json,
-        outputs,
-    )
+    record = {
+        **about,
+        "runs": len(found),
+        "out": str(out) if out else None,
+        "summary": compare.summary(found).to_dict("records"),
+    }
+    finish(record, outputs, as_json, {"--out": lambda file: found.to_csv(file, index=False)})
 
 
 def plan(

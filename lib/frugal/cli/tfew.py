@@ -1,12 +1,11 @@
 """`frugal tfew` and `frugal vectors`: tune on a few examples, or on a mixture before that."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from frugal.cli.fewshot import Scores, look, overlap, write_scores
+from frugal.cli.fewshot import Scores, finish, look, overlap, write_scores
 from frugal.cli.options import (
     BackboneName,
     DryRun,
@@ -29,7 +28,6 @@ from frugal.errors import FrugalError, unknown
 if TYPE_CHECKING:
     from frugal.engine import presets
     from frugal.fewshot.tfew import Recipe
-    from frugal.peft.tuned import Tuned
     from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
@@ -162,32 +160,27 @@ def tfew(
             checkpoint=save,
             progress=lambda step, loss: progress(step),
         )
-    emitted = {**result.model_dump(), "start": str(start) if start else None}
-    emitted["preset"] = chosen.name
+    record = {**result.model_dump(), "start": str(start) if start else None, "preset": chosen.name}
     if predictions:
-        emitted["accuracy"] = None
-    elif len(under := scored.under(chosen.templates)) > 1:
-        emitted |= studies.over_templates(
-            result,
-            [
-                evaluate.answered(
-                    model,
-                    scored,
-                    scored.test(limit, shots=drawn, seed=seed, template=template),
-                    recipe,
-                    template=template,
-                )[0]
-                for template in under[1:]
-            ],
-        )
+        record["accuracy"] = None
+    else:
+        of = {"limit": limit, "shots": drawn, "seed": seed}
+        runs = evaluate.under(chosen.templates, result, model, scored, recipe, **of)
+        if len(runs) > 1:
+            record |= studies.over_templates(runs)
     if processes.number() == 0:
-        _keep(outputs, trained.tuned, emitted)
-        outputs.write("--scores", lambda file: write_scores(file, found))
-        outputs.write(
-            "--predictions",
-            lambda file: studies.leaderboard(source, found).to_csv(file, index=False),
+        finish(
+            record,
+            outputs,
+            as_json,
+            {
+                "--scores": lambda file: write_scores(file, found),
+                "--predictions": lambda file: studies.leaderboard(source, found).to_csv(
+                    file, index=False
+                ),
+            },
+            trained.tuned,
         )
-        emit(emitted, as_json, outputs)
     processes.leave()
 
 
@@ -255,8 +248,7 @@ def vectors(
             "train_seconds": trained.seconds,
             "train_flops": spent,
         }
-        _keep(outputs, trained.tuned, result)
-        emit(result, as_json, outputs)
+        finish(result, outputs, as_json, {}, trained.tuned)
     processes.leave()
 
 
@@ -270,20 +262,6 @@ def _begun_here(folder: Path | None) -> None:
     for name in ("config.json", *formats.OWN, *hf.FILES):
         if (folder / name).exists():
             raise FrugalError(f"--save: {folder} holds another's {name}; name another folder")
-
-
-def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:
-    """Save what was trained, and its result beside it, where --save was given; say where it is."""
-
-    def save(folder: Path) -> None:
-        tuned.save(folder)
-        text = json.dumps({**result, "adapter": str(outputs.asked["--save"])}, indent=2)
-        files.write(folder / "result.json", text)
-
-    from frugal.engine import files
-
-    if kept := outputs.write("--save", save):
-        result["adapter"] = str(kept)
 
 
 def _at_hand(task: str, backbone: str) -> bool:

@@ -67,22 +67,14 @@ def label_swap(
     Columns: task, shots, draw, labels ("right" or "swapped"), accuracy. If the labels in the
     context did not matter (Min et al. 2022), both would be equal.
     """
-    records: list[dict[str, Any]] = []
+    runs = []
     for k in shots:
         for draw in range(draws):
             drawn, queries = task.draw(k, draw), task.test(limit, shots=k, seed=draw)
             for labels, context in (("right", drawn), ("swapped", swapped(drawn))):
                 result, _ = evaluate.rank(backbone, task, queries, context, seed=draw)
-                records.append(
-                    {
-                        "task": task.name,
-                        "shots": k,
-                        "draw": draw,
-                        "labels": labels,
-                        "accuracy": result.accuracy,
-                    }
-                )
-    return pd.DataFrame(records)
+                runs.append((task.name, k, draw, labels, result.accuracy))
+    return pd.DataFrame(runs, columns=["task", "shots", "draw", "labels", "accuracy"])
 
 
 def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
@@ -142,17 +134,11 @@ def summary(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return found.reset_index()
 
 
-def over_templates(
-    first: evaluate.RunResult, others: Sequence[evaluate.RunResult]
-) -> dict[str, Any]:
-    """Accuracy in several templates as one record: median, interquartile range, and each."""
-    runs = pd.DataFrame([r.model_dump() for r in (first, *others)])
-    (found,) = summary(runs.assign(all="all"), ["all"]).to_dict("records")
-    return {
-        "accuracy": float(found["median"]),
-        "iqr": float(found["iqr"]),
-        "accuracies": [float(value) for value in runs["accuracy"]],
-    }
+def over_templates(runs: Sequence[evaluate.RunResult]) -> dict[str, Any]:
+    """Accuracy in several templates: median, interquartile range, and each."""
+    each = [run.accuracy for run in runs]
+    low, median, high = pd.Series(each).quantile([0.25, 0.5, 0.75]).tolist()
+    return {"accuracy": median, "iqr": high - low, "accuracies": each}
 
 
 def leaderboard(task: Task, scores: ChoiceScores) -> pd.DataFrame:
