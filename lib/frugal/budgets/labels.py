@@ -26,7 +26,7 @@ Answers = Generator[tuple[int, Answer], None, None]  # an example's place, and w
 
 
 class Source(Protocol):
-    """Where labels come from; see `sources` for those there are.
+    """Where labels come from; see `annotators` and `endpoint` for those there are.
 
     batch:  examples it is asked about at a time
     remote: whether a request can be billed without its answer arriving
@@ -38,27 +38,35 @@ class Source(Protocol):
     @property
     def batch(self) -> int: ...
     @property
-    def remote(self) -> bool: ...
+    def remote(self) -> bool:
+        return False
+
     @property
-    def hint(self) -> str: ...
+    def hint(self) -> str:
+        return ""
 
     def identity(self) -> Mapping[str, Any]:
         """What its answers and prices depend on, as JSON; answers of another are not mixed in."""
+        ...
 
     def ready(self) -> None:
         """Raise FrugalError where it cannot be asked at all, before anything is written down."""
-
-    def expected_usd(self, example: Example) -> float:
-        """What one answer will cost, as far as that is known before."""
+        return
 
     def most_usd(self, example: Example) -> float:
         """What one answer can cost at most."""
+        ...
+
+    def expected_usd(self, example: Example) -> float:
+        """What one answer will cost, as far as that is known before."""
+        return self.most_usd(example)
 
     def ask(self, examples: Sequence[Example], attempt: int) -> Answers:
         """The answer to each example, with its place among them, as soon as it is there.
 
         attempt: counts from 0
         """
+        ...
 
 
 @dataclass(frozen=True)

@@ -173,8 +173,11 @@ def redacted(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def wishes(error: str, sent: Mapping[str, Any]) -> dict[str, bool]:
-    """What the server's words about a request that it refused ask us to change, of what we can."""
+def wishes(error: str, sent: Mapping[str, Any]) -> set[str]:
+    """What the server's words about a request that it refused ask us to change, of what we can.
+
+    "completion": `max_completion_tokens`, not `max_tokens`; "no_system"; "no_temperature"
+    """
     said = error.casefold()
     asks = {
         "completion": "max_completion_tokens" in said and "max_tokens" in sent,
@@ -185,4 +188,4 @@ def wishes(error: str, sent: Mapping[str, Any]) -> dict[str, bool]:
         and bool(re.search(r"support|allow|invalid|deprecat|unknown|unrecogni|only", said))
         and "temperature" in sent,
     }
-    return {name: True for name, asked in asks.items() if asked}
+    return {name for name, asked in asks.items() if asked}

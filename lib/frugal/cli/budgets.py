@@ -97,10 +97,12 @@ def label(
     if by == "people":
         source = annotators.HumanPool(usd)
     elif base_url:
+        from frugal.budgets.endpoint import Endpoint
+
         written = usd if usd_out is None else usd_out
         # Whoever may think for long is given time for ten tokens in a second.
         seconds = max(60.0, (answer_tokens or 0) / 10)
-        source = annotators.Endpoint(
+        source = Endpoint(
             by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
         )
     else:
