@@ -245,7 +245,9 @@ def test_prompt_goes_to_the_encoder_and_the_choice_to_the_decoder():
     assert found.sequences[0] == [PAD, *TOKENIZER("yes", add_special_tokens=False).input_ids, END]
     tree = packing.tree(found)
     assert tree.tokens[0] == PAD
-    assert tree.logits == len(tree.tokens) == 1 + 3 + 2  # one start; the ends are never fed
+    assert (
+        tree.shape["logits_at"] == len(tree.tokens) == 1 + 3 + 2
+    )  # one start; the ends are never fed
     assert packing.shared_prefix([found], uses=100) == 0
 
 

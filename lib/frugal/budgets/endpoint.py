@@ -12,7 +12,6 @@ import queue
 import ssl
 import threading
 import unicodedata
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -89,25 +88,28 @@ class Endpoint(Source):
     @cached_property
     def _url(self) -> str:
         """The server's address; FrugalError for one that holds a secret, which would be kept."""
-        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        url = self._server or "https://api.openai.com/v1"
         try:
-            parts = urllib.parse.urlsplit(url)
-            sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-        except ValueError:
-            sound, parts = False, urllib.parse.urlsplit("")
-        if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            parts = httpx.URL("")
+        if parts.userinfo or parts.query or parts.fragment:
             raise FrugalError(
                 f"base_url: no user, password or query may be in it; the key is read from {KEY}"
             )
-        if not sound:
+        if parts.scheme not in ("http", "https") or not parts.host:
             raise FrugalError(f"base_url: {redacted(url)!r} is no http(s) address")
         return url
+
+    @property
+    def _server(self) -> str | None:
+        return self.base_url or os.environ.get("OPENAI_BASE_URL")
 
     def identity(self) -> Mapping[str, Any]:
         _ = self._url  # holds no secret
         return {
             "model": self.model,
-            "url": self.base_url or os.environ.get("OPENAI_BASE_URL"),
+            "url": self._server,
             "shots": [[s.prompt, s.choices[s.label]] for s in self.shots],
             "usd_per_1k": [self.usd_per_1k_in, self.usd_per_1k_out],
         }
@@ -119,7 +121,7 @@ class Endpoint(Source):
     def _key(self) -> str:
         """Empty for a server of one's own that asks for none."""
         key = os.environ.get(KEY, "").strip()
-        if not (key or self.base_url or os.environ.get("OPENAI_BASE_URL")):
+        if not (key or self._server):
             raise FrugalError(f"{KEY} is not set; a key is read from the environment alone")
         if not key.isascii() or not key.isprintable() or " " in key:
             raise FrugalError(f"{KEY}: holds characters that no key has")
@@ -255,17 +257,11 @@ class Endpoint(Source):
             return Answer(None, most, what, 0, "lost")
 
     def _request(self, example: Example, attempt: int) -> dict[str, Any]:
-        # The same question at temperature 0 would get the same bad answer.
         limit = "max_completion_tokens" if "completion" in self._manners else "max_tokens"
-        request = {
-            "model": self.model,
-            "messages": self.messages(example),
-            limit: self._answer_tokens(example),
-            "temperature": float(attempt > 0),
-        }
-        if "no_temperature" in self._manners:
-            del request["temperature"]
-        return request
+        # The same question at temperature 0 would get the same bad answer.
+        warm = {} if "no_temperature" in self._manners else {"temperature": float(attempt > 0)}
+        tokens = self._answer_tokens(example)
+        return {"model": self.model, "messages": self.messages(example), limit: tokens, **warm}
 
     async def _post(
         self, client: httpx.AsyncClient, request: dict[str, Any]
@@ -291,9 +287,8 @@ class Endpoint(Source):
             usd = self._usd(reply.read, reply.written)
         except OverflowError:  # a count of hundreds of digits
             usd = math.inf
-        tokens, cached = (
-            min(n, read + written) for n in (reply.read + reply.written, reply.cached)
-        )
+        most = read + written
+        tokens, cached = min(reply.read + reply.written, most), min(reply.cached, most)
         return Answer(reply.choice, usd, text, tokens, cached=cached)
 
 

@@ -167,7 +167,7 @@ def buy(
                     f"{source.name} {ledger.greedy}, so it is asked nothing more; "
                     f"{ledger.file} keeps all answers: name another folder to go on"
                 )
-            while todo:
+            while todo and streak < PATIENCE:
                 some, left = todo[: source.batch], money(cap_usd) - ledger.committed
                 batch = _affordable(source, [(k, wanted[k]) for k in some], left)
                 todo = todo[len(batch) :]
@@ -176,8 +176,6 @@ def buy(
                 if batch := [(k, e) for k, e in batch if ledger.open_to(k)]:
                     streak = _ask(source, ledger, batch, attempt, streak)
                     progress(len(ledger.label.keys() & wanted.keys()), float(ledger.spent))
-                if streak >= PATIENCE:
-                    break
             if streak >= PATIENCE:
                 break  # what is left are examples that it cannot answer
             streak = 0 if ledger.label else streak

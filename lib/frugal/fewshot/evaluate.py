@@ -274,15 +274,11 @@ def training_flops(
 
 def orders(shots: int, count: int, seed: int) -> list[list[int]]:
     """`count` different orders of `shots` examples (fewer where there are not so many)."""
-    if count < 1:
-        raise FrugalError(f"orders: must be at least 1, not {count}")
     found = [list(range(shots))]
     generator = random.Random(seed)
     for _ in range(100 * count):
-        if len(found) == count:
-            break
         order = generator.sample(range(shots), shots)
-        if order not in found:
+        if len(found) < count and order not in found:
             found.append(order)
     return found
 

@@ -178,21 +178,17 @@ def _masks(model: Any, batch: PackedBatch, behind: int) -> Any:
         if layer not in _LAYERS:
             raise FrugalError(f"{layer} layers take no mask")
         near = _LAYERS[layer](of - seen, of, seen, config)
-        return _as_wanted(model, (visible if near is None else visible & near)[:, None])
+        found = (visible if near is None else visible & near)[:, None]
+        if config._attn_implementation != "eager":
+            return found
+        added = torch.zeros_like(found, dtype=model.dtype)  # to the scores
+        return added.masked_fill(~found, torch.finfo(model.dtype).min)
 
     if layers := set(getattr(config, "layer_types", None) or ()):
         found = {layer: mask(layer) for layer in layers}
         return found if len(found) > 1 else found.popitem()[1]
     window = getattr(config, "sliding_window", None)
     return mask("sliding_attention" if window else "full_attention")
-
-
-def _as_wanted(model: Any, visible: Tensor) -> Tensor:
-    """Boolean, or added to the scores (eager)."""
-    if model.config._attn_implementation != "eager":
-        return visible
-    added = torch.zeros_like(visible, dtype=model.dtype)
-    return added.masked_fill(~visible, torch.finfo(model.dtype).min)
 
 
 def _positions(model: Any, name: str, batch: PackedBatch) -> dict[str, Tensor]:
