@@ -98,7 +98,6 @@ def test_a_wording_is_drawn_anew_at_every_sight_of_an_example():
 def test_training_on_wordings_sees_all_templates_and_resumes(tmp_path):
     wordings = tasks.load("counting").wordings(8, 0)
     first = [several[:1] for several in wordings]
-    assert vectors(trained(RECIPE, first)).keys()
     close(vectors(trained(RECIPE, first)), vectors(trained(RECIPE, [e[0] for e in first])), 0.0)
     whole = trained(RECIPE, wordings)
     assert differ(vectors(whole), vectors(trained(RECIPE, first)))

@@ -78,17 +78,7 @@ def test_an_encoder_ranks_nothing_and_is_told_so_first():
 
 
 def test_tfew_says_null_on_the_command_line(uncounted, frugal, tmp_path):
-    given = (
-        "counting",
-        "--preset",
-        "smoke",
-        "--backbone",
-        "tiny-causal",
-        "--steps",
-        2,
-        "--limit",
-        4,
-    )
+    given = ("counting", "--preset", "smoke", "--steps", 2, "--limit", 4)
     rc, out, _ = frugal("tfew", *given, "--save", tmp_path / "kept", "--json")
     assert rc == 0
     assert json.loads(out)["train_flops"] is None

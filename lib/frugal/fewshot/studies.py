@@ -13,7 +13,7 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, evaluate, losses, packing, passes, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.tasks import Example, Task, Use
+from frugal.tasks import Example, Task
 
 # The four rows of T-Few's loss ablation (§3.2), by the names that they have there.
 ABLATION: dict[str, tuple[str, ...]] = {
@@ -25,31 +25,19 @@ ABLATION: dict[str, tuple[str, ...]] = {
 
 
 def loss_ablation(
-    backbone: Backbone,
-    task: Task,
-    *,
-    labels: int,
-    seeds: Sequence[int],
-    limit: int | None,
-    recipe: tfew.Recipe,
-    templates: Use = "first",
+    backbone: Backbone, task: Task, *, recipe: tfew.Recipe, **options: Any
 ) -> pd.DataFrame:
-    """T-Few with each sum of losses of T-Few's ablation and each of `seeds`; a row a run.
+    """T-Few with each sum of losses of T-Few's ablation; a row a run.
 
-    The column `losses` names the sum as `tables.load("tfew_loss_ablation")` does; the others are
-    those of `evaluate.tuned_runs`. All sums see the same examples in the same order.
+    options: as `evaluate.tuned_runs` takes them; its columns, and `losses`, which names the sum as
+        `tables.load("tfew_loss_ablation")` does
+
+    All sums see the same examples in the same order.
     """
     frames = []
     for name, chosen in ABLATION.items():
-        runs = evaluate.tuned_runs(
-            backbone,
-            task,
-            labels=labels,
-            seeds=seeds,
-            limit=limit,
-            recipe=recipe.model_copy(update={"losses": chosen}),
-            templates=templates,
-        )
+        mine = recipe.model_copy(update={"losses": chosen})
+        runs = evaluate.tuned_runs(backbone, task, recipe=mine, **options)
         frames.append(runs.assign(losses=name))
     return pd.concat(frames, ignore_index=True)
 
