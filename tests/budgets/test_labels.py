@@ -151,9 +151,10 @@ def test_refusals_are_repeated_and_cost_nothing(tmp_path, examples, endpoint):
 
 
 def test_a_server_that_keeps_refusing_ends_the_run_and_the_next_one_goes_on(
-    tmp_path, examples, endpoint
+    tmp_path, examples, endpoint, monkeypatch
 ):
-    source, meter = endpoint(dict.fromkeys(range(6, 12), "429"), batch=1, refusals=3)
+    monkeypatch.setattr("frugal.budgets.endpoint.REFUSALS", 3)
+    source, meter = endpoint(dict.fromkeys(range(6, 12), "429"), batch=1)
     with pytest.raises(FrugalError, match=r"HTTP 429.*keeps all answers"):
         labels.buy(source, examples, tmp_path, cap_usd=50)
     assert len(answered(tmp_path)) == 6
@@ -166,17 +167,19 @@ def test_a_server_that_keeps_refusing_ends_the_run_and_the_next_one_goes_on(
 
 
 def test_malformed_answers_are_counted_paid_and_asked_again_within_limits(
-    tmp_path, examples, endpoint
+    tmp_path, examples, endpoint, monkeypatch
 ):
+    monkeypatch.setattr(labels, "ATTEMPTS", 2)
     first_two_rounds = {0: "malformed", 3: "empty", **dict.fromkeys(range(20, 22), "malformed")}
     source, meter = endpoint(first_two_rounds, batch=1)
-    bought = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=2)
+    bought = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (bought.malformed, bought.given_up, bought.labels.count(None)) == (4, 2, 2)
     assert bought.spent_usd == pytest.approx(billed_usd(meter))
     assert [b["temperature"] for b in meter.requests] == [0] * 20 + [1] * 2
-    again = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=2)
+    again = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (again, len(meter.requests)) == (bought, 22)  # given up is given up
-    more = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=3)
+    monkeypatch.setattr(labels, "ATTEMPTS", 3)
+    more = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (more.given_up, len(meter.requests)) == (0, 24)
 
 

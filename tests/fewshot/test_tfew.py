@@ -130,6 +130,14 @@ def test_an_exploding_learning_rate_is_named(tiny, examples):
     peft.attach(tiny.model, "ia3")  # the failed training left nothing attached
 
 
+def test_a_model_whose_answers_are_refused_is_left_as_it_was(tiny, examples):
+    task = tasks.load("counting")
+    twins = task.test(1)[0].model_copy(update={"choices": (" a", " a")})
+    with pytest.raises(FrugalError, match="the same tokens"):
+        evaluate.few_shot(tiny, task, examples, [twins], RECIPE)
+    assert not hasattr(tiny.model, "_frugal_tuned")
+
+
 def test_schedule_rises_over_the_warm_up_and_falls_to_zero():
     factors = [training.schedule(step, 1000, 0.06) for step in range(1000)]
     assert factors[0] == pytest.approx(1 / 60)

@@ -35,8 +35,8 @@ class HumanPool(Source):
     """People who give the task's own labels, at `usd` a label (`costs.prices` lists some)."""
 
     usd: float
-    name: str = "people"
     batch: int = 64
+    name = "people"
 
     def __post_init__(self) -> None:
         check.amount("usd", self.usd)

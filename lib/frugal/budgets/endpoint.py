@@ -32,6 +32,7 @@ MOST_BYTES = 1 << 20  # of an answer; what is longer is none
 UNBILLED = (401, 402, 403, 404, 405, 429)  # refused before any work is done
 UNREAD = (400, 413, 422)  # something is wrong with the request; reading it may have been billed
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+REFUSALS = 6  # of a request (429) in a row, and we stop
 BYTES_PER_TOKEN = 4  # of English text, for what an answer is expected to cost
 
 
@@ -44,7 +45,6 @@ class Endpoint(Source):
     batch:    requests in flight at a time
     seconds:  from sending a request to the end of its answer; one that takes longer is lost, and
         counted as paid
-    refusals: how often in a row the server may refuse a request (429) before we stop
     answer_tokens: that an answer may have, thoughts included; else what the longest choice takes
 
     The key is read from the environment variable OPENAI_API_KEY, and written nowhere.
@@ -57,7 +57,6 @@ class Endpoint(Source):
     shots: tuple[Example, ...] = ()
     batch: int = 4
     seconds: float = 60.0
-    refusals: int = 6
     answer_tokens: int | None = None
     # What the server has refused so far, and is not sent again (see `wishes`); and "answered",
     # once it has: what it refuses of a request after that is that request's fault.
@@ -68,7 +67,6 @@ class Endpoint(Source):
         check.amount("usd_out (of 1,000 tokens written)", self.usd_per_1k_out)
         check.whole("batch", self.batch, least=1)
         check.number("seconds", self.seconds, above=0, most=86400)
-        check.whole("refusals", self.refusals, least=1)
         if self.answer_tokens is not None:
             check.whole("answer_tokens", self.answer_tokens, least=1)
 
@@ -245,7 +243,7 @@ class Endpoint(Source):
                 continue  # its form was refused, and nobody read it: nothing is billed
             if status == 429:
                 refused += 1
-                if refused < self.refusals:
+                if refused < REFUSALS:
                     await asyncio.sleep(_pause(headers, refused))
                     continue
             if status in UNBILLED or 300 <= status < 400:

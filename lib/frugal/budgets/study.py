@@ -263,20 +263,14 @@ def specs(setting: Setting, folder: Path) -> list[RunSpec]:
     return found
 
 
-def run(
-    setting: Setting,
-    folder: Path,
-    *,
-    ray: bool = False,
-    progress: sweep.Progress = lambda done, total: None,
-) -> pd.DataFrame:
+def run(setting: Setting, folder: Path) -> pd.DataFrame:
     """Every cell of the study that `folder` does not hold yet; a row a trained model, as `table`.
 
     folder: runs, checkpoints, teacher outputs and bought labels; a study that was killed goes on,
         and it can grow in labels, seeds and students
     """
     wanted, store = specs(setting, folder), Store(folder)
-    sweep.run(wanted, store, ray=ray, progress=progress)
+    sweep.run(wanted, store)
     return table(setting, store, wanted)
 
 

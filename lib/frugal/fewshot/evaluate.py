@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -141,7 +140,11 @@ def few_shot(
     trained = tfew.train(backbone, encoded, recipe, **options)
     if not trained.packed:
         spent = training_flops(backbone, encoded, recipe, packed=False)
-    answers, scores = answered(backbone, task, queries, recipe)
+    try:
+        answers, scores = answered(backbone, task, queries, recipe)
+    except BaseException:
+        trained.tuned.detach()  # whoever catches it can attach again
+        raise
     result = TrainedResult(
         **{**dict(answers), "shots": len(examples)},
         trainable_params=trained.tuned.trainable_params,
@@ -316,12 +319,11 @@ def tuned_runs(
     limit: int | None,
     recipe: tfew.Recipe,
     templates: Use = "first",
-    start: str | Path | None = None,
 ) -> pd.DataFrame:
     """T-Few with each of `seeds`, which also draws its examples; a row a run and template.
 
     templates: "all" draws a template at every sight of an example in training, and answers the
-        test examples in each (T-Few, §4.1); start: vectors to begin from, as in `tfew.train`
+        test examples in each (T-Few, §4.1)
 
     The column `loss` holds the loss of every step. The model is what it was before.
     """
@@ -330,7 +332,7 @@ def tuned_runs(
         mine = recipe.model_copy(update={"seed": seed})
         examples, of = task.wordings(labels, seed, templates), {"shots": labels, "seed": seed}
         queries = task.test(limit, **of)
-        first, _, trained = few_shot(backbone, task, examples, queries, mine, start=start)
+        first, _, trained = few_shot(backbone, task, examples, queries, mine)
         try:
             runs += under(templates, first, backbone, task, mine, limit=limit, **of)
         finally:
