@@ -26,8 +26,6 @@ from frugal.engine import stderr
 from frugal.errors import FrugalError, unknown
 
 if TYPE_CHECKING:
-    from frugal.engine import presets
-    from frugal.fewshot.tfew import Recipe
     from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
@@ -93,6 +91,7 @@ def tfew(
     from frugal import tasks
     from frugal.engine import backbones, presets, processes
     from frugal.fewshot import estimate, evaluate, studies
+    from frugal.fewshot.tfew import Recipe
 
     processes.join()
     if templates and templates not in (uses := get_args(tasks.Use)):
@@ -130,7 +129,8 @@ def tfew(
         source, scored = tasks.pair(task, test, template=template)
     else:
         source = scored = tasks.load(task, template=template)
-    recipe = _recipe(chosen, source, {**given, "seed": seed})
+    mine = chosen.listed(chosen.backbone).recipe
+    recipe = Recipe.of(chosen.recipe, source.recipe, mine, given, {"seed": seed})
     wanted = shots or source.shots or chosen.labels
     shots = shots or _spared(source, wanted, keep_half=not (test or predictions))
     examples = source.wordings(shots, seed, chosen.templates)
@@ -272,14 +272,6 @@ def _at_hand(task: str, backbone: str) -> bool:
     if tasks.is_file(task):
         return True
     return backbones.at_hand(backbone) and not tasks.defined(task).source.split
-
-
-def _recipe(chosen: "presets.Preset", source: "Task", given: dict[str, Any]) -> "Recipe":
-    """The preset's recipe, as the task, then the backbone, then the user changes it."""
-    from frugal.fewshot.tfew import Recipe
-
-    mine = chosen.listed(chosen.backbone).recipe
-    return Recipe.of(chosen.recipe, source.recipe, mine, given)
 
 
 def _spared(source: "Task", wanted: int, keep_half: bool) -> int:
