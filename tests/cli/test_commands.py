@@ -169,7 +169,10 @@ def test_artifacts_list_names_what_is_pinned(frugal):
         (["tfew"], "name a TASK or FILE"),
         (["tfew", "counting", "--losses", ""], "recipe: losses.0: Input should be 'lm'"),
         (["tfew", "counting", "--losses", "lm,ul"], "recipe: losses.1: Input should be 'lm'"),
-        (["tfew", "counting", "--templates", "al"], "unknown use of templates 'al'; did you mean 'all'"),
+        (
+            ["tfew", "counting", "--templates", "al"],
+            "unknown use of templates 'al'; did you mean 'all'",
+        ),
         (["tfew", "counting", "--start", "nowhere"], "nowhere: holds no adapter"),
         (["tfew", "counting", "--predictions", "x.csv"], "counting: has no unlabelled examples"),
         (["tfew", "counting", "--dry-run", "--preset", "servr"], "did you mean 'server'"),

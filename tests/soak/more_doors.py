@@ -21,6 +21,7 @@ from harness import Door, Wrong, inputs
 from hypothesis import strategies as st
 
 from frugal.budgets import annotators, distill, labels
+from frugal.budgets.endpoint import Endpoint
 from frugal.engine import artifacts, backbones, runs, sweep
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
@@ -248,9 +249,7 @@ def lies(draw):
 
 def server_door(place):
     place = place / "server"
-    source = annotators.Endpoint(
-        "m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5
-    )
+    source = Endpoint("m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5)
     server = Server(source)
     most = max(map(source.most_usd, QUESTIONS))
     naps = []

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.fewshot import finish
 from frugal.cli.options import (
     DryRun,
     Json,
@@ -97,10 +98,12 @@ def label(
     if by == "people":
         source = annotators.HumanPool(usd)
     elif base_url:
+        from frugal.budgets.endpoint import Endpoint
+
         written = usd if usd_out is None else usd_out
         # Whoever may think for long is given time for ten tokens in a second.
         seconds = max(60.0, (answer_tokens or 0) / 10)
-        source = annotators.Endpoint(
+        source = Endpoint(
             by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
         )
     else:
@@ -179,17 +182,13 @@ def study(
     with stderr.bar(len(wanted), "runs") as bar:
         sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
     found = live.table(setting, runs, wanted)
-    outputs.write("--out", lambda file: found.to_csv(file, index=False))
-    emit(
-        {
-            **about,
-            "runs": len(found),
-            "out": str(out) if out else None,
-            "summary": compare.summary(found).to_dict("records"),
-        },
-        as_json,
-        outputs,
-    )
+    record = {
+        **about,
+        "runs": len(found),
+        "out": str(out) if out else None,
+        "summary": compare.summary(found).to_dict("records"),
+    }
+    finish(record, outputs, as_json, {"--out": lambda file: found.to_csv(file, index=False)})
 
 
 def plan(
