@@ -53,5 +53,8 @@ def test_a_name_that_moved_is_found_where_it_was():
 
     with pytest.warns(FutureWarning, match="is now frugal.engine.tiny.byte_tokenizer"):
         assert backbones.byte_tokenizer is tiny.byte_tokenizer
+    with pytest.warns(FutureWarning, match="is now frugal.budgets.endpoint.Endpoint"):
+        from frugal.budgets.annotators import Endpoint
+    assert Endpoint.__module__ == "frugal.budgets.endpoint"
     with pytest.raises(AttributeError, match="no attribute 'bite_tokenizer'"):
         backbones.bite_tokenizer  # noqa: B018

@@ -64,7 +64,7 @@ def plain_scores(
     """The usual way: one padded row per choice, the vocabulary at every position."""
     encoded = encoding.encode(backbone, examples)
     trees = [packing.tree(e) for e in encoded]
-    choice, example, correct = map(torch.from_numpy, packing.numbering(trees))
+    choice, example, correct = packing.numbering(trees)
     logp = passes.one_row_per_choice(backbone, encoded, read_once=read_once)
     return ChoiceScores(logp, choice, example, correct, tokens_computed=0)
 

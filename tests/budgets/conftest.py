@@ -4,7 +4,8 @@ import chat_server
 import pytest
 
 from frugal import tasks
-from frugal.budgets import annotators
+from frugal.budgets.endpoint import Endpoint
+from frugal.budgets.replies import KEY
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def examples():
 @pytest.fixture
 def endpoint(monkeypatch):
     """Start a server with faults and lies; the source that asks it, and its meter."""
-    monkeypatch.setenv(annotators.KEY, chat_server.KEY)
+    monkeypatch.setenv(KEY, chat_server.KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     open_servers = []
 
@@ -23,7 +24,7 @@ def endpoint(monkeypatch):
         context = chat_server.serving(faults, **dict(lies))
         url, meter = context.__enter__()
         open_servers.append(context)
-        return annotators.Endpoint("tiny", base_url=url, **{**chat_server.PRICE, **options}), meter
+        return Endpoint("tiny", base_url=url, **{**chat_server.PRICE, **options}), meter
 
     yield start
     for context in open_servers:

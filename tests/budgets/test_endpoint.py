@@ -8,7 +8,9 @@ import chat_server
 import pytest
 
 from frugal import tasks
-from frugal.budgets import annotators, labels
+from frugal.budgets import labels
+from frugal.budgets.endpoint import Endpoint
+from frugal.budgets.replies import KEY
 from frugal.errors import FrugalError
 from frugal.tasks.templates import Example
 
@@ -185,8 +187,8 @@ def test_a_key_that_a_server_echoes_is_neither_kept_nor_shown(tmp_path, examples
 def test_odd_addresses_are_refused_before_anything_is_written(
     tmp_path, examples, endpoint, monkeypatch, url, message
 ):
-    monkeypatch.delenv(annotators.KEY, raising=False)
-    source = annotators.Endpoint("m", 1, 1, url)
+    monkeypatch.delenv(KEY, raising=False)
+    source = Endpoint("m", 1, 1, url)
     with pytest.raises(FrugalError, match=message) as error:
         labels.buy(source, examples, tmp_path / "new", cap_usd=50)
     assert "hunter22" not in str(error.value)
@@ -198,7 +200,7 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(
     tmp_path, examples, endpoint, monkeypatch, key
 ):
     source, meter = endpoint()
-    monkeypatch.setenv(annotators.KEY, key)
+    monkeypatch.setenv(KEY, key)
     with pytest.raises(FrugalError, match="holds characters") as error:
         labels.buy(source, examples, tmp_path, cap_usd=50)
     assert key not in str(error.value)
@@ -217,10 +219,10 @@ def test_choices_that_a_server_cannot_tell_apart_are_refused(tmp_path, endpoint)
 def test_no_tokenizer_reads_more_than_is_reserved(text):
     """A token is a byte at least, of the text in whatever form a tokenizer brings it to."""
     asked = Example(prompt=text, choices=(" a", " b"), label=0)
-    most = annotators.Endpoint("m", 1.0, 0.0).most_usd(asked) * 1000
-    turns = annotators.Endpoint("m", 1.0, 0.0).messages(asked)
+    most = Endpoint("m", 1.0, 0.0).most_usd(asked) * 1000
+    turns = Endpoint("m", 1.0, 0.0).messages(asked)
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         read = sum(len(unicodedata.normalize(form, m["content"]).encode()) for m in turns)
         assert read + 16 * len(turns) <= most
     with pytest.raises(FrugalError, match="seconds"):
-        annotators.Endpoint("m", 1, 1, seconds=math.nan)
+        Endpoint("m", 1, 1, seconds=math.nan)

@@ -25,9 +25,11 @@ from hypothesis import strategies as st
 from children import Child
 from frugal import peft, tasks
 from frugal.budgets import annotators, labels
+from frugal.budgets.endpoint import Endpoint
+from frugal.budgets.replies import KEY
 from frugal.engine import backbones
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, icl, probe
+from frugal.fewshot import choices, encoding, icl, probe
 from frugal.tasks import Example
 
 SHARED = [HealthCheck.function_scoped_fixture]  # the examples never change
@@ -88,9 +90,11 @@ def test_a_text_that_comes_twice_is_paid_once(tmp_path, examples):
     assert (bought.answers, len(set(bought.labels))) == (1, 1)
 
 
-def test_a_local_model_answers_by_rank_and_pays_by_the_token(tmp_path, tiny, examples):
+def test_a_local_model_answers_by_rank_and_pays_by_the_token(tmp_path, tiny, examples, monkeypatch):
     shots = tuple(tasks.load("counting").draw(22, 0)[20:])
     source = annotators.LocalModel(tiny, 0.02, shots)
+    encode, read = encoding.encode, []
+    monkeypatch.setattr(encoding, "encode", lambda b, some: read.extend(some) or encode(b, some))
     bought = labels.buy(source, examples, tmp_path, cap_usd=100)
     prompted = icl.prompted(examples, shots)
     assert bought.labels == choices.score(tiny, prompted).predictions.tolist()
@@ -98,6 +102,10 @@ def test_a_local_model_answers_by_rank_and_pays_by_the_token(tmp_path, tiny, exa
     assert bought.tokens == tokens
     assert bought.spent_usd == pytest.approx(tokens * 0.02 / 1000)
     assert bought.quote.most_usd == pytest.approx(bought.spent_usd)
+    assert [e.prompt for e in read] == [e.prompt for e in prompted]  # each text in tokens once
+    reader = backbones.load("tiny-t5")
+    whole = reader.tokenizer(examples[0].prompt.rstrip())["input_ids"]
+    assert annotators.LocalModel(reader, 1).tokens(examples[0]) == len(whole) + 1
 
 
 def test_a_tuned_teacher_is_another_source(tmp_path, tiny, examples):
@@ -143,9 +151,10 @@ def test_refusals_are_repeated_and_cost_nothing(tmp_path, examples, endpoint):
 
 
 def test_a_server_that_keeps_refusing_ends_the_run_and_the_next_one_goes_on(
-    tmp_path, examples, endpoint
+    tmp_path, examples, endpoint, monkeypatch
 ):
-    source, meter = endpoint(dict.fromkeys(range(6, 12), "429"), batch=1, refusals=3)
+    monkeypatch.setattr("frugal.budgets.endpoint.REFUSALS", 3)
+    source, meter = endpoint(dict.fromkeys(range(6, 12), "429"), batch=1)
     with pytest.raises(FrugalError, match=r"HTTP 429.*keeps all answers"):
         labels.buy(source, examples, tmp_path, cap_usd=50)
     assert len(answered(tmp_path)) == 6
@@ -158,17 +167,19 @@ def test_a_server_that_keeps_refusing_ends_the_run_and_the_next_one_goes_on(
 
 
 def test_malformed_answers_are_counted_paid_and_asked_again_within_limits(
-    tmp_path, examples, endpoint
+    tmp_path, examples, endpoint, monkeypatch
 ):
+    monkeypatch.setattr(labels, "ATTEMPTS", 2)
     first_two_rounds = {0: "malformed", 3: "empty", **dict.fromkeys(range(20, 22), "malformed")}
     source, meter = endpoint(first_two_rounds, batch=1)
-    bought = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=2)
+    bought = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (bought.malformed, bought.given_up, bought.labels.count(None)) == (4, 2, 2)
     assert bought.spent_usd == pytest.approx(billed_usd(meter))
     assert [b["temperature"] for b in meter.requests] == [0] * 20 + [1] * 2
-    again = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=2)
+    again = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (again, len(meter.requests)) == (bought, 22)  # given up is given up
-    more = labels.buy(source, examples, tmp_path / "two", cap_usd=50, attempts=3)
+    monkeypatch.setattr(labels, "ATTEMPTS", 3)
+    more = labels.buy(source, examples, tmp_path / "two", cap_usd=50)
     assert (more.given_up, len(meter.requests)) == (0, 24)
 
 
@@ -297,7 +308,7 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere(
 ):
     source, meter = endpoint()
     secret = "sk-very-secret-9876"
-    monkeypatch.setenv(annotators.KEY, secret)
+    monkeypatch.setenv(KEY, secret)
     caplog.set_level(logging.DEBUG)
     with pytest.raises(FrugalError, match="HTTP 401") as error:
         labels.buy(source, examples, tmp_path, cap_usd=50)
@@ -306,13 +317,13 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere(
     for text in (str(error.value), caplog.text, captured.out, captured.err, repr(source)):
         assert secret not in text
     assert all(secret not in p.read_text() for p in tmp_path.iterdir())
-    monkeypatch.delenv(annotators.KEY)
+    monkeypatch.delenv(KEY)
     with pytest.raises(FrugalError, match=r"OPENAI_API_KEY is not set"):
-        labels.buy(annotators.Endpoint("m", **PRICE), examples, tmp_path / "other", cap_usd=50)
+        labels.buy(Endpoint("m", **PRICE), examples, tmp_path / "other", cap_usd=50)
 
 
 def test_a_server_nobody_listens_at_costs_nothing(tmp_path, examples, endpoint):
-    source = annotators.Endpoint("tiny", base_url="http://127.0.0.1:9/v1", **PRICE)
+    source = Endpoint("tiny", base_url="http://127.0.0.1:9/v1", **PRICE)
     with pytest.raises(FrugalError, match="no connection"):
         labels.buy(source, examples, tmp_path, cap_usd=50)
     assert not answered(tmp_path)
@@ -330,7 +341,7 @@ def test_bad_folders_and_caps_have_one_clear_error(tmp_path, examples):
             annotators.HumanPool(odd)
         for prices in ((odd, 1), (1, odd)):
             with pytest.raises(FrugalError, match="must"):
-                annotators.Endpoint("m", *prices)
+                Endpoint("m", *prices)
     labels.buy(pool, examples, tmp_path, cap_usd=9)
     with pytest.raises(FrugalError, match=r'another source or price \(\{"people"'):
         labels.buy(annotators.HumanPool(0.2), examples, tmp_path, cap_usd=9)
@@ -581,7 +592,7 @@ def smollm2_served(tmp_path, monkeypatch):
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
-            monkeypatch.delenv(annotators.KEY, raising=False)
+            monkeypatch.delenv(KEY, raising=False)
             yield backbone, folder, f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()
@@ -594,7 +605,7 @@ def test_a_real_server_labels_reviews_and_its_token_counts_are_the_tokenizers(
     backbone, folder, url = smollm2_served
     task = tasks.load("movie-reviews")
     reviews, shots = task.test(8), tuple(task.draw(4, 0))
-    source = annotators.Endpoint(folder, base_url=url, shots=shots, batch=2, **PRICE)
+    source = Endpoint(folder, base_url=url, shots=shots, batch=2, **PRICE)
     planned = labels.quote(source, reviews)
     bought = labels.buy(source, reviews, tmp_path / "bought", cap_usd=planned.most_usd)
     assert bought.labels.count(None) <= 2

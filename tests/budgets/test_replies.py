@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from frugal.budgets import annotators, replies
+from frugal.budgets import replies
+from frugal.budgets.endpoint import Endpoint
 from frugal.budgets.replies import parse
 from frugal.tasks.templates import Example
 
@@ -66,7 +67,6 @@ MOOD = (" negative", " positive")
 )
 def test_only_a_choice_is_an_answer(text, choices, choice):
     assert parse(text, choices) == choice
-    assert annotators.parse is parse
 
 
 def test_a_text_that_was_cut_off_is_no_answer_where_it_may_go_on():
@@ -106,7 +106,7 @@ ANY = st.recursive(
     ),
     max_leaves=8,
 )
-ENDPOINT = annotators.Endpoint("m", 0.5, 1.5, "http://127.0.0.1:9/v1")
+ENDPOINT = Endpoint("m", 0.5, 1.5, "http://127.0.0.1:9/v1")
 ASKED = Example(prompt="Good.", choices=MOOD, label=1)
 
 

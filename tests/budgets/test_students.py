@@ -125,7 +125,7 @@ def test_imitation_equals_a_plain_reference_for_every_example(name, examples):
     for row, example in zip(table, examples, strict=True):
         row[: len(example.choices)] = torch.randn(len(example.choices))
     which = [7, 2, 5, 0]
-    objective = distill.Imitation(table, temperature=3.0)
+    objective = distill.Imitation(table)
     encoded = encoding.encode(backbone, [examples[i] for i in which])
     trees = [packing.tree(e) for e in encoded]
     scores = choices.forward(backbone, packing.pack(trees, packing.layout(trees)))
@@ -157,9 +157,9 @@ def plain(backbone, examples, table, which):
             scores = choices.forward(backbone, packing.pack([alone], [[0]]))
             beta.append(scores.token_logp.mean())
         there = len(beta)
-        s = torch.log_softmax(torch.stack(beta) / 3.0, 0)
-        t = torch.softmax(table[i, :there] / 3.0, 0)
-        total = total + 9.0 * sum(p * (p.log() - q) for p, q in zip(t, s, strict=True))
+        s = torch.log_softmax(torch.stack(beta) / 2.0, 0)
+        t = torch.softmax(table[i, :there] / 2.0, 0)
+        total = total + 4.0 * sum(p * (p.log() - q) for p, q in zip(t, s, strict=True))
     return total / len(which)
 
 

@@ -15,7 +15,7 @@ from frugal.costs import memory, prices, scenario
 from frugal.encoders import classifier
 from frugal.engine import backbones, presets
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, tfew
+from frugal.fewshot import encoding, evaluate, tfew
 
 PRICE = options.Prices(usd_per_label=0.1)
 SMALL = classifier.Recipe(epochs=0, least_steps=4, batch_size=4, lr=1e-2)
@@ -178,6 +178,25 @@ def test_a_plan_claims_only_what_is_in_its_table(own, tiny):
     assert (found.scored, found.labels) == (20, 10)
 
 
+def test_queries_are_encoded_once_to_be_priced_and_answered(own, tiny, monkeypatch):
+    class Answered(Exception):
+        pass
+
+    def progress(message):
+        if message.startswith("in-context"):
+            raise Answered
+
+    encoded, encode = [], encoding._encode_whole
+    monkeypatch.setattr(
+        encoding,
+        "_encode_whole",
+        lambda lm, examples: encoded.extend(examples) or encode(lm, examples),
+    )
+    with pytest.raises(Answered):
+        plan(own, tiny, progress=progress)
+    assert encoded == own.test(shots=10, seed=0)
+
+
 @pytest.fixture
 def learnt(monkeypatch):
     """What every training of a small model read, and what it then answered, as sets of prompts."""
@@ -249,12 +268,13 @@ def test_s4_trains_its_share_beside_frozen_weights(own, tiny):
     assert all((one.hits == two.hits).all() for one, two in pairs)
 
 
-def test_an_encoder_that_holds_no_s4_leaves_it_out(own, tiny):
+def test_what_has_no_room_is_left_out(own, tiny, monkeypatch):
+    monkeypatch.setattr(trials, "ICL_TOKENS", 1)
     found = plan(own, tiny, ways=dataclasses.replace(WAYS, share=1e-6))
-    assert {o.strategy for o in found.options} == ALL - {"small-s4"}
-    (missing,) = found.left_out
-    assert missing["strategy"] == "small-s4"
-    assert "the smallest sizes take" in missing["why"]
+    assert {o.strategy for o in found.options} == ALL - {"icl", "small-s4"}
+    shots, s4 = found.left_out
+    assert (shots["strategy"], s4["strategy"]) == ("icl", "small-s4")
+    assert "the smallest sizes take" in s4["why"]
 
 
 def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tiny):
@@ -266,13 +286,6 @@ def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tin
     assert "same answers" in found.left_out[0]["why"]
     assert {o.strategy for o in found.options} == {"zero-shot", "icl", "t-few"}
     assert not hasattr(tiny.model, "_frugal_tuned")
-
-
-def test_prompts_too_long_for_shots_leave_icl_out(own, tiny, monkeypatch):
-    monkeypatch.setattr(trials, "ICL_TOKENS", 1)
-    found = plan(own, tiny)
-    assert [x["strategy"] for x in found.left_out] == ["icl"]
-    assert {o.strategy for o in found.options} == ALL - {"icl"}
 
 
 def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
@@ -287,10 +300,12 @@ def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
 
 
 def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
-    few = plan(own, tiny, budget=0.5)
+    encoder = backbones.load("tiny-encoder", device="cpu")
+    found = recommend.attempt(own, tiny, encoder, WAYS, labels=10)
+    few = recommend.decide(found, budget=0.5, queries=1e6, price=PRICE)
     assert few.recommendation in ("zero-shot", "icl")
     assert {o.strategy for o in few.options if o.affordable} == {"zero-shot", "icl"}
-    many = plan(own, tiny, queries=1e9)
+    many = recommend.decide(found, budget=100, queries=1e9, price=PRICE)
     paid = {o.strategy: o.usd_total for o in few.options}
     assert all(o.usd_total > paid[o.strategy] for o in many.options)
 
@@ -300,57 +315,43 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
     [
         ({"budget": -1}, "must not be negative"),
         ({"budget": 0}, r"budget: \$0 pays for nothing: 10 labels cost \$1.00, and without any"),
+        ({"budget": math.inf}, "budget must be a number"),
         ({"queries": 0}, "queries must be at least 1, not 0"),
         ({"queries": math.inf}, "queries must be a number"),
+        ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
         ({"labels": 29}, "one example is left to score"),
         ({"labels": 31}, "shots must be between 0 and 30"),
         ({"labels": 0}, "labels must be at least 1"),
-        ({"price": {"gpu": "a100-40g"}}, "did you mean 'a100-40gb'"),
-        ({"price": {"usd_per_label": -0.1}}, "usd_per_label must not be negative"),
-        ({"price": {"usd_per_label": math.nan}}, "usd_per_label must be a number"),
-        ({"price": {"usd_per_hour": -1}}, "usd_per_hour must not be negative"),
-        ({"price": {"usd_per_hour": -math.inf}}, "usd_per_hour must be a number"),
-        ({"price": {"usd_per_hour": math.nan}}, "usd_per_hour must be a number"),
-        ({"price": {"mfu": math.nan}}, "mfu must be a number"),
-        ({"price": {"usd_per_label": 1e308}, "labels": 28}, "the price of 28 labels must be"),
-        ({"queries": 1e308}, "queries must be a number .* at most 1e.18"),
-        ({"budget": math.inf}, "budget must be a number"),
+        ({"price": options.Prices(1e308), "labels": 28}, "the price of 28 labels must be"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
-    monkeypatch.setattr(trials, "run", lambda *_, **__: pytest.fail("work was done"))
-
-    def priced(price=None, **more):
-        plan(own, tiny, price=dataclasses.replace(PRICE, **(price or {})), **more)
-
+    monkeypatch.setattr(trials.Attempt, "run", lambda _: pytest.fail("work was done"))
     with pytest.raises(FrugalError, match=message):
-        priced(**changes)
+        plan(own, tiny, **changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"usd_per_label": -5.0}, "usd_per_label must not be negative"),
-        ({"usd_per_label": 1e308}, "the price of"),
+        ({"gpu": "a100-40g"}, "did you mean 'a100-40gb'"),
+        ({"usd_per_label": -0.1}, "usd_per_label must not be negative"),
+        ({"usd_per_label": math.nan}, "usd_per_label must be a number"),
+        ({"usd_per_hour": -1}, "usd_per_hour must not be negative"),
         ({"usd_per_hour": -math.inf}, "usd_per_hour must be a number"),
-        ({"usd_per_hour": 1e308}, "the price of"),
+        ({"usd_per_hour": math.nan}, "usd_per_hour must be a number"),
+        ({"mfu": math.nan}, "mfu must be a number"),
         ({"mfu": 0}, "mfu must be a number"),
+        ({"usd_per_label": 1e308}, "the price of"),
+        ({"usd_per_hour": 1e308}, "the price of"),
     ],
 )
 def test_no_odd_price_changes_what_is_recommended(changes, message):
-    hits = np.array([True, False, True])
-    tried = [
-        trials.Trial(name, "m", hits, flops, 1e12, labels, 1.0)
-        for name, labels, flops in (("a", 1000, 0.0), ("b", 0, 1e30))
-    ]
-    all_of_it = trials.Tried("t", 1000, 3, 0.5, tried, [])
-
-    def decided():
-        price = dataclasses.replace(PRICE, **changes)
-        recommend.decide(all_of_it, budget=1e300, queries=1e18, price=price)
-
+    made = tried(("a", 60, 0.0, 1e12, 1000), ("b", 70, 1e30, 1e12, 0))
     with pytest.raises(FrugalError, match=message):
-        decided()
+        recommend.decide(
+            made, budget=1e300, queries=1e18, price=dataclasses.replace(PRICE, **changes)
+        )
 
 
 def test_one_class_is_refused(tmp_path, tiny):

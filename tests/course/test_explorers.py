@@ -234,7 +234,12 @@ def test_a_choice_that_the_paper_did_not_try_is_said_to_be():
 @pytest.mark.parametrize("allocation", ["increasing", "uniform", "decreasing"])
 def test_designs_lie_in_the_space_of_their_choices(allocation):
     found = spaces.design("spindle", "3, 9, 9, 3", allocation, ("AL", "-", "APB", "L"), 24)
-    assert found in space.Space(24, "spindle", allocation, (1, 3, 4), ("AL", None, "APB", "L"))
+    assert found.sizes == (3, 9, 9, 3)
+    assert [group.methods for group in found.groups] == ["AL", "", "APB", "L"]
+    shares = [share for group in found.groups for share in group.shares]
+    assert shares == {"increasing": sorted(shares), "decreasing": sorted(shares)[::-1]}.get(
+        allocation, [1] * 15
+    )
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_three_rungs_have_the_same_loss(name):
     assert torch.equal(scored.example, mine.example)
 
 
-@pytest.mark.parametrize("name", ["t5-v1.0", "t5-v1.1", "mt5", "two-berts"])
+@pytest.mark.parametrize("name", MODELS)
 def test_flops_of_the_three_rungs_are_the_closed_forms(name):
     b = backbone(name, "eager")
     a = arch.from_config(b.model.config)
@@ -245,7 +245,8 @@ def test_prompt_goes_to_the_encoder_and_the_choice_to_the_decoder():
     assert found.sequences[0] == [PAD, *TOKENIZER("yes", add_special_tokens=False).input_ids, END]
     tree = packing.tree(found)
     assert tree.tokens[0] == PAD
-    assert tree.logits == len(tree.tokens) == 1 + 3 + 2  # one start; the ends are never fed
+    fed = 1 + 3 + 2  # one start; the ends are never fed
+    assert tree.shape["logits_at"] == len(tree.tokens) == fed
     assert packing.shared_prefix([found], uses=100) == 0
 
 

@@ -43,12 +43,8 @@ def test_tuned_runs_answer_in_every_template_after_one_training(tiny, counting):
     runs = evaluate.tuned_runs(
         tiny, counting, labels=8, seeds=[0, 7], limit=6, recipe=RECIPE, templates="all"
     )
-    assert list(zip(runs["seed"], runs["template"], strict=True)) == [
-        (0, 0),
-        (0, 1),
-        (7, 0),
-        (7, 1),
-    ]
+    cells = [(0, 0), (0, 1), (7, 0), (7, 1)]
+    assert list(zip(runs["seed"], runs["template"], strict=True)) == cells
     trained = tfew.train(tiny, counting.wordings(8, 7), RECIPE.model_copy(update={"seed": 7}))
     for template in (0, 1):
         queries = counting.test(6, template=template)

@@ -48,8 +48,7 @@ def test_same_seed_same_bits_other_seed_other_bits(examples, optimizer):
     assert not same(found[0], found[2])
 
 
-@pytest.mark.parametrize("optimizer", ["adafactor", "adamw"])
-@pytest.mark.parametrize("stop", [1, 4, 8])
+@pytest.mark.parametrize(("stop", "optimizer"), [(1, "adafactor"), (8, "adamw")])
 def test_stopped_at_any_step_and_resumed_gives_the_same_bits(tmp_path, examples, stop, optimizer):
     recipe = RECIPE.model_copy(update={"optimizer": optimizer})
     whole = tfew.train(backbones.load("tiny-causal"), examples, recipe)
@@ -121,6 +120,14 @@ def test_an_exploding_learning_rate_is_named(tiny, examples):
     peft.attach(tiny.model, "ia3")  # the failed training left nothing attached
 
 
+def test_a_model_whose_answers_are_refused_is_left_as_it_was(tiny, examples):
+    task = tasks.load("counting")
+    twins = task.test(1)[0].model_copy(update={"choices": (" a", " a")})
+    with pytest.raises(FrugalError, match="the same tokens"):
+        evaluate.few_shot(tiny, task, examples, [twins], RECIPE)
+    assert not hasattr(tiny.model, "_frugal_tuned")
+
+
 def test_schedule_rises_over_the_warm_up_and_falls_to_zero():
     factors = [training.schedule(step, 1000, 0.06) for step in range(1000)]
     assert factors[0] == pytest.approx(1 / 60)
@@ -144,8 +151,6 @@ def test_icl_puts_solved_shots_in_front_in_the_order_given():
     assert (found.choices, found.label) == (query.choices, query.label)
     with pytest.raises(FrugalError, match="not a permutation"):
         icl.prompted([query], shots, order=[0, 0])
-    with pytest.raises(FrugalError, match="must contain"):
-        icl.prompted([query], shots, template="{prompt}")
 
 
 def test_orders_are_different_permutations():

@@ -78,17 +78,7 @@ def test_an_encoder_ranks_nothing_and_is_told_so_first():
 
 
 def test_tfew_says_null_on_the_command_line(uncounted, frugal, tmp_path):
-    given = (
-        "counting",
-        "--preset",
-        "smoke",
-        "--backbone",
-        "tiny-causal",
-        "--steps",
-        2,
-        "--limit",
-        4,
-    )
+    given = ("counting", "--preset", "smoke", "--steps", 2, "--limit", 4)
     rc, out, _ = frugal("tfew", *given, "--save", tmp_path / "kept", "--json")
     assert rc == 0
     assert json.loads(out)["train_flops"] is None
@@ -96,3 +86,12 @@ def test_tfew_says_null_on_the_command_line(uncounted, frugal, tmp_path):
     rc, out, _ = frugal("tfew", *given, "--dry-run", "--json")
     assert rc == 0
     assert json.loads(out)["trainable_params"] is None
+
+
+def test_figure_2_says_null_on_the_command_line_and_in_its_store(uncounted, frugal, tmp_path):
+    given = ("--preset", "smoke", "--method", "ia3", "--limit", 4, "--store", tmp_path)
+    rc, out, err = frugal("figure2", *given, "--json")
+    assert rc == 0, err
+    assert {run["train_flops"] for run in json.loads(out)["runs"]} == {None}
+    (kept,) = (json.loads(f.read_text()) for f in tmp_path.glob("runs/*/result.json"))
+    assert {*kept} > {"score", "examples", "trainable_params", "first_loss", "last_loss"}

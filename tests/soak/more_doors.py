@@ -21,6 +21,7 @@ from harness import Door, Wrong, inputs
 from hypothesis import strategies as st
 
 from frugal.budgets import annotators, distill, labels
+from frugal.budgets.endpoint import Endpoint
 from frugal.engine import artifacts, backbones, runs, sweep
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
@@ -227,9 +228,7 @@ def lies(draw):
 
 def server_door(place):
     place = place / "server"
-    source = annotators.Endpoint(
-        "m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5
-    )
+    source = Endpoint("m", 0.5, 1.5, base_url="http://127.0.0.1:9/v1", batch=2, seconds=5)
     server = Server(source)
     most = max(map(source.most_usd, QUESTIONS))
     naps = []
@@ -485,12 +484,15 @@ def search_door(place):
     shutil.rmtree(place, ignore_errors=True)
     search = Search(SEARCH, runs.Store(place))
     search.keep_settings()
-    for _, specs in search.walk():
-        for number, spec in enumerate(run for own in specs.values() for run in own):
-            search.store.add([spec])
+
+    def answered(_, specs):
+        search.store.add(specs)
+        for number, spec in enumerate(specs):
             result = {"score": number / 32, "params": 9, "head_params": 3, "loss": 0.5}
             took = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "host": "here"}
             search.store.keep(spec, runs.Attempt(result=result, **took))
+
+    list(search.walk(answered))
     kept = tree_of(place)
     names = [n for n in kept if n.endswith(".json")]
     weighted = names + ["search.json"] * (len(names) // 2)

@@ -92,7 +92,7 @@ def test_names_and_texts():
     assert str(build.named("L", 6)) == "G1[1-6]:L"
     assert str(build.named("G1[1]:A | G2[2]:-", 2)) == "G1[1]:A | G2[2]:-"
     with pytest.raises(FrugalError, match="the design has 6 layers, bert has 2"):
-        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), build.named("L", 6))
+        build.sized(BertModel(BertConfig(**BERT | {"num_hidden_layers": 2})), "G1[1-6]:L")
 
 
 def test_a_design_for_another_model_is_refused_and_leaves_nothing():
@@ -116,12 +116,13 @@ def test_flops_are_those_that_torch_counts(text):
     with FlopCounterMode(display=False) as step:
         model(ids).last_hidden_state.sum().backward()
     tuned.detach()
-    assert build.flops_of(found, shape, 7) == forward.get_total_flops()
-    assert build.flops_of(found, shape, 7, train=True) == step.get_total_flops()
+    part = build.Part(found)
+    assert part.flops(shape, 7, train=False) == forward.get_total_flops()
+    assert part.flops(shape, 7, train=True) == step.get_total_flops()
 
 
 def test_flops_of_a_design_are_an_encoders():
     model = MODELS["llama"]()
-    found = build.sized(model, "L", 0.3)
+    part = build.Part(build.sized(model, "L", 0.3))
     with pytest.raises(FrugalError, match="is no encoder, but decoder-only"):
-        build.flops_of(found, arch.from_config(model.config), 7)
+        part.flops(arch.from_config(model.config), 7, train=False)

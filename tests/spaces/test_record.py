@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from frugal import stats
 from frugal.engine import runs, sweep
 from frugal.engine.presets import Spaces
 from frugal.engine.runs import Store
@@ -34,14 +35,16 @@ def scored(design, seed, task, **_):
 @pytest.fixture(autouse=True)
 def _job(monkeypatch):
     monkeypatch.setattr(search, "JOB", f"{__name__}:scored")
-    monkeypatch.setattr(rivals, "JOB", f"{__name__}:scored")
 
 
-def test_stages_are_those_of_the_store_from_the_table_alone(tmp_path):
-    found = Search(SETTINGS, Store(tmp_path))
+def test_stages_are_those_of_the_store_from_the_table_alone(tmp_path, monkeypatch):
+    found = Search(SETTINGS.model_copy(update={"until": "S4-G1"}), Store(tmp_path))
     said = found.run()
     file = tmp_path / "runs.csv"
-    record.table(found).to_csv(file, index=False)
+    with monkeypatch.context() as once:
+        once.setattr(stats, "judge", lambda _: pytest.fail("judged again"))
+        record.table(found, said).to_csv(file, index=False)
+    pd.testing.assert_frame_equal(record.table(found, said), record.table(found))
     kept = record.read(file)
     assert set(kept["classifier"]) == {2}
     assert set(record.read()["classifier"]) == {1}  # by the training of before
@@ -57,9 +60,8 @@ def test_a_stage_that_is_not_done_has_no_winner_and_half_a_design_no_score(tmp_p
     found = Search(SETTINGS, Store(tmp_path))
     with pytest.raises(FrugalError, match="no run of the search is done"):
         record.table(found)
-    (_, specs), *_ = found.walk()
-    some = specs["S0"][:3]
-    sweep.run(some, found.store)
+    (begun,) = found.report()
+    sweep.run(begun.specs["S0"][:3], found.store)
     kept = record.table(found)
     assert len(kept) == 3
     assert record.designs(kept)["seed"].tolist() == [0]
@@ -87,7 +89,7 @@ def test_summary_has_a_row_for_each_decision(tmp_path):
 
 def test_the_live_settings_are_a_part_of_a_presets():
     own = {"live": {"designs": 1, "until": "S1"}, "rivals": {"seeds": 1, "designs": {}}}
-    preset = Spaces(**SETTINGS.model_dump(), **own)
+    preset = Spaces(**SETTINGS.model_dump(exclude={"inputs"}), **own)
     assert Settings.of(preset) == SETTINGS
     live = Settings.of(preset, live=True)
     assert (live.designs, live.until, live.labels) == (1, "S1", 10)

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from frugal import stats
 from frugal.engine import runs
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
@@ -57,6 +58,18 @@ def found(tmp_path):
     return Search(settings(), Store(tmp_path))
 
 
+def test_runs_of_a_search_are_fixed_for_good(found, monkeypatch):
+    # Whoever changes these orphans every store there is.
+    monkeypatch.setattr(search, "JOB", "planted")
+    monkeypatch.setattr(search, "inputs_of", lambda job, params: {"task": params["task"]})
+    fixed = Search(settings(recipe={"epochs": 2}), found.store)
+    ids = [
+        run.id for stage in fixed.walk(papers=True) for own in stage.specs.values() for run in own
+    ]
+    assert len(ids) == 294
+    assert hashlib.sha256("".join(ids).encode()).hexdigest()[:16] == "b203b7db7f72ebac"
+
+
 def winners(stages):
     return {stage.name: stage.winner for stage in stages}
 
@@ -73,12 +86,16 @@ PLANTED = {
 }
 
 
-def test_search_finds_what_was_planted_and_is_done_once(found):
+def test_search_finds_what_was_planted_and_is_done_and_judged_once(found, monkeypatch):
+    judged, judge = [], stats.judge
+    monkeypatch.setattr(stats, "judge", lambda scores: judged.append(list(scores)) or judge(scores))
     plan = found.plan(usd_per_hour=36.0)
     assert plan.done == 0
     assert plan.hours == pytest.approx(plan.flops / 1e9 / 3600)
     assert plan.usd == pytest.approx(36 * plan.hours)
+    judged.clear()
     stages = found.run()
+    assert judged == [list(stage.specs) for stage in stages]
     assert winners(stages) == PLANTED
     assert len(COMPUTED) == len(set(COMPUTED))
     assert len(COMPUTED) == plan.runs  # the plan assumed the paper's winners, and they won
@@ -87,7 +104,7 @@ def test_search_finds_what_was_planted_and_is_done_once(found):
         assert (stage.candidates["runs"] == expected).all()
         assert stage.done == stage.runs == 2 * expected * len(stage.candidates)
     assert [len(s.candidates) for s in stages] == [1, 4, 3, 9, 12, 12, 12, 12]
-    assert stages[1].left_out == ("uniform",)
+    assert stages[1].left_out == ["uniform"]
     again = search.opened(found.store.folder)
     assert winners(again.run()) == PLANTED
     assert len(COMPUTED) == plan.runs
@@ -95,26 +112,24 @@ def test_search_finds_what_was_planted_and_is_done_once(found):
 
 
 def test_a_larger_search_keeps_the_runs_of_a_smaller_one(found):
-    found.run()
+    Search(settings(until="S2"), found.store).run()
     before = len(COMPUTED)
-    larger = Search(settings(designs=4), found.store)
-    assert winners(larger.run()) == PLANTED
+    larger = Search(settings(until="S2", designs=4), found.store)
+    assert list(winners(larger.run()).values()) == ["S0", "spindle", "uniform"]
     assert len(set(COMPUTED)) == len(COMPUTED)
-    assert 0 < len(COMPUTED) - before <= 2 * (1 + 4 + 3 + 9)
+    assert 0 < len(COMPUTED) - before <= 2 * (1 + 4 + 3)
 
 
 def test_what_is_not_done_has_no_winner(found):
-    (name, specs), *_ = found.walk()
-    assert name == "S0"
     (stage,) = found.report()
-    assert (stage.winner, stage.done, stage.runs) == (None, 0, 6)
-    first = specs["S0"][0]
+    assert (stage.name, stage.winner, stage.done, stage.runs) == ("S0", None, 0, 6)
+    first, second, *_ = stage.specs["S0"]
     found.store.add([first])
     found.store.compute(first)
     (stage,) = found.report()
     assert (stage.done, len(stage.candidates)) == (1, 0)  # a design counts when all tasks are done
-    found.store.add([specs["S0"][1]])
-    found.store.compute(specs["S0"][1])
+    found.store.add([second])
+    found.store.compute(second)
     (stage,) = found.report()
     record = stage.record()
     assert record["stage"] == "S0"
@@ -142,8 +157,6 @@ def test_candidates_are_the_papers():
     last = candidates("S4-G4", three["G1, G2, G3, G4"])["P, B, L"]
     assert last.methods == (None, None, None, "PBL")
     assert last.tuned == GROUPS
-    with pytest.raises(FrugalError, match="unknown stage"):
-        candidates("S5", space)
 
 
 def test_candidates_without_a_design_that_fits_are_left_out(tmp_path):
@@ -151,7 +164,7 @@ def test_candidates_without_a_design_that_fits_are_left_out(tmp_path):
     fourth = Space(6, "spindle", "uniform", (4,))
     specs = {name: only.specs("S4-G4", of) for name, of in candidates("S4-G4", fourth).items()}
     assert [name for name, runs in specs.items() if not runs] == ["B"]
-    assert only.known("S4-G4", specs).left_out == ("B",)
+    assert only.judged("S4-G4", specs).left_out == ["B"]
     with pytest.raises(FrugalError, match="S0: no design meets the budget"):
         Search(settings(budget=1e-6), Store(tmp_path)).run()
 

@@ -107,7 +107,14 @@ def test_ratings_are_a_regression_that_minilm_learns():
     assert (made.classes, made.metric, len(made.train), len(made.test)) == (1, "pearson", 64, 200)
     assert not set(made.train) & set(made.test)
     assert all(-4 <= label <= 4 for label in made.train_labels)
-    params = {"labels": 64, "limit": 200, "seed": 0, "budget": 0.005, "design": "s4"}
-    recipe = {"epochs": 4, "max_tokens": 48}
-    found = train.finetune("minilm-l6", "movie-reviews-rating", **params, recipe=recipe)
+    found = train.finetune(
+        backbone="minilm-l6",
+        task="movie-reviews-rating",
+        labels=64,
+        limit=200,
+        seed=0,
+        budget=0.005,
+        design="s4",
+        recipe={"epochs": 4, "max_tokens": 48},
+    )
     assert found["score"] > 0.3

@@ -6,10 +6,10 @@ Kang et al. (ACL 2023) let a teacher label texts, and train a student on its log
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -99,10 +99,8 @@ class RankTeacher:
         each = evaluate.counted(evaluate.query_flops(self.backbone, encoded), self.backbone.name)
         started = time.perf_counter()
         scores = choices.score(self.backbone, encoded)
-        seconds = time.perf_counter() - started
-        return scores.table(scores.mean_logp), Cost(
-            seconds, scores.tokens_computed, each * len(examples)
-        )
+        took = Cost(time.perf_counter() - started, scores.tokens_computed, each * len(examples))
+        return scores.table(scores.mean_logp), took
 
     def fingerprint(self) -> str:
         model = self.backbone.model
@@ -121,24 +119,17 @@ class Imitation:
     """
 
     table: Tensor
-    temperature: float = TEMPERATURE
 
     def __call__(self, scores: choices.ChoiceScores, which: Sequence[int]) -> Tensor:
         beta = scores.table(scores.mean_logp)
         taught = self.table[list(which), : beta.shape[1]].to(beta.device)
-        return kd_loss(beta, taught, temperature=self.temperature)
+        return kd_loss(beta, taught)
 
     def fingerprint(self) -> str:
-        return digests.stream([digests.raw(self.table), repr(self.temperature)])
+        return digests.stream([digests.raw(self.table), repr(TEMPERATURE)])
 
 
-def outputs(
-    teacher: Teacher,
-    examples: Sequence[Example],
-    folder: Path,
-    *,
-    progress: Callable[[int], Any] = lambda done: None,
-) -> tuple[Tensor, Cost]:
+def outputs(teacher: Teacher, examples: Sequence[Example], folder: Path) -> tuple[Tensor, Cost]:
     """The teacher's logits for all examples, (examples, most choices), each computed once.
 
     folder: keeps them, with what they cost; what is there is not computed again, so a run that was
@@ -156,7 +147,8 @@ def outputs(
     for start in range(0, len(examples), CHUNK):
         some = examples[start : start + CHUNK]
         file = folder / f"{start:08d}.safetensors"
-        of = {"teacher": who, "texts": _digest(some)}
+        texts = "\n".join(e.model_dump_json(exclude={"label"}) for e in some)
+        of = {"teacher": who, "texts": digests.text(texts)}
         if not file.exists():
             logits, cost = teacher.logits(some)
             spent = {k: repr(v) for k, v in vars(cost).items()}
@@ -164,16 +156,9 @@ def outputs(
         table, cost = _read(file, of)
         tables.append(table)
         total += cost
-        progress(min(start + CHUNK, len(examples)))
     width = max(t.shape[1] for t in tables)
     pads = [nn.functional.pad(t, (0, width - t.shape[1]), value=-math.inf) for t in tables]
     return torch.cat(pads), total
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    """Of the texts and choices; a label changes nothing about an output."""
-    texts = (e.model_dump_json(exclude={"label"}) for e in examples)
-    return digests.text("\n".join(texts))
 
 
 def _read(file: Path, of: Mapping[str, str]) -> tuple[Tensor, Cost]:

@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +25,7 @@ Answers = Generator[tuple[int, Answer], None, None]  # an example's place, and w
 
 
 class Source(Protocol):
-    """Where labels come from; see `sources` for those there are.
+    """Where labels come from; see `annotators` and `endpoint` for those there are.
 
     batch:  examples it is asked about at a time
     remote: whether a request can be billed without its answer arriving
@@ -38,27 +37,35 @@ class Source(Protocol):
     @property
     def batch(self) -> int: ...
     @property
-    def remote(self) -> bool: ...
+    def remote(self) -> bool:
+        return False
+
     @property
-    def hint(self) -> str: ...
+    def hint(self) -> str:
+        return ""
 
     def identity(self) -> Mapping[str, Any]:
         """What its answers and prices depend on, as JSON; answers of another are not mixed in."""
+        ...
 
     def ready(self) -> None:
         """Raise FrugalError where it cannot be asked at all, before anything is written down."""
-
-    def expected_usd(self, example: Example) -> float:
-        """What one answer will cost, as far as that is known before."""
+        return
 
     def most_usd(self, example: Example) -> float:
         """What one answer can cost at most."""
+        ...
+
+    def expected_usd(self, example: Example) -> float:
+        """What one answer will cost, as far as that is known before."""
+        return self.most_usd(example)
 
     def ask(self, examples: Sequence[Example], attempt: int) -> Answers:
         """The answer to each example, with its place among them, as soon as it is there.
 
         attempt: counts from 0
         """
+        ...
 
 
 @dataclass(frozen=True)
@@ -130,13 +137,11 @@ def buy(
     folder: Path,
     *,
     cap_usd: float,
-    attempts: int = ATTEMPTS,
     progress: Callable[[int, float], Any] = lambda labelled, spent_usd: None,
 ) -> Bought:
     """Ask `source` about every example that `folder` holds no label for, while the cap allows.
 
-    cap_usd:  for all that was ever spent in this folder; a request that could pass it is not sent
-    attempts: how often an example is asked about whose answers are malformed or lost
+    cap_usd: for all that was ever spent in this folder; a request that could pass it is not sent
 
     Raises FrugalError where the folder is another source's or in use, its file is damaged or cannot
     be written, the source refuses, `PATIENCE` answers in a row bring no label, or it bills more
@@ -144,14 +149,13 @@ def buy(
     asked again from the same folder.
     """
     check.amount("cap_usd", cap_usd)
-    check.whole("attempts", attempts, least=1)
     wanted = {key(e): e for e in examples}
     planned = quote(source, examples)
     source.ready()
     choices = {k: len(e.choices) for k, e in wanted.items()}
     with Ledger(folder, source.identity(), money(cap_usd), choices) as ledger:
         streak = 0
-        for attempt in range(attempts):
+        for attempt in range(ATTEMPTS):
             # In rounds, so that every example has its first try before any has its second.
             todo = [k for k in wanted if ledger.open_to(k) and ledger.tries[k] == attempt]
             if todo and ledger.greedy:
@@ -159,32 +163,23 @@ def buy(
                     f"{source.name} {ledger.greedy}, so it is asked nothing more; "
                     f"{ledger.file} keeps all answers: name another folder to go on"
                 )
-            while todo:
+            while todo and streak < PATIENCE:
                 some, left = todo[: source.batch], money(cap_usd) - ledger.committed
-                batch = _affordable(source, [(k, wanted[k]) for k in some], left)
-                todo = todo[len(batch) :]
+                dearest = accumulate(money(source.most_usd(wanted[k])) for k in some)
+                paid_for = sum(total <= left for total in dearest)
+                batch, todo = [(k, wanted[k]) for k in some[:paid_for]], todo[paid_for:]
                 if not batch:
                     break
                 if batch := [(k, e) for k, e in batch if ledger.open_to(k)]:
                     streak = _ask(source, ledger, batch, attempt, streak)
                     progress(len(ledger.label.keys() & wanted.keys()), float(ledger.spent))
-                if streak >= PATIENCE:
-                    break
             if streak >= PATIENCE:
                 break  # what is left are examples that it cannot answer
             streak = 0 if ledger.label else streak
-        bought = _bought(ledger, planned, examples, attempts)
+        bought = _bought(ledger, planned, examples)
     if bought.given_up and not any(y is not None for y in bought.labels):
         raise FrugalError(_unlabelled(source, ledger, "all", bought.given_up))
     return bought
-
-
-def _affordable(
-    source: Source, batch: list[tuple[str, Example]], left: Decimal
-) -> list[tuple[str, Example]]:
-    """As much of the batch as `left` USD pays for at its dearest."""
-    totals = accumulate(money(source.most_usd(e)) for _, e in batch)
-    return [b for b, total in zip(batch, totals, strict=True) if total <= left]
 
 
 def _ask(
@@ -230,10 +225,10 @@ def _unlabelled(source: Source, ledger: Ledger, which: str, count: int) -> str:
     )
 
 
-def _bought(ledger: Ledger, planned: Quote, examples: Sequence[Example], attempts: int) -> Bought:
+def _bought(ledger: Ledger, planned: Quote, examples: Sequence[Example]) -> Bought:
     keys = {key(e) for e in examples}
     open_keys = [k for k in keys if k not in ledger.label]
-    given_up = sum(ledger.tries[k] >= attempts or k in ledger.declined for k in open_keys)
+    given_up = sum(ledger.tries[k] >= ATTEMPTS or k in ledger.declined for k in open_keys)
     return Bought(
         labels=[ledger.label.get(key(e)) for e in examples],
         quote=planned,

@@ -83,8 +83,7 @@ class Ledger:
         self.spent = self.gone = Decimal(0)
         self.answers = self.malformed = self.tokens = self.cached = 0
         self.greedy = self.last = ""
-        self.named = False
-        self.other: Any = None
+        self.sources: list[Any] = []  # whose answers the file says it holds
 
     @property
     def lost(self) -> Decimal:
@@ -118,7 +117,7 @@ class Ledger:
             self.asking.clear()
             if not self.lines:
                 self._write([{"source": self.identity}])
-            elif not self.named:
+            elif not self.sources:
                 raise FrugalError(f"{self.file}: does not say whose answers it holds")
         except OSError as error:
             self.__exit__()
@@ -150,8 +149,7 @@ class Ledger:
         try:
             self._take_room(len(most))
             self._write([{"asked": k, "usd": most[k], "id": names[k]} for k in most])
-            late = {k for k in most if names[k] in self.late}
-            if late:
+            if late := {k for k in most if names[k] in self.late}:
                 self._write([{"withdrawn": names[k]} for k in late])
         except OSError as error:
             raise unwritable(self.file, error) from error
@@ -173,8 +171,7 @@ class Ledger:
             try:
                 self._write([record])
             except OSError:
-                text = json.dumps(record)
-                stderr.say(f"paid for, but not in {self.file}: {text}")
+                stderr.say(f"paid for, but not in {self.file}: {json.dumps(record)}")
                 raise
 
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -224,27 +221,27 @@ class Ledger:
             whole, newline, rest = file.read().rpartition(b"\n")
         self.torn = bool(rest)
         self.read += len(whole) + len(newline)
-        found = whole.split(b"\n") if newline else []
-        for line in found:
+        for line in whole.split(b"\n") if newline else []:
             self.lines += 1
             try:
                 self._take(json.loads(line))
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                problem = f"{self.file}, line {self.lines}: not a line of answers"
-                raise FrugalError(f"{problem} ({str(error)[:200]})") from error
-        if self.other:
-            raise FrugalError(
-                f"{self.file}: holds the answers of another source or price "
-                f"({json.dumps(self.other)}); name another folder"
-            )
+                raise FrugalError(
+                    f"{self.file}, line {self.lines}: not a line of answers ({str(error)[:200]})"
+                ) from error
+        for other in self.sources:
+            if other != self.identity:
+                raise FrugalError(
+                    f"{self.file}: holds the answers of another source or price "
+                    f"({json.dumps(other)}); name another folder"
+                )
 
     def _take(self, record: dict[str, Any]) -> None:
         if "source" in record:
-            self.named = True
-            self.other = record["source"] if record["source"] != self.identity else self.other
+            self.sources.append(record["source"])
         elif "asked" in record:
-            k, usd = record["asked"], money(check.amount("usd", record["usd"]))
-            self._reserved(k, usd, record.get("id", k))
+            k = record["asked"]
+            self._reserved(k, money(check.amount("usd", record["usd"])), record.get("id", k))
         elif "withdrawn" in record:
             del self.pending[record["withdrawn"]]
             self.asking.pop(record["withdrawn"], None)
@@ -288,6 +285,7 @@ class Ledger:
                 self.label.setdefault(k, answer.choice)
         elif answer.state in ("lost", "declined"):
             self.gone += usd
-            self.declined |= {k} if answer.state == "declined" else set()
+            if answer.state == "declined":
+                self.declined.add(k)
         else:
             raise ValueError(f"state {answer.state!r}: there is no such one")

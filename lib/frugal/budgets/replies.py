@@ -101,9 +101,9 @@ def completion(
     most_read, most_written: what the request can have cost. Counts that are missing or impossible
     are replaced by these; larger ones are handed on, for the caller to stop at.
     """
-    first = _item(body.get("choices"), 0)
-    message = first.get("message")
-    message = message if isinstance(message, dict) else first
+    choices = body.get("choices")
+    first = _object(choices[0] if isinstance(choices, list) and choices else None)
+    message = _object(first.get("message")) or first
     text = _text(message.get("content")) or _text(message.get("text"))
     cut = first.get("finish_reason") in _CUT
     choice = parse(text, allowed, cut=cut)
@@ -111,22 +111,19 @@ def completion(
         text = _text(message.get("refusal")) or _text(body.get("error"))
     if choice is None and cut:
         text = f"{text[:TEXT]} [cut off: {first['finish_reason']}]"
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    usage = _object(body.get("usage"))
     counted = _count(usage.get("prompt_tokens"))
     read, written = counted or most_read, _count(usage.get("completion_tokens")) or most_written
     if counted:  # some leave thoughts out of what they say they wrote
         written = max(written, _count(usage.get("total_tokens")) - counted)
-    details = _item(usage.get("prompt_tokens_details"), None)
+    details = _object(usage.get("prompt_tokens_details"))
     cached = _count(details.get("cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens"))
     return Reply(choice, text, read, written, min(cached, read))
 
 
-def _item(values: Any, place: int | None) -> dict[str, Any]:
-    """`values`, or its item at `place`, where that is an object; else an empty one."""
-    if place is not None:
-        values = values[place] if isinstance(values, list) and len(values) > place else None
-    return values if isinstance(values, dict) else {}
+def _object(value: Any) -> dict[str, Any]:
+    """`value` where it is an object; else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def _text(content: Any) -> str:
@@ -173,8 +170,11 @@ def redacted(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def wishes(error: str, sent: Mapping[str, Any]) -> dict[str, bool]:
-    """What the server's words about a request that it refused ask us to change, of what we can."""
+def wishes(error: str, sent: Mapping[str, Any]) -> set[str]:
+    """What the server's words about a request that it refused ask us to change, of what we can.
+
+    "completion": `max_completion_tokens`, not `max_tokens`; "no_system"; "no_temperature"
+    """
     said = error.casefold()
     asks = {
         "completion": "max_completion_tokens" in said and "max_tokens" in sent,
@@ -185,4 +185,4 @@ def wishes(error: str, sent: Mapping[str, Any]) -> dict[str, bool]:
         and bool(re.search(r"support|allow|invalid|deprecat|unknown|unrecogni|only", said))
         and "temperature" in sent,
     }
-    return {name: True for name, asked in asks.items() if asked}
+    return {name for name, asked in asks.items() if asked}

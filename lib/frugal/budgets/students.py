@@ -87,9 +87,8 @@ def classify(
     model, texts = student.model, [e.prompt for e in examples]
     goals = student.targets(examples) if table is None else student.by_class(table, examples)
     fitted = classifier.fit(model, texts, goals, recipe, checkpoint=checkpoint)
-    params, trained = (
-        sum(p.numel() for p in some) for some in (model.parameters(), model.trained().values())
-    )
+    every, changed = model.parameters(), model.trained().values()
+    params, trained = (sum(p.numel() for p in some) for some in (every, changed))
     return Learnt(student, fitted.cost, params, trained)
 
 
@@ -112,12 +111,8 @@ def rank(
     encoded = tfew.encode(backbone, examples, recipe)
     spent = evaluate.counted(evaluate.training_flops(backbone, encoded, recipe), backbone.name)
     trained = tfew.train(backbone, encoded, recipe, objective=objective, checkpoint=checkpoint)
-    tokens = [[len(packing.tree(e)) for e in several] for several in encoded]
-    seen = (tfew.seen(step, recipe, [len(t) for t in tokens]) for step in range(recipe.steps))
-    cost = Cost(
-        trained.seconds,
-        sum(tokens[i][wording] for step in seen for i, wording in step),
-        spent,
-    )
+    tokens = [len(packing.tree(e)) for (e,) in encoded]
+    seen = [tfew.seen(step, recipe, [1] * len(tokens)) for step in range(recipe.steps)]
+    cost = Cost(trained.seconds, sum(tokens[i] for step in seen for i, _ in step), spent)
     params = sum(p.numel() for p in backbone.model.parameters())
     return Learnt(RankTeacher(backbone), cost, params, trained.tuned.trainable_params)

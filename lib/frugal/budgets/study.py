@@ -38,7 +38,6 @@ from frugal.fewshot import evaluate, tfew
 from frugal.tasks import Example, Task, texts
 
 JOB = "budgets.cell"
-SPAN = ("labels", "seeds", "students")  # of a setting: which runs there are
 KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
 TEACHER = "teacher"
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
@@ -70,8 +69,11 @@ class Setting(presets.Study):
 
         But not with which cells and which students there are: see `content`.
         """
-        own = self.model_dump(mode="json", exclude={*SPAN, "preset"})
-        return digests.of(KEY, own, self.read(), classifier.VERSION)[:12]
+        return digests.of(KEY, self.own(), self.read(), classifier.VERSION)[:12]
+
+    def own(self) -> dict[str, Any]:
+        """What every cell shares, as JSON."""
+        return self.model_dump(mode="json", exclude={"labels", "seeds", "students", "preset"})
 
     def read(self) -> dict[str, str]:
         """Digests of the task and the models that every cell reads."""
@@ -248,43 +250,27 @@ def specs(setting: Setting, folder: Path) -> list[RunSpec]:
 
     Raises FrugalError where the task has too few examples for a cell.
     """
-    own = setting.model_dump(mode="json", exclude={*SPAN, "preset"})
     bench, read = Bench(setting, folder), setting.read()
     for seed in setting.seeds:
         bench.wanted(max(setting.labels), seed)
-    return [
-        runs.spec(
-            JOB,
-            {
-                "folder": str(folder.resolve()),
-                "setting": own,
-                "labels": n,
-                "seed": seed,
-                "who": who,
-            },
-            inputs=_inputs(read, who),
-            preset=setting.preset,
-        )
-        for seed in setting.seeds
-        for n in setting.labels
-        for who in (TEACHER, *setting.students)
-    ]
+    same = {"folder": str(folder.resolve()), "setting": setting.own()}
+    found = []
+    for seed, n in itertools.product(setting.seeds, setting.labels):
+        for who in (TEACHER, *setting.students):
+            params = {**same, "labels": n, "seed": seed, "who": who}
+            inputs = _inputs(read, who)
+            found.append(runs.spec(JOB, params, inputs=inputs, preset=setting.preset))
+    return found
 
 
-def run(
-    setting: Setting,
-    folder: Path,
-    *,
-    ray: bool = False,
-    progress: sweep.Progress = lambda done, total: None,
-) -> pd.DataFrame:
+def run(setting: Setting, folder: Path) -> pd.DataFrame:
     """Every cell of the study that `folder` does not hold yet; a row a trained model, as `table`.
 
     folder: runs, checkpoints, teacher outputs and bought labels; a study that was killed goes on,
         and it can grow in labels, seeds and students
     """
     wanted, store = specs(setting, folder), Store(folder)
-    sweep.run(wanted, store, ray=ray, progress=progress)
+    sweep.run(wanted, store)
     return table(setting, store, wanted)
 
 

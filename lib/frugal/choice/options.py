@@ -6,16 +6,14 @@ Intervals are over the scored examples. What another draw of the labels would ch
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from frugal import stats
 from frugal.choice.trials import Trial
 from frugal.costs import check, memory, prices, scenario
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NOTHING = "nothing"  # what a budget buys that is too small
 
@@ -28,9 +26,9 @@ class Prices:
     """
 
     usd_per_label: float
-    gpu: str = "a100-40gb"
+    gpu: str = prices.GPU
     usd_per_hour: float | None = None  # by default the listed price of `gpu`
-    mfu: float = 0.4
+    mfu: float = scenario.Scenario.mfu
 
     def __post_init__(self) -> None:
         check.amount("usd_per_label", self.usd_per_label)
@@ -81,11 +79,6 @@ class Option(Trial):
         return {name: value for name, value in vars(self).items() if name != "hits"}
 
 
-def order(option: Option) -> tuple[float, float]:
-    """Sorts the most accurate first, the cheaper one of equals."""
-    return -option.accuracy, option.usd_total
-
-
 def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option:
     """What was tried, for so many queries; nothing is compared yet."""
     low, high = stats.wilson(int(tried.hits.sum()), len(tried.hits))
@@ -110,11 +103,19 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
     )
 
 
-def compared(options: Sequence[Option], best: int, able: Sequence[int]) -> list[Option]:
-    """The options, each with how far it is behind number `best`, and how often it is ahead of all.
+def compared(options: Sequence[Option]) -> list[Option]:
+    """The options, the most accurate first, of equals the cheaper one.
 
-    able: the numbers of those that are affordable
+    Each says how far it is behind the first that is affordable, and how often it is ahead of all.
     """
+
+    def order(option: Option) -> tuple[float, float]:
+        return -option.accuracy, option.usd_total
+
+    able = [i for i, option in enumerate(options) if option.affordable]
+    if not able:
+        return sorted(options, key=order)
+    best = min(able, key=lambda i: order(options[i]))
     hits = np.stack([option.hits for option in options])
     drawn = stats.resampled(hits)
     top = drawn[:, able] == drawn[:, able].max(axis=1, keepdims=True)
@@ -122,26 +123,19 @@ def compared(options: Sequence[Option], best: int, able: Sequence[int]) -> list[
     found = []
     for i, option in enumerate(options):
         difference, low, high = stats.interval(hits[best], hits[i], drawn[:, best] - drawn[:, i])
+        ahead = float(shares.get(i, 0.0))
         found.append(
-            replace(
-                option,
-                behind=difference,
-                behind_low=low,
-                behind_high=high,
-                best=float(shares.get(i, 0.0)),
-            )
+            replace(option, behind=difference, behind_low=low, behind_high=high, best=ahead)
         )
-    return found
+    return sorted(found, key=order)
 
 
-def break_evens(options: Sequence[Option]) -> "pd.DataFrame":
+def break_evens(options: Sequence[Option]) -> pd.DataFrame:
     """Where two ways cost the same: columns cheaper_below, cheaper_from, queries, usd.
 
     A row for each pair of which one costs more before the first query and less for each; `queries`
     is the first number at which the dearer start has paid off, `usd` what it has cost by then.
     """
-    import pandas as pd
-
     rows = []
     for a, b in itertools.permutations(options, 2):
         at = scenario.break_even(b.usd_once, b.usd_per_query, a.usd_once, a.usd_per_query)
@@ -174,10 +168,8 @@ def ladder(options: Sequence[Option]) -> list[Option]:
 
 def choices(
     options: Sequence[Option], queries: Sequence[float], budgets: Sequence[float]
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """The most accurate way that the money pays for: rows budgets, columns queries."""
-    import pandas as pd
-
     found = np.full((len(budgets), len(queries)), NOTHING, dtype=object)
     for column, count in enumerate(queries):
         totals = {o.strategy: o.usd_once + count * o.usd_per_query for o in options}

@@ -4,23 +4,19 @@ All ways are scored on the same examples, none of which they have seen. What is 
 most accurate way that the budget pays for, with its margin, and what that margin is worth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from frugal.choice import trials
-from frugal.choice.options import Option, Prices, compared, order, priced
-from frugal.choice.trials import Tried, Ways
+import pandas as pd
+
+from frugal.choice.options import Option, Prices, compared, priced
+from frugal.choice.trials import Attempt, Tried, Ways
 from frugal.costs import check
 from frugal.costs.prices import usd
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate
-from frugal.tasks import Example, Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from frugal.tasks import Task
 
 MOST_QUERIES = 1e18
 
@@ -58,6 +54,11 @@ class Plan(Tried):
         return own | {"options": [option.record() for option in self.options]}
 
 
+def attempt(task: Task, lm: Backbone, encoder: Backbone, ways: Ways, **how: Any) -> Tried:
+    """Every way on the same examples of `task`; nothing is priced. how: as `Attempt.on` takes it"""
+    return Attempt.on(task, lm, encoder, ways, **how).run()
+
+
 def plan(
     task: Task,
     lm: Backbone,
@@ -68,22 +69,18 @@ def plan(
     budget: float,
     queries: float,
     price: Prices,
-    limit: int | None = None,
-    unlabelled: int = 0,
-    seed: int = 0,
-    progress: Callable[[str], Any] = lambda message: None,
+    **how: Any,
 ) -> Plan:
     """Try every way on `task` with `labels` labelled examples, price them, recommend one.
 
-    ways: how each is done; limit, unlabelled: as `examples` takes them
+    ways: how each is done; how: as `Attempt.on` takes it
 
     Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
     _sound(budget, queries)  # what is wrong is said now, not after minutes
-    shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
-    zero = evaluate.query_flops(lm, scored)
-    query = price.compute(evaluate.counted(zero, lm.name))
-    serving, bought = queries * query, labels * price.usd_per_label
+    mine = Attempt.on(task, lm, encoder, ways, labels=labels, **how)
+    serving = queries * price.compute(mine.query_flops)
+    bought = labels * price.usd_per_label
     check.amount(f"the price of {labels} labels", bought)
     check.amount(f"the price of {queries:g} queries", serving)
     if budget < min(serving, bought):
@@ -91,57 +88,13 @@ def plan(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
             f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
         )
-    tried = trials.run(task, lm, encoder, shots, scored, ways, texts=texts, progress=progress)
-    return decide(tried, budget=budget, queries=queries, price=price)
+    return decide(mine.run(), budget=budget, queries=queries, price=price)
 
 
 def _sound(budget: float, queries: float) -> None:
     check.amount("budget", budget)
     if check.number("queries", queries, most=MOST_QUERIES) < 1:
         raise FrugalError(f"queries must be at least 1, not {queries:g}: there is none to serve")
-
-
-def examples(
-    task: Task, labels: int, *, limit: int | None = None, unlabelled: int = 0, seed: int = 0
-) -> tuple[list[Example], list[Example], list[Example]]:
-    """Labelled ones, scored ones, and texts that are neither, whose labels nobody reads.
-
-    limit, unlabelled: at most so many; what a file has beyond those scored is unlabelled
-
-    Raises FrugalError where too few are left to score, and where all have the same answer.
-    """
-    check.whole("labels", labels, least=1)
-    drawn = task.draw(min(labels + unlabelled, max(labels, task.drawable)), seed)
-    most = limit if limit is None or task.test_size else limit + unlabelled
-    left = task.test(most, shots=labels, seed=seed)
-    scored = left[:limit]
-    texts = drawn[labels:] if task.test_size else left[len(scored) :][:unlabelled]
-    if len(scored) < 2:
-        raise FrugalError(f"{task.name}: one example is left to score; use fewer labels")
-    shots = drawn[:labels]
-    answers = {e.choices[e.label] for e in [*shots, *scored]}
-    if len(answers) == 1:
-        raise FrugalError(
-            f"{task.name}: the right answer is always {answers.pop()!r}; there is nothing to learn"
-        )
-    return shots, scored, texts
-
-
-def attempt(
-    task: Task,
-    lm: Backbone,
-    encoder: Backbone,
-    ways: Ways,
-    *,
-    labels: int,
-    limit: int | None = None,
-    unlabelled: int = 0,
-    seed: int = 0,
-    progress: Callable[[str], Any] = lambda message: None,
-) -> Tried:
-    """Every way on the same examples of `task`, which `examples` chooses; nothing is priced."""
-    shots, scored, texts = examples(task, labels, limit=limit, unlabelled=unlabelled, seed=seed)
-    return trials.run(task, lm, encoder, shots, scored, ways, texts=texts, progress=progress)
 
 
 def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Plan:
@@ -151,21 +104,21 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
     examples do not tell a cheaper one apart from it, the reason says so.
     """
     _sound(budget, queries)
-    options = [priced(t, budget, queries, price) for t in tried.trials]
-    able = [i for i, o in enumerate(options) if o.affordable]
-    reason, chosen, margin, thrift = _too_little(options), None, None, None
-    if able:
-        best = min(able, key=lambda i: (-options[i].accuracy, options[i].usd_total))
-        options = compared(options, best, able)
-        others = [options[i] for i in able if i != best]
-        chosen, next_best = options[best], min(others, key=order) if others else None
+    options = compared([priced(t, budget, queries, price) for t in tried.trials])
+    margin = chosen = thrift = None
+    if able := [o for o in options if o.affordable]:
+        chosen, *others = able
         alike = [o for o in others if (o.behind_low or 0) <= 0 and o.usd_total < chosen.usd_total]
         thrift = min([chosen, *alike], key=lambda o: o.usd_total)
-        reason = _reason(tried, chosen, next_best, thrift)
-        if next_best:
+        reason = _reason(tried, chosen, others, thrift)
+        if others:
             names = {"difference": "behind", "low": "behind_low", "high": "behind_high"}
-            margin = {"over": next_best.strategy}
-            margin |= {name: getattr(next_best, own) for name, own in names.items()}
+            margin = {"over": others[0].strategy}
+            margin |= {name: getattr(others[0], own) for name, own in names.items()}
+    else:
+        least = min(options, key=lambda o: o.usd_total)
+        cost = usd(least.usd_total)
+        reason = f"nothing fits the budget: {least.strategy}, the cheapest, costs {cost}"
     return Plan(
         **vars(tried),
         budget=budget,
@@ -174,20 +127,18 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
         reason=reason,
         margin=margin,
         thriftiest=thrift.strategy if thrift else None,
-        options=sorted(options, key=order),
+        options=options,
     )
 
 
 def by_volume(
     tried: Tried, queries: Sequence[float], *, budget: float, price: Prices
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """What `decide` says at each number of queries; a row each.
 
     Columns: queries; recommendation, accuracy, usd; thriftiest, its_accuracy, its_usd; NaN where
     the budget pays for nothing.
     """
-    import pandas as pd
-
     rows = []
     for count in queries:
         found = decide(tried, budget=budget, queries=count, price=price)
@@ -202,21 +153,17 @@ def by_volume(
     return pd.DataFrame(rows)
 
 
-def _too_little(options: Sequence[Option]) -> str:
-    least = min(options, key=lambda o: o.usd_total)
-    return f"nothing fits the budget: {least.strategy}, the cheapest, costs {usd(least.usd_total)}"
-
-
-def _reason(tried: Tried, mine: Option, next_best: Option | None, thrift: Option) -> str:
+def _reason(tried: Tried, mine: Option, others: Sequence[Option], thrift: Option) -> str:
     text = (
         f"{mine.strategy} answers {mine.accuracy:.3f} [{mine.low:.3f}, {mine.high:.3f}] of "
         f"{tried.scored} right for {usd(mine.usd_total)}; "
         "no other way that the budget pays for answers more"
     )
-    if next_best:
+    if others:
+        other = others[0]
         text += (
-            f". The next, {next_best.strategy}, is {next_best.behind:.3f} behind "
-            f"[{next_best.behind_low:.3f}, {next_best.behind_high:.3f}]; drawn again, these "
+            f". The next, {other.strategy}, is {other.behind:.3f} behind "
+            f"[{other.behind_low:.3f}, {other.behind_high:.3f}]; drawn again, these "
             f"examples put {mine.strategy} first in {mine.best:.0%} of cases"
         )
     if thrift.strategy != mine.strategy:

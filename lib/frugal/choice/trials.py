@@ -4,25 +4,27 @@ All ways answer the same examples, none of which they have seen with its label.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from frugal import peft
 from frugal.budgets import students
 from frugal.budgets.distill import ClassTeacher, RankTeacher, right
+from frugal.costs import check
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Recipe
+from frugal.encoders.classifier import Recipe, Trains
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, tfew
+from frugal.fewshot import encoding, evaluate, tfew
+from frugal.fewshot.choices import ChoiceScores
 from frugal.spaces import build
 from frugal.tasks import Example, Task
 from frugal.tasks.texts import classes
@@ -100,167 +102,191 @@ class Ways:
         )
 
 
-def run(
-    task: Task,
-    lm: Backbone,
-    encoder: Backbone,
-    shots: list[Example],
-    scored: list[Example],
-    ways: Ways,
-    *,
-    texts: Sequence[Example] = (),
-    progress: Callable[[str], Any] = lambda message: None,
-) -> Tried:
-    """Every way with the labelled `shots`, and the ways this task does not allow, with why.
+@dataclass(frozen=True)
+class Attempt:
+    """Every way on one task: what it is made of, what it learns from and what it answers.
 
     lm: ranks choices: zero-shot, with solved examples in the prompt ("icl"), and tuned ("t-few")
     encoder: of the small classifier: all of it trained on the labels ("small-full"), or the
         design S4 in it ("small-s4"), or all of it on what T-Few says of more texts
         ("small-distilled")
-    texts: these more texts; nobody looks at their labels
-
-    `lm` is then what it was before.
+    shots, scored, texts: examples with their labels, examples to answer, and these more texts,
+        whose labels nobody looks at
     """
-    found: list[Trial] = []
-    left_out: list[dict[str, str]] = []
-    tried = Tried(task.name, len(shots), len(scored), task.chance, found, left_out)
-    try:
-        found += _language_model(task, lm, shots, scored, ways, progress)
-        if "icl" not in [t.strategy for t in found]:
-            why = "not one solved example fits into a prompt beside the longest query"
-            left_out.append({"strategy": "icl", "why": why})
+
+    task: Task
+    lm: Backbone
+    encoder: Backbone
+    ways: Ways
+    shots: list[Example]
+    scored: list[Example]
+    texts: list[Example]
+    progress: Callable[[str], Any]
+
+    @classmethod
+    def on(
+        cls,
+        task: Task,
+        lm: Backbone,
+        encoder: Backbone,
+        ways: Ways,
+        *,
+        labels: int,
+        limit: int | None = None,
+        unlabelled: int = 0,
+        seed: int = 0,
+        progress: Callable[[str], Any] = lambda message: None,
+    ) -> "Attempt":
+        """On examples of `task`: `labels` that are labelled, and others.
+
+        limit, unlabelled: at most so many; what a file has beyond those scored is unlabelled
+
+        Raises FrugalError where too few are left to score, and where all have the same answer.
+        """
+        check.whole("labels", labels, least=1)
+        drawn = task.draw(min(labels + unlabelled, max(labels, task.drawable)), seed)
+        most = limit if limit is None or task.test_size else limit + unlabelled
+        left = task.test(most, shots=labels, seed=seed)
+        shots, scored = drawn[:labels], left[:limit]
+        texts = drawn[labels:] if task.test_size else left[len(scored) :][:unlabelled]
+        if len(scored) < 2:
+            raise FrugalError(f"{task.name}: one example is left to score; use fewer labels")
+        answers = {e.choices[e.label] for e in [*shots, *scored]}
+        if len(answers) == 1:
+            raise FrugalError(
+                f"{task.name}: the right answer is always {answers.pop()!r}; there is nothing to "
+                "learn"
+            )
+        return cls(task, lm, encoder, ways, shots, scored, texts, progress)
+
+    @cached_property
+    def encoded(self) -> list[encoding.EncodedExample]:
+        """The scored examples in the tokens of `lm`."""
+        return encoding.encode(self.lm, self.scored)
+
+    @property
+    def query_flops(self) -> float:
+        """Exact FLOPs of a query to `lm`, mean over the scored examples."""
+        return evaluate.counted(evaluate.query_flops(self.lm, self.encoded), self.lm.name)
+
+    def run(self) -> Tried:
+        """What each way answers, and the ways this task does not allow, with why.
+
+        `lm` is then what it was before.
+        """
+        found: list[Trial] = []
+        left_out: list[dict[str, str]] = []
+        shots, scored, ways = self.shots, self.scored, self.ways
+        tried = Tried(self.task.name, len(shots), len(scored), self.task.chance, found, left_out)
         try:
-            of = classes([*shots, *scored, *texts])
-        except FrugalError as error:
-            left_out += [{"strategy": name, "why": str(error)} for name in SMALL]
-            return tried
-        progress("small model on the labels")
-        small = ClassTeacher(classifier.new(encoder, len(of), seed=ways.small.seed), of)
-        found.append(_on_labels("small-full", small, encoder.name, shots, scored, ways.small))
-        progress("small model on the labels, S4")
-        try:
-            design = build.Part(build.sized(encoder.model, "s4", ways.share))
-            model = classifier.new(encoder, len(of), design, seed=ways.design.seed)
-            student, sized = ClassTeacher(model, of), design.sized
-            s4 = _on_labels("small-s4", student, encoder.name, shots, scored, ways.design)
-            note = f"{sized.params:,} parameters beside the frozen ones: {sized.design}"
-            found.append(replace(s4, note=note))
-        except FrugalError as error:  # too few layers, or too few parameters, for the design
-            left_out.append({"strategy": "small-s4", "why": str(error)})
-        progress("small model, taught by T-Few")
-        teacher = next(t for t in found if t.strategy == "t-few")
-        more = list(texts)
-        found.append(_distilled(lm, encoder, of, shots, scored, more, ways.small, teacher))
-    finally:
-        if tuned := peft.of(lm.model):
-            tuned.detach()
-    return tried
+            self.progress("zero-shot")
+            asked = evaluate.rank(self.lm, self.task, self.encoded)
+            found.append(self._ranked("zero-shot", *asked))
+            if k := self._fitting():
+                self.progress(f"in-context learning, {k} shots")
+                note = f"{k} shots, computed again at every query"
+                asked = evaluate.rank(self.lm, self.task, scored, shots[:k])
+                found.append(self._ranked("icl", *asked, note))
+            else:
+                why = "not one solved example fits into a prompt beside the longest query"
+                left_out.append({"strategy": "icl", "why": why})
+            self.progress(f"T-Few, {ways.recipe.steps} steps")
+            trained, scores, _ = evaluate.few_shot(self.lm, self.task, shots, scored, ways.recipe)
+            teacher = replace(
+                self._ranked("t-few", trained, scores),
+                train_flops=evaluate.counted(trained.train_flops, trained.backbone),
+                seconds=trained.seconds + trained.train_seconds,
+            )
+            found.append(teacher)
+            try:
+                of = classes([*shots, *scored, *self.texts])
+            except FrugalError as error:
+                left_out += [{"strategy": name, "why": str(error)} for name in SMALL]
+                return tried
+            self.progress("small model on the labels")
+            found.append(self._on_labels("small-full", of, "full", ways.small))
+            self.progress("small model on the labels, S4")
+            try:
+                part = build.Part(build.sized(self.encoder.model, "s4", ways.share))
+                own = part.sized
+                note = f"{own.params:,} parameters beside the frozen ones: {own.design}"
+                found.append(self._on_labels("small-s4", of, part, ways.design, note))
+            except FrugalError as error:  # too few layers, or too few parameters, for the design
+                left_out.append({"strategy": "small-s4", "why": str(error)})
+            self.progress("small model, taught by T-Few")
+            found.append(self._distilled(of, teacher))
+        finally:
+            if tuned := peft.of(self.lm.model):
+                tuned.detach()
+        return tried
 
+    def _fitting(self) -> int:
+        """How many of the shots a prompt holds beside the longest query."""
 
-def _language_model(
-    task: Task,
-    lm: Backbone,
-    shots: list[Example],
-    scored: list[Example],
-    ways: Ways,
-    progress: Callable[[str], Any],
-) -> Iterator[Trial]:
-    """Zero-shot, in-context learning, T-Few; after the last the model stays tuned."""
-    progress("zero-shot")
-    result, scores = evaluate.rank(lm, task, scored)
-    yield _ranked("zero-shot", result, scores.hits, 0)
-    k = _fitting(lm, shots[: ways.icl_shots], scored)
-    if k:
-        progress(f"in-context learning, {k} shots")
-        result, scores = evaluate.rank(lm, task, scored, shots[:k])
-        note = f"{k} shots, computed again at every query"
-        yield replace(_ranked("icl", result, scores.hits, k), note=note)
-    progress(f"T-Few, {ways.recipe.steps} steps")
-    trained, scores, _ = evaluate.few_shot(lm, task, shots, scored, ways.recipe)
-    yield replace(
-        _ranked("t-few", trained, scores.hits, len(shots)),
-        train_flops=evaluate.counted(trained.train_flops, trained.backbone),
-        seconds=trained.seconds + trained.train_seconds,
-    )
+        def tokens(examples: list[Example]) -> list[int]:
+            texts = [e.prompt + max(e.choices, key=len) for e in examples]
+            return [len(ids) + 2 for ids in self.lm.tokenizer(texts)["input_ids"]]  # a blank line
 
+        room = min(ICL_TOKENS, (self.lm.max_tokens or math.inf) - max(tokens(self.scored)))
+        shots = self.shots[: self.ways.icl_shots]
+        return sum(total <= room for total in accumulate(tokens(shots)))
 
-def _fitting(lm: Backbone, shots: list[Example], scored: list[Example]) -> int:
-    """How many of the shots a prompt holds beside the longest query."""
+    @staticmethod
+    def _ranked(
+        strategy: str, result: evaluate.RunResult, scores: ChoiceScores, note: str = ""
+    ) -> Trial:
+        name, hits = result.backbone, scores.hits.numpy()
+        cost = evaluate.counted(result.flops_per_query, name)
+        return Trial(strategy, name, hits, 0.0, cost, result.shots, result.seconds, note)
 
-    def tokens(examples: list[Example]) -> list[int]:
-        texts = [e.prompt + max(e.choices, key=len) for e in examples]
-        return [len(ids) + 2 for ids in lm.tokenizer(texts)["input_ids"]]  # and a blank line
+    def _student(self, of: tuple[str, ...], trains: Trains, recipe: Recipe) -> ClassTeacher:
+        return ClassTeacher(classifier.new(self.encoder, len(of), trains, seed=recipe.seed), of)
 
-    room = min(ICL_TOKENS, (lm.max_tokens or math.inf) - max(tokens(scored)))
-    return sum(total <= room for total in accumulate(tokens(shots)))
+    def _on_labels(
+        self, strategy: str, of: tuple[str, ...], trains: Trains, recipe: Recipe, note: str = ""
+    ) -> Trial:
+        """The small model, or what of it is trained, on the labels."""
+        student = self._student(of, trains, recipe)
+        learnt = students.classify(student, self.shots, None, recipe)
+        hits, answered = right(student, self.scored)
+        return Trial(
+            strategy=strategy,
+            model=self.encoder.name,
+            hits=hits.numpy(),
+            train_flops=learnt.cost.flops,
+            flops_per_query=answered.flops / len(self.scored),
+            labels=len(self.shots),
+            seconds=learnt.cost.seconds + answered.seconds,
+            note=note,
+        )
 
+    def _distilled(self, of: tuple[str, ...], teacher: Trial) -> Trial:
+        """The small model, trained on what the tuned `lm` says of `texts`.
 
-def _ranked(strategy: str, result: evaluate.RunResult, hits: torch.Tensor, labels: int) -> Trial:
-    found = hits.numpy().astype(bool)
-    cost = evaluate.counted(result.flops_per_query, result.backbone)
-    return Trial(strategy, result.backbone, found, 0.0, cost, labels, result.seconds)
-
-
-def _on_labels(
-    strategy: str,
-    student: ClassTeacher,
-    name: str,
-    shots: list[Example],
-    scored: list[Example],
-    recipe: Recipe,
-) -> Trial:
-    """A small model, or the design in it, trained on the labels."""
-    learnt = students.classify(student, shots, None, recipe)
-    hits, answered = right(student, scored)
-    return Trial(
-        strategy=strategy,
-        model=name,
-        hits=hits.numpy(),
-        train_flops=learnt.cost.flops,
-        flops_per_query=answered.flops / len(scored),
-        labels=len(shots),
-        seconds=learnt.cost.seconds + answered.seconds,
-    )
-
-
-def _distilled(
-    lm: Backbone,
-    encoder: Backbone,
-    of: tuple[str, ...],
-    shots: list[Example],
-    scored: list[Example],
-    texts: list[Example],
-    small: Recipe,
-    teacher: Trial,
-) -> Trial:
-    """The small model, trained on what the tuned `lm` says of `texts`.
-
-    Without such texts, each half of the scored ones (their labels unseen) makes the student that
-    answers the other half. The price is that of one student, and of its teacher.
-    """
-    rows = np.arange(len(scored))
-    halves = (rows[rows % 2 == half] for half in (0, 1))
-    pairs = (
-        [(texts, rows)]
-        if texts
-        else [([scored[i] for i in np.setdiff1d(rows, mine)], mine) for mine in halves]
-    )
-    hits, spent = np.zeros(len(scored), dtype=bool), Cost()
-    for more, mine in pairs:
-        read = [*shots, *more]
-        table, asked = RankTeacher(lm).logits(read)
-        student = ClassTeacher(classifier.new(encoder, len(of), seed=small.seed), of)
-        learnt = students.classify(student, read, table, small)
-        answers, answered = right(student, [scored[i] for i in mine])
-        hits[mine] = answers.numpy()
-        spent += asked + learnt.cost + Cost(answered.seconds)
-    return Trial(
-        strategy="small-distilled",
-        model=encoder.name,
-        hits=hits,
-        train_flops=teacher.train_flops + spent.flops / len(pairs),
-        flops_per_query=student.logits(scored)[1].flops / len(scored),
-        labels=len(shots),
-        seconds=teacher.seconds + spent.seconds,
-        note=f"taught by t-few on {len(read)} texts",
-    )
+        Without such texts, each half of the scored ones (their labels unseen) makes the student
+        that answers the other half. The price is that of one student, and of its teacher.
+        """
+        scored, small = self.scored, self.ways.small
+        rows = np.arange(len(scored))
+        pairs = [(self.texts, rows)]
+        if not self.texts:
+            pairs = [(scored[1 - half :: 2], rows[half::2]) for half in (0, 1)]
+        hits, spent = np.zeros(len(scored), dtype=bool), Cost()
+        for more, mine in pairs:
+            read = [*self.shots, *more]
+            table, asked = RankTeacher(self.lm).logits(read)
+            student = self._student(of, "full", small)
+            learnt = students.classify(student, read, table, small)
+            answers, answered = right(student, [scored[i] for i in mine])
+            hits[mine] = answers.numpy()
+            spent += asked + learnt.cost + Cost(answered.seconds)
+        return Trial(
+            strategy="small-distilled",
+            model=self.encoder.name,
+            hits=hits,
+            train_flops=teacher.train_flops + spent.flops / len(pairs),
+            flops_per_query=student.logits(scored)[1].flops / len(scored),
+            labels=len(self.shots),
+            seconds=teacher.seconds + spent.seconds,
+            note=f"taught by t-few on {len(read)} texts",
+        )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frugal.cli.fewshot import finish
 from frugal.cli.options import (
     DryRun,
     Json,
@@ -22,6 +23,7 @@ from frugal.cli.options import (
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
 from frugal.costs import prices
+from frugal.costs.scenario import Scenario
 from frugal.engine import stderr
 from frugal.errors import FrugalError, first_problem
 
@@ -96,10 +98,12 @@ def label(
     if by == "people":
         source = annotators.HumanPool(usd)
     elif base_url:
+        from frugal.budgets.endpoint import Endpoint
+
         written = usd if usd_out is None else usd_out
         # Whoever may think for long is given time for ten tokens in a second.
         seconds = max(60.0, (answer_tokens or 0) / 10)
-        source = annotators.Endpoint(
+        source = Endpoint(
             by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
         )
     else:
@@ -178,17 +182,13 @@ def study(
     with stderr.bar(len(wanted), "runs") as bar:
         sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
     found = live.table(setting, runs, wanted)
-    outputs.write("--out", lambda file: found.to_csv(file, index=False))
-    emit(
-        {
-            **about,
-            "runs": len(found),
-            "out": str(out) if out else None,
-            "summary": compare.summary(found).to_dict("records"),
-        },
-        as_json,
-        outputs,
-    )
+    record = {
+        **about,
+        "runs": len(found),
+        "out": str(out) if out else None,
+        "summary": compare.summary(found).to_dict("records"),
+    }
+    finish(record, outputs, as_json, {"--out": lambda file: found.to_csv(file, index=False)})
 
 
 def plan(
@@ -199,9 +199,9 @@ def plan(
     usd_per_label: Annotated[
         float, amount(help=f"Of one label; {FEVER_USD:g} is FEVER's.")
     ] = FEVER_USD,
-    gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = "a100-40gb",
+    gpu: Annotated[str, typer.Option(help="Where it will run; see data/gpus.csv.")] = prices.GPU,
     usd_per_hour: UsdPerHour = None,
-    mfu: Mfu = 0.4,
+    mfu: Mfu = Scenario.mfu,
     limit: Annotated[
         int | None, number(help="Examples to score, at most; else the preset's.", least=2)
     ] = None,

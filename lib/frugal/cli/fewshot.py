@@ -1,18 +1,21 @@
 """`frugal rank`, and what it shares with `tfew`: answer by ranking the choices."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frugal.cli.options import BackboneName, Json, Limit, Preset, Seed, Template, Truncate, count
 from frugal.cli.output import Outputs, emit, remark
-from frugal.engine import stderr
+from frugal.engine import files, stderr
+from frugal.engine.outputs import Save
 
 if TYPE_CHECKING:
     from frugal.fewshot.choices import ChoiceScores
+    from frugal.peft.tuned import Tuned
     from frugal.tasks import Example, Task
 
 TaskName = Annotated[
@@ -70,9 +73,9 @@ def rank(
             method=tuned.method if tuned else None,
             progress=progress,
         )
-    outputs.write("--scores", lambda file: write_scores(file, found))
     named = {"preset": chosen.name, "adapter": str(adapter) if adapter else None}
-    emit({**result.model_dump(), **named}, as_json, outputs)
+    record = {**result.model_dump(), **named}
+    finish(record, outputs, as_json, {"--scores": lambda file: write_scores(file, found)})
 
 
 def overlap(source: "Task", drawn: "Sequence[Example]", queries: "Sequence[Example]") -> None:
@@ -89,6 +92,30 @@ def look(example: "Example") -> None:
     if example.prompt[-1:].strip() and example.choices[0][:1].strip():
         run = (example.prompt + example.choices[0])[-40:]
         stderr.note(f"no space between prompt and choice: …{run!r}")
+
+
+def finish(
+    record: dict[str, Any],
+    asked: Outputs,
+    as_json: bool,
+    written: Mapping[str, Save],
+    tuned: "Tuned | None" = None,
+) -> None:
+    """Write the files that were asked for, and print the record: so every kind of run ends.
+
+    written: what writes each, by its option; tuned: for --save, which has the record beside it
+    """
+
+    def save(folder: Path, tuned: "Tuned") -> None:
+        tuned.save(folder)
+        whole = {**record, "adapter": str(asked.asked["--save"])}
+        files.write(folder / "result.json", json.dumps(whole, indent=2))
+
+    if tuned is not None and (kept := asked.write("--save", partial(save, tuned=tuned))):
+        record["adapter"] = str(kept)
+    for option, write in written.items():
+        asked.write(option, write)
+    emit(record, as_json, asked)
 
 
 def write_scores(path: Path, scores: "ChoiceScores") -> None:

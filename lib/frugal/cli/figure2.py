@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from frugal.cli.fewshot import finish
 from frugal.cli.options import BackboneName, DryRun, Json, OnRay, Preset, count
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit
@@ -30,6 +31,8 @@ def figure2(
     as_json: Json = False,
 ) -> None:
     """Train and score every method on the same labels. Killed, it goes on with the next run."""
+    import pandas as pd
+
     from frugal.engine import presets, sweep
     from frugal.engine.runs import Store
     from frugal.fewshot import figure2
@@ -40,23 +43,16 @@ def figure2(
     runs = Store(store or Path("runs") / f"figure2-{chosen.name}")
     if dry_run:
         plan = sweep.plan(specs, runs, flops_per_second=1.0)
-        done = {
-            "preset": chosen.name,
-            "runs": plan.runs,
-            "done": plan.done,
-            "flops": plan.flops,
-        }
-        emit({"dry_run": True, "store": str(runs.folder), **done}, as_json)
+        cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
+        about = {"store": str(runs.folder), "preset": chosen.name}
+        emit({"dry_run": True, **about, **cost}, as_json)
         return
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, reads=(task, chosen.backbone))
     with stderr.bar(len(specs), "runs") as progress:
         sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
-    found = figure2.table(runs, specs)
-    outputs.write("--out", lambda file: found.to_csv(file, index=False))
-    emit(
-        {"store": str(runs.folder), "preset": chosen.name, "runs": found.to_dict("records")},
-        as_json,
-        outputs,
-    )
+    found = figure2.records(runs, specs)
+    record = {"store": str(runs.folder), "preset": chosen.name, "runs": found}
+    table = pd.DataFrame(found)
+    finish(record, outputs, as_json, {"--out": lambda file: table.to_csv(file, index=False)})

@@ -123,19 +123,8 @@ def search(
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
         plan = found.plan(rate)
-        emit(
-            {
-                "dry_run": True,
-                "store": str(found.store.folder),
-                "preset": settings.preset,
-                "runs": plan.runs,
-                "done": plan.done,
-                "flops": plan.flops,
-                "hours": plan.hours,
-                "usd": plan.usd,
-            },
-            as_json,
-        )
+        named = {"store": str(found.store.folder), "preset": settings.preset}
+        emit({"dry_run": True, **named, **vars(plan)}, as_json)
         return
     with _bars() as progress:
         stages = found.run(ray=ray, progress=progress)
@@ -150,12 +139,13 @@ def status(preset: Preset = "laptop", store: Store = None, as_json: Json = False
 
     found = opened(_store(preset, store))
     states = sweep.status(found.store)
-    counts = states["state"].value_counts()
+    kinds = ["done", "running", "failed", "waiting"]
+    counts = states["state"].value_counts().reindex(kinds, fill_value=0)
     emit(
         {
             "store": str(found.store.folder),
             "preset": found.settings.preset or None,
-            **{name: int(counts.get(name, 0)) for name in ("done", "running", "failed", "waiting")},
+            **counts.to_dict(),
             "stages": [
                 {"stage": s.name, "done": s.done, "runs": s.runs, "winner": s.winner}
                 for s in found.report()
@@ -184,7 +174,7 @@ def report(
     outputs = Outputs({"--csv": csv, "--runs": runs})
     stages = found.report()
     outputs.write("--csv", lambda file: found.table(stages).to_csv(file, index=False))
-    outputs.write("--runs", lambda file: record.table(found).to_csv(file, index=False))
+    outputs.write("--runs", lambda file: record.table(found, stages).to_csv(file, index=False))
     _emit_stages(found, stages, as_json, outputs)
 
 

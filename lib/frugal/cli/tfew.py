@@ -1,12 +1,11 @@
 """`frugal tfew` and `frugal vectors`: tune on a few examples, or on a mixture before that."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from frugal.cli.fewshot import Scores, look, overlap, write_scores
+from frugal.cli.fewshot import Scores, finish, look, overlap, write_scores
 from frugal.cli.options import (
     BackboneName,
     DryRun,
@@ -27,9 +26,6 @@ from frugal.engine import stderr
 from frugal.errors import FrugalError, unknown
 
 if TYPE_CHECKING:
-    from frugal.engine import presets
-    from frugal.fewshot.tfew import Recipe
-    from frugal.peft.tuned import Tuned
     from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
@@ -95,6 +91,7 @@ def tfew(
     from frugal import tasks
     from frugal.engine import backbones, presets, processes
     from frugal.fewshot import estimate, evaluate, studies
+    from frugal.fewshot.tfew import Recipe
 
     processes.join()
     if templates and templates not in (uses := get_args(tasks.Use)):
@@ -132,7 +129,8 @@ def tfew(
         source, scored = tasks.pair(task, test, template=template)
     else:
         source = scored = tasks.load(task, template=template)
-    recipe = _recipe(chosen, source, {**given, "seed": seed})
+    mine = chosen.listed(chosen.backbone).recipe
+    recipe = Recipe.of(chosen.recipe, source.recipe, mine, given, {"seed": seed})
     wanted = shots or source.shots or chosen.labels
     shots = shots or _spared(source, wanted, keep_half=not (test or predictions))
     examples = source.wordings(shots, seed, chosen.templates)
@@ -162,32 +160,27 @@ def tfew(
             checkpoint=save,
             progress=lambda step, loss: progress(step),
         )
-    emitted = {**result.model_dump(), "start": str(start) if start else None}
-    emitted["preset"] = chosen.name
+    record = {**result.model_dump(), "start": str(start) if start else None, "preset": chosen.name}
     if predictions:
-        emitted["accuracy"] = None
-    elif len(under := scored.under(chosen.templates)) > 1:
-        emitted |= studies.over_templates(
-            result,
-            [
-                evaluate.answered(
-                    model,
-                    scored,
-                    scored.test(limit, shots=drawn, seed=seed, template=template),
-                    recipe,
-                    template=template,
-                )[0]
-                for template in under[1:]
-            ],
-        )
+        record["accuracy"] = None
+    else:
+        of = {"limit": limit, "shots": drawn, "seed": seed}
+        runs = evaluate.under(chosen.templates, result, model, scored, recipe, **of)
+        if len(runs) > 1:
+            record |= studies.over_templates(runs)
     if processes.number() == 0:
-        _keep(outputs, trained.tuned, emitted)
-        outputs.write("--scores", lambda file: write_scores(file, found))
-        outputs.write(
-            "--predictions",
-            lambda file: studies.leaderboard(source, found).to_csv(file, index=False),
+        finish(
+            record,
+            outputs,
+            as_json,
+            {
+                "--scores": lambda file: write_scores(file, found),
+                "--predictions": lambda file: studies.leaderboard(source, found).to_csv(
+                    file, index=False
+                ),
+            },
+            trained.tuned,
         )
-        emit(emitted, as_json, outputs)
     processes.leave()
 
 
@@ -255,8 +248,7 @@ def vectors(
             "train_seconds": trained.seconds,
             "train_flops": spent,
         }
-        _keep(outputs, trained.tuned, result)
-        emit(result, as_json, outputs)
+        finish(result, outputs, as_json, {}, trained.tuned)
     processes.leave()
 
 
@@ -272,20 +264,6 @@ def _begun_here(folder: Path | None) -> None:
             raise FrugalError(f"--save: {folder} holds another's {name}; name another folder")
 
 
-def _keep(outputs: Outputs, tuned: "Tuned", result: dict[str, Any]) -> None:
-    """Save what was trained, and its result beside it, where --save was given; say where it is."""
-
-    def save(folder: Path) -> None:
-        tuned.save(folder)
-        text = json.dumps({**result, "adapter": str(outputs.asked["--save"])}, indent=2)
-        files.write(folder / "result.json", text)
-
-    from frugal.engine import files
-
-    if kept := outputs.write("--save", save):
-        result["adapter"] = str(kept)
-
-
 def _at_hand(task: str, backbone: str) -> bool:
     """Whether the exact cost of a training can be had: its text and its model need no hub."""
     from frugal import tasks
@@ -294,14 +272,6 @@ def _at_hand(task: str, backbone: str) -> bool:
     if tasks.is_file(task):
         return True
     return backbones.at_hand(backbone) and not tasks.defined(task).source.split
-
-
-def _recipe(chosen: "presets.Preset", source: "Task", given: dict[str, Any]) -> "Recipe":
-    """The preset's recipe, as the task, then the backbone, then the user changes it."""
-    from frugal.fewshot.tfew import Recipe
-
-    mine = chosen.listed(chosen.backbone).recipe
-    return Recipe.of(chosen.recipe, source.recipe, mine, given)
 
 
 def _spared(source: "Task", wanted: int, keep_half: bool) -> int:

@@ -11,6 +11,7 @@ from frugal.errors import unknown
 
 STALE_DAYS = 180
 KINDS = ("gpu", "label", "token")
+GPU = "a100-40gb"  # whose hour Distill or Annotate counts in; what is served is priced by it
 
 
 @dataclass(frozen=True)

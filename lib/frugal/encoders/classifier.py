@@ -7,11 +7,13 @@ batches changes.
 """
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -94,17 +96,15 @@ class Classifier(nn.Module):
         self.encoder, self.trains = encoder, trains
         self.backbone, self.max_tokens = backbone, max_tokens
         self.arch = arch.from_config(encoder.config).replace(pooler=False)
-        self.tuned: peft.Tuned | None = None
-        frozen = 0
+        self.tuned: dict[str, nn.Parameter] = {}  # what a design added
         if trains == "head":
             encoder.requires_grad_(False)
-            frozen = self.arch.layers
         elif not isinstance(trains, str):
-            self.tuned, frozen = trains.attach(encoder), trains.frozen
+            self.tuned = dict(trains.attach(encoder).named_parameters())
         self.head = nn.Linear(encoder.config.hidden_size, outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.split = Split(encoder, frozen)
+        self.split = Split(encoder, _frozen(trains, self.arch))
 
     @property
     def device(self) -> torch.device:
@@ -112,13 +112,12 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, outputs) of a batch."""
-        said: Tensor = self.head(self.split.mean(batch))
+        said: Tensor = self.head(self.split.mean(batch, self.split.frozen(batch)))
         return said
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What a training changes, by name."""
-        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        return own | (dict(self.tuned.named_parameters()) if self.tuned else {})
+        return {n: p for n, p in self.named_parameters() if p.requires_grad} | self.tuned
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; what is longer than `max_tokens` loses its end."""
@@ -137,17 +136,13 @@ class Classifier(nn.Module):
         found = torch.empty(len(ids), self.head.out_features)
         for index in scoring_batches(lengths, self.device):
             found[index] = self(self.batch(ids, index)).float().cpu()
-        spent = float(sum(map(cache(self.flops), lengths)))
+        of = partial(_flops, self.trains, self.arch, self.head.out_features, train=False)
+        spent = float(sum(map(cache(of), lengths)))
         return found, Cost(time.perf_counter() - started, sum(lengths), spent)
-
-    def flops(self, tokens: int, *, train: bool = False) -> int:
-        """Exact FLOPs of one text of so many tokens: forward, or all of a training step."""
-        return _flops(self.trains, self.arch, self.head.out_features, tokens, train=train)
 
     def fingerprint(self) -> str:
         """Changes whenever an output can."""
-        tuned = dict(self.tuned.named_parameters()) if self.tuned else {}
-        return digests.weights([*self.named_parameters(), *tuned.items()])
+        return digests.weights([*self.named_parameters(), *self.tuned.items()])
 
 
 def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -159,14 +154,22 @@ def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[li
 
 
 def _flops(trains: Trains, shape: Architecture, outputs: int, tokens: int, *, train: bool) -> int:
-    """Of one text, its head included: W x, and in a step dW and, where it is needed, dx."""
-    head = 2 * shape.d_model * outputs
-    if not isinstance(trains, str):
-        return trains.flops(shape, tokens, train=train) + head * (3 if train else 1)
-    if trains == "head":
-        return int(sum(flops.forward(shape, prompt_tokens=tokens).values())) + head * (1 + train)
-    counted = flops.train_step if train else flops.forward
-    return int(sum(counted(shape, prompt_tokens=tokens).values())) + head * (3 if train else 1)
+    """Exact, of one text: forward, or all of a training step."""
+    if isinstance(trains, str):
+        counted = flops.train_step if train and trains == "full" else flops.forward
+        body = int(sum(counted(shape, prompt_tokens=tokens).values()))
+    else:
+        body = trains.flops(shape, tokens, train=train)
+    # Of the head: W x, and in a step dW and, where it is needed, dx.
+    times = (2 if trains == "head" else 3) if train else 1
+    return body + times * 2 * shape.d_model * outputs
+
+
+def _frozen(trains: Trains, shape: Architecture) -> int:
+    """How many of the lowest layers no training changes."""
+    if isinstance(trains, str):
+        return shape.layers if trains == "head" else 0
+    return trains.frozen
 
 
 def new(
@@ -217,12 +220,12 @@ def fit(
     recipe: Recipe,
     *,
     checkpoint: Path | None = None,
-    every: int = 50,
-    progress: Callable[[int, float], Any] = lambda step, loss: None,
+    **options: Any,
 ) -> Fitted:
     """Train `model` in place, on `goals` as `losses.loss` takes them.
 
-    checkpoint: a folder where the state is kept every `every` steps, to go on from after a kill
+    checkpoint: a folder where the state is kept, to go on from after a kill; options: `every` and
+        `progress` of `training.run`
 
     Deterministic on one machine. Raises FrugalError on a loss that is not finite, an empty list,
     and a checkpoint of another training.
@@ -236,19 +239,22 @@ def fit(
         of = {
             "recipe": recipe.model_dump_json(),
             "data": digests.stream([repr(ids), digests.raw(goals)]),
+            "start": model.fingerprint(),
         }
-        of["start"] = model.fingerprint()
         state = Checkpoint(checkpoint / "student.safetensors", of)
     lengths = [len(row) for row in ids]
     schedule = Schedule.of(lengths, recipe, model.split.below, model.head.in_features)
     batches = [model.batch(ids, index) for index in schedule.batches]
-    model.split.kept.clear()
     goals = goals.to(model.device)
+    kept: dict[int, Tensor | None] = {}
 
     def backward(step: int) -> float:
-        number = schedule.number(step)
+        number = schedule.order[step]
         batch = batches[number]
-        said = model.head(model.split.mean(batch, number, schedule.kept)).float()
+        states = kept[number] if number in kept else model.split.frozen(batch)
+        if number in schedule.kept:
+            kept[number] = states
+        said = model.head(model.split.mean(batch, states)).float()
         value = loss(said, goals[batch.index], recipe.temperature)
         value.backward()
         return value.item()
@@ -258,14 +264,12 @@ def fit(
         trained,
         torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
         backward,
-        steps=schedule.steps,
-        factor=lambda step: training.schedule(step, schedule.steps, recipe.warmup),
+        steps=len(schedule.order),
+        factor=lambda step: training.schedule(step, len(schedule.order), recipe.warmup),
         gradient_clip=recipe.gradient_clip,
         state=state,
-        every=every,
-        progress=progress,
+        **options,
     )
-    model.split.kept.clear()
     tokens, spent = schedule.cost(lengths, model.trains, model.arch, model.head.out_features)
     return Fitted(losses, Cost(preparing + seconds, tokens, spent))
 
@@ -273,49 +277,44 @@ def fit(
 class Schedule(NamedTuple):
     """Which batch a step sees, and which batches' frozen states are kept.
 
-    batches: places of the texts in each; kept: numbers of batches; below: frozen layers
+    batches: places of the texts in each; order: number of the batch that each step sees, all of
+        them once in every epoch; kept: numbers of batches; below: frozen layers
     """
 
     batches: list[list[int]]
+    order: list[int]
     kept: frozenset[int]
     below: int
-    steps: int
-    seed: int
 
     @classmethod
     def of(cls, lengths: Sequence[int], recipe: Recipe, below: int, width: int) -> "Schedule":
         """lengths: of the texts in tokens; width: of the encoder's states"""
         batches = training_batches(lengths, recipe.batch_size, recipe.seed)
+        steps, count = recipe.steps(len(lengths)), len(batches)
+        epochs = (shuffled(count, recipe.seed, n) for n in range(math.ceil(steps / count)))
+        order = list(itertools.chain.from_iterable(epochs))[:steps]
         kept, spare = set(), KEPT_BYTES
         for number, index in enumerate(batches if below else []):
             size = 4 * width * len(index) * max(lengths[i] for i in index)
             if size <= spare:
                 kept.add(number)
                 spare -= size
-        return cls(batches, frozenset(kept), below, recipe.steps(len(lengths)), recipe.seed)
-
-    def number(self, step: int) -> int:
-        """Of the batch that step `step` sees: all of them once in every epoch, in a new order."""
-        epoch, place = divmod(step, len(self.batches))
-        return shuffled(len(self.batches), self.seed, epoch)[place]
+        return cls(batches, order, frozenset(kept), below)
 
     def cost(
         self, lengths: Sequence[int], trains: Trains, shape: Architecture, outputs: int
     ) -> tuple[int, float]:
         """Tokens and exact FLOPs of all steps; kept states are computed once."""
-        whole, rest = divmod(self.steps, len(self.batches))
-        last = set(shuffled(len(self.batches), self.seed, whole)[:rest])
         layer = shape.replace(layers=1)
         below = cache(lambda n: self.below * sum(flops.forward(layer, prompt_tokens=n).values()))
         step = cache(lambda n: _flops(trains, shape, outputs, n, train=True))
         tokens, spent = 0, 0.0
-        for number, index in enumerate(self.batches):
-            seen = whole + (number in last)
-            for length in (lengths[i] for i in index):
+        for number, seen in sorted(Counter(self.order).items()):
+            for length in (lengths[i] for i in self.batches[number]):
                 frozen = below(length)
                 tokens += seen * length
                 spent += seen * (step(length) - frozen)
-                spent += frozen * (min(seen, 1) if number in self.kept else seen)
+                spent += frozen * (1 if number in self.kept else seen)
         return tokens, spent
 
 
@@ -329,10 +328,9 @@ def planned_flops(
 ) -> float:
     """Exact FLOPs of a training on `texts` and of answering `asked`, without doing either."""
     shape = arch.from_config(backbone.model.config).replace(pooler=False)
-    frozen = shape.layers if trains == "head" else 0 if trains == "full" else trains.frozen
     lengths, others = (
         [len(ids) for ids in encode(backbone, some, recipe.max_tokens)] for some in (texts, asked)
     )
-    schedule = Schedule.of(lengths, recipe, frozen, shape.d_model)
+    schedule = Schedule.of(lengths, recipe, _frozen(trains, shape), shape.d_model)
     _, spent = schedule.cost(lengths, trains, shape, outputs)
     return spent + sum(_flops(trains, shape, outputs, n, train=False) for n in others)

@@ -5,7 +5,7 @@ as the batches are the same in every epoch, and nothing is dropped out: what is 
 what would have been computed, bit by bit.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,54 +76,41 @@ class Split:
 
     def __init__(self, model: Any, below: int) -> None:
         self.model, self.below = model, below
-        self.kept: dict[int, Tensor] = {}
         if below and not self._same():
             self.below = 0
 
-    def mean(self, batch: Batch, number: int = -1, keep: Collection[int] = ()) -> Tensor:
-        """(B, d) mean of the last layer's states over each text.
+    @torch.no_grad()
+    def frozen(self, batch: Batch) -> Tensor | None:
+        """(B, T, d) states behind the frozen layers; None where the encoder is run as a whole."""
+        if not self.below:
+            return None
+        return self._through(slice(self.below), self.model.embeddings(input_ids=batch.ids), batch)
 
-        number: of the batch; where it is one of `keep`, the frozen layers' states are kept under it
-        """
-        if self.below:
-            states = self._stacked(batch, number, number in keep)
-        else:
+    def mean(self, batch: Batch, states: Tensor | None) -> Tensor:
+        """(B, d) mean of the last layer's states over each text; `states` as `frozen` has them."""
+        if states is None:
             found = self.model(batch.ids, attention_mask=batch.real.long())
             states = found.last_hidden_state
+        else:
+            states = self._through(slice(self.below, None), states, batch)
         weight = batch.real.to(states.dtype)[..., None]
         return (states * weight).sum(1) / weight.sum(1)
 
-    def _stacked(self, batch: Batch, number: int = -1, keep: bool = False) -> Tensor:
-        layers = [layer.module for layer in surgery.layers(self.model)]
-        x = self.kept.get(number)
-        if x is None:
-            with torch.no_grad():
-                x = self.model.embeddings(input_ids=batch.ids)
-                mask = self._mask(batch, x)
-                for layer in layers[: self.below]:
-                    x = layer(x, mask)
-            if keep:
-                self.kept[number] = x
-        mask = self._mask(batch, x)
-        for layer in layers[self.below :]:
-            x = layer(x, mask)
-        return x
-
-    def _mask(self, batch: Batch, x: Tensor) -> Tensor | None:
-        found: Tensor | None = create_bidirectional_mask(
+    def _through(self, which: slice, x: Tensor, batch: Batch) -> Tensor:
+        """The states `x` behind these layers."""
+        mask = create_bidirectional_mask(
             config=self.model.config, inputs_embeds=x, attention_mask=batch.real
         )
-        return found
+        for layer in surgery.layers(self.model)[which]:
+            x = layer.module(x, mask)
+        return x
 
     @torch.no_grad()
     def _same(self) -> bool:
         """Whether the layers one by one compute what the model does."""
-        rows = [[1, 2, 3, 4], [2, 1]]
-        batch = padded(rows, [0, 1], 0, self.model.device)
+        batch = padded([[1, 2, 3, 4], [2, 1]], [0, 1], 0, self.model.device)
         try:
-            own = self._stacked(batch)
+            own = self.mean(batch, self.frozen(batch))
         except (AttributeError, TypeError, ValueError):  # no embeddings, or layers of other inputs
             return False
-        whole = self.model(batch.ids, attention_mask=batch.real.long()).last_hidden_state
-        real = batch.real
-        return torch.allclose(own[real], whole[real], rtol=1e-4, atol=1e-5)
+        return torch.allclose(own, self.mean(batch, None), rtol=1e-4, atol=1e-5)

@@ -116,7 +116,7 @@ def together(
     trees = [tree(e, behind) for e in encoded]
     if not packed:
         token_logp = passes.alone(backbone, encoded)
-        choice, example, correct = (x.to(backbone.device) for x in _numbers(trees))
+        choice, example, correct = (x.to(backbone.device) for x in numbering(trees))
         tokens = _tokens_alone(encoded)
         return ChoiceScores(token_logp, choice, example, correct, tokens, packed=False)
     cache = prefix_cache(backbone, encoded[0].sequences[0][:behind]) if behind else None
@@ -136,8 +136,6 @@ def score(
     an empty list, a prompt longer than the model's context, a model that gives no choice a
     log-probability of its own, and one that is not finite.
     """
-    if not examples:
-        raise FrugalError("nothing to score: the list of examples is empty")
     probe.packs(backbone)
     encoded = encode(backbone, examples)
     prefix = shared_prefix(encoded, uses=len(encoded))
@@ -174,7 +172,7 @@ def score(
             f"example {bad}: {backbone.name} gives it a log-probability that is not finite "
             f"({backbone.model.dtype}): {whose and whose.prompt[:40]!r}"
         )
-    return ChoiceScores(torch.cat(every), *_numbers(trees), computed, packed)
+    return ChoiceScores(torch.cat(every), *numbering(trees), computed, packed)
 
 
 def answers(backbone: Backbone, trees: Sequence[ChoiceTree]) -> int:
@@ -185,11 +183,6 @@ def answers(backbone: Backbone, trees: Sequence[ChoiceTree]) -> int:
 def _width(trees: Sequence[ChoiceTree], row: Sequence[int]) -> int:
     """Tokens of a row of trees."""
     return sum(len(trees[i]) for i in row)
-
-
-def _numbers(trees: Sequence[ChoiceTree]) -> tuple[Tensor, Tensor, Tensor]:
-    choice, example, correct = map(torch.from_numpy, numbering(trees))
-    return choice, example, correct
 
 
 def _tokens_alone(encoded: Sequence[EncodedExample]) -> int:

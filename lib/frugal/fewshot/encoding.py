@@ -43,8 +43,10 @@ def encode(
 
     A backbone that truncates has tokens dropped from the start of a prompt that is too long for
     it; with another such a prompt is a FrugalError, as are two choices that the tokenizer cannot
-    tell apart: they would tie exactly, and the first would win.
+    tell apart: they would tie exactly, and the first would win; and so is an empty list.
     """
+    if not examples:
+        raise FrugalError("nothing to score: the list of examples is empty")
     if all(isinstance(e, EncodedExample) for e in examples):
         return cast("list[EncodedExample]", list(examples))
     if backbone.family == "encoder":

@@ -13,6 +13,7 @@ from frugal.fewshot.tfew import Recipe
 # Share of the peak that T-Few's own half hour on an A100 (appendix A) makes of the 2.7e16 FLOPs it
 # counts for a training (§4.2): 2.7e16 / (312e12 FLOP/s × 1800 s) = 0.048.
 MFU = 0.05
+SUMS = ("runs", "train_flops", "test_flops", "gpu_hours", "usd")
 
 
 def study(
@@ -22,7 +23,6 @@ def study(
     backbone: str | None = None,
     given: Mapping[str, Any] | None = None,
     count: str = "paper",
-    tokens: int = Scenario.query_tokens,
     gpu: str = Scenario.gpu,
     mfu: float = MFU,
     usd_per_hour: float | None = None,
@@ -30,13 +30,13 @@ def study(
     """Runs, FLOPs, GPU hours and USD of every task of a preset × its seeds × its backbones.
 
     names, backbone: others than the preset's
-    given:    what a recipe is given by hand
-    count:    "paper" or "exact" FLOPs, as in `costs.Scenario`; of a training, and of answering the
+    given: what a recipe is given by hand
+    count: "paper" or "exact" FLOPs, as in `costs.Scenario`; of a training, and of answering the
         test examples in every template that is used
-    tokens:   of an example; a longer one is cut to the recipe's `max_tokens`
 
-    `parts` has one record for each backbone and task. Raises FrugalError for a name that is
-    unknown, or a backbone whose sizes are.
+    An example has as many tokens as `Scenario` says, or as the recipe takes. `parts` has one record
+    for each backbone and task. Raises FrugalError for a name that is unknown, or a backbone whose
+    sizes are.
     """
     card = memory.gpu(gpu)
     price = prices.get("gpu", gpu) if usd_per_hour is None else None
@@ -45,22 +45,19 @@ def study(
     for model in [backbone] if backbone else [entry.name for entry in preset.backbones]:
         shape = _shape(preset, model)
         for name in names or preset.tasks:
-            part = _part(preset, name, model, shape, given or {}, count, tokens)
+            part = _part(preset, name, model, shape, given or {}, count)
             spent = part["train_flops"] + part["test_flops"]
             part["gpu_hours"] = scenario.hours(spent, peak_flops=card.peak_flops, mfu=mfu)
             part["usd"] = part["gpu_hours"] * rate
             parts.append(part)
-    total = {
-        what: sum(part[what] for part in parts)
-        for what in ("runs", "train_flops", "test_flops", "gpu_hours", "usd")
-    }
+    total = {what: sum(part[what] for part in parts) for what in SUMS}
     return {
         "preset": preset.name,
         "dry_run": True,
         **total,
         "flops": total["train_flops"] + total["test_flops"],
         "count": count,
-        "tokens": tokens,
+        "tokens": Scenario.query_tokens,
         "gpu": gpu,
         "mfu": mfu,
         "usd_per_hour": rate,
@@ -72,10 +69,9 @@ def study(
 
 def _shape(preset: Preset, name: str) -> arch.Architecture:
     """The sizes of a backbone: of the preset's word for them, or of a model that is at hand."""
-    if known := preset.listed(name).arch:
+    known = preset.listed(name).arch or name
+    if known in arch.names():
         return arch.get(known)
-    if name in arch.names():
-        return arch.get(name)
     if backbones.at_hand(name):
         return arch.from_config(backbones.load(name, device="cpu").model.config)
     raise FrugalError(
@@ -91,24 +87,16 @@ def _part(
     shape: arch.Architecture,
     given: Mapping[str, Any],
     count: str,
-    tokens: int,
 ) -> dict[str, Any]:
     """All seeds of one task on one backbone."""
-    task = tasks.defined(name)
-    recipe = Recipe.of(
-        preset.recipe,
-        task.recipe,
-        preset.listed(backbone).recipe,
-        given,
-    )
-    length = min(tokens, recipe.max_tokens or tokens)
-    runs = len(preset.seeds)
+    task, runs = tasks.defined(name), len(preset.seeds)
+    recipe = Recipe.of(preset.recipe, task.recipe, preset.listed(backbone).recipe, given)
     templates = len(task.templates) if preset.templates == "all" else 1
     tested = min(task.tested or preset.limit, preset.limit)
     asked = Scenario(
         arch=shape,
         shots=0,
-        query_tokens=length,
+        query_tokens=min(Scenario.query_tokens, recipe.max_tokens or Scenario.query_tokens),
         steps=recipe.steps,
         batch=recipe.batch_size,
         method=recipe.method,

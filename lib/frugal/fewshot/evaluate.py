@@ -7,12 +7,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from frugal.costs import arch, flops, methods
 from frugal.engine import processes, stderr
@@ -55,6 +54,7 @@ class TrainedResult(RunResult):
 
     train_flops: exact FLOPs of all steps, forward and backward, frozen weights known; or None
     adapter: the folder the trained parameters were saved in
+    loss: of every step; no part of its JSON
     """
 
     trainable_params: int
@@ -62,12 +62,13 @@ class TrainedResult(RunResult):
     train_seconds: float
     train_flops: float | None
     adapter: str | None = None
+    loss: list[float] = Field(exclude=True, repr=False)
 
 
 def rank(
     backbone: Backbone,
     task: Task,
-    queries: Sequence[Example],
+    queries: Sequence[Example] | Sequence[encoding.EncodedExample],
     shots: Sequence[Example] = (),
     *,
     seed: int = 0,
@@ -78,9 +79,13 @@ def rank(
 ) -> tuple[RunResult, ChoiceScores]:
     """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
 
+    queries: where no shots are, also in the tokens of `backbone`, so that nothing is encoded twice
+
     Several processes (`engine.processes`) score a part of the queries each, and all know all.
     """
-    encoded = encoding.encode(backbone, icl.prompted(queries, shots, order=order))
+    if shots or order:
+        queries = icl.prompted(queries, shots, order=order)  # type: ignore[arg-type]
+    encoded = encoding.encode(backbone, queries)
     cost = query_flops(backbone, encoded)
     started = time.perf_counter()
     mine = processes.part(encoded)
@@ -110,8 +115,6 @@ def rank(
 
 def joined(parts: Sequence[ChoiceScores]) -> ChoiceScores:
     """The scores of several lists of examples as those of one."""
-    if not parts:
-        raise FrugalError("nothing to score: the list of examples is empty")
     before = [0, *itertools.accumulate(len(p.example) for p in parts)]
     earlier = [0, *itertools.accumulate(p.examples for p in parts)]
     return ChoiceScores(
@@ -141,15 +144,20 @@ def few_shot(
     trained = tfew.train(backbone, encoded, recipe, **options)
     if not trained.packed:
         spent = training_flops(backbone, encoded, recipe, packed=False)
-    result, scores = answered(backbone, task, queries, recipe)
-    cost = TrainedResult(
-        **{**result.model_dump(), "shots": len(examples)},
+    try:
+        answers, scores = answered(backbone, task, queries, recipe)
+    except BaseException:
+        trained.tuned.detach()  # whoever catches it can attach again
+        raise
+    result = TrainedResult(
+        **{**dict(answers), "shots": len(examples)},
         trainable_params=trained.tuned.trainable_params,
         steps=recipe.steps,
         train_seconds=trained.seconds,
         train_flops=spent,
+        loss=trained.loss,
     )
-    return cost, scores, trained
+    return result, scores, trained
 
 
 def answered(
@@ -169,6 +177,26 @@ def answered(
         method=recipe.method,
         template=template,
     )
+
+
+def under(
+    templates: Use,
+    first: TrainedResult,
+    backbone: Backbone,
+    task: Task,
+    recipe: tfew.Recipe,
+    **of: Any,
+) -> list[TrainedResult]:
+    """`first`, and what the same training answers in the other templates that are used.
+
+    of: which test examples, as `Task.test` takes it
+    """
+    found = [first]
+    for template in task.under(templates)[1:]:
+        queries = task.test(**of, template=template)
+        other, _ = answered(backbone, task, queries, recipe, template=template)
+        found.append(first.model_copy(update={**dict(other), "shots": first.shots}))
+    return found
 
 
 def architecture(backbone: Backbone) -> arch.Architecture | None:
@@ -253,15 +281,11 @@ def training_flops(
 
 def orders(shots: int, count: int, seed: int) -> list[list[int]]:
     """`count` different orders of `shots` examples (fewer where there are not so many)."""
-    if count < 1:
-        raise FrugalError(f"orders: must be at least 1, not {count}")
     found = [list(range(shots))]
     generator = random.Random(seed)
     for _ in range(100 * count):
-        if len(found) == count:
-            break
         order = generator.sample(range(shots), shots)
-        if order not in found:
+        if len(found) < count and order not in found:
             found.append(order)
     return found
 
@@ -287,7 +311,7 @@ def prompted_runs(
             queries = task.test(limit, shots=shots, seed=seed, template=template)
             drawn = task.draw(shots, seed, template=template)
             runs.append(rank(backbone, task, queries, drawn, seed=seed, template=template)[0])
-    return pd.DataFrame([run.model_dump() for run in runs])
+    return pd.DataFrame(map(dict, runs))
 
 
 def tuned_runs(
@@ -299,30 +323,25 @@ def tuned_runs(
     limit: int | None,
     recipe: tfew.Recipe,
     templates: Use = "first",
-    start: str | Path | None = None,
 ) -> pd.DataFrame:
     """T-Few with each of `seeds`, which also draws its examples; a row a run and template.
 
     templates: "all" draws a template at every sight of an example in training, and answers the
-        test examples in each (T-Few, §4.1); start: vectors to begin from, as in `tfew.train`
+        test examples in each (T-Few, §4.1)
 
     The column `loss` holds the loss of every step. The model is what it was before.
     """
-    records = []
+    runs: list[TrainedResult] = []
     for seed in seeds:
         mine = recipe.model_copy(update={"seed": seed})
-        examples = task.wordings(labels, seed, templates)
-        queries = task.test(limit, shots=labels, seed=seed)
-        result, _, trained = few_shot(backbone, task, examples, queries, mine, start=start)
-        records.append({**result.model_dump(), "loss": trained.loss})
+        examples, of = task.wordings(labels, seed, templates), {"shots": labels, "seed": seed}
+        queries = task.test(limit, **of)
+        first, _, trained = few_shot(backbone, task, examples, queries, mine)
         try:
-            for template in task.under(templates)[1:]:
-                queries = task.test(limit, shots=labels, seed=seed, template=template)
-                other, _ = answered(backbone, task, queries, mine, template=template)
-                records.append({**records[-1], **other.model_dump(exclude={"shots"})})
+            runs += under(templates, first, backbone, task, mine, limit=limit, **of)
         finally:
             trained.tuned.detach()
-    return pd.DataFrame(records)
+    return pd.DataFrame(map(dict, runs))
 
 
 def order_effect(
@@ -332,18 +351,10 @@ def order_effect(
 
     Columns: task, shots, draw, order, accuracy.
     """
-    records = []
+    runs = []
     for draw in range(draws):
         examples, queries = task.draw(shots, draw), task.test(limit, shots=shots, seed=draw)
         for number, order in enumerate(orders(shots, count, seed=draw)):
             result, _ = rank(backbone, task, queries, examples, seed=draw, order=order)
-            records.append(
-                {
-                    "task": task.name,
-                    "shots": shots,
-                    "draw": draw,
-                    "order": number,
-                    "accuracy": result.accuracy,
-                }
-            )
-    return pd.DataFrame(records)
+            runs.append((task.name, shots, draw, number, result.accuracy))
+    return pd.DataFrame(runs, columns=["task", "shots", "draw", "order", "accuracy"])

@@ -12,12 +12,13 @@ import pandas as pd
 from frugal import data, tasks
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
-from frugal.engine import backbones, digests, presets, runs, sweep
+from frugal.engine import backbones, digests, presets, runs
 from frugal.engine.presets import Figure2, Preset
 from frugal.errors import unknown
 from frugal.fewshot import evaluate
 from frugal.fewshot.tfew import Recipe
 from frugal.papers import tables
+from frugal.tasks import Example, Task
 
 JOB = "figure2.score"
 
@@ -72,12 +73,9 @@ def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
 
 def score_flops(**params: Any) -> float:
     """Exact FLOPs of `score`: of the training, and of answering every query alone."""
-    of = {k: params[k] for k in ("task", "labels", "limit", "seed")}
-    model = backbones.held(params["backbone"], params["dtype"])
-    source = tasks.load(of["task"])
-    how = Recipe.of(params["recipe"], {"seed": of["seed"]})
-    examples = source.wordings(of["labels"], of["seed"])
-    queries = source.test(of["limit"], shots=of["labels"], seed=of["seed"])
+    model, task = backbones.held(params["backbone"], params["dtype"]), tasks.load(params["task"])
+    how = Recipe.of(params["recipe"], {"seed": params["seed"]})
+    examples, queries = _drawn(task, *(params[k] for k in ("labels", "limit", "seed")))
     training = evaluate.training_flops(model, examples, how)
     query = evaluate.query_flops(model, queries)
     return sum(evaluate.counted(n, model.name) for n in (training, *[query] * len(queries)))
@@ -97,33 +95,51 @@ def score(
     """Train one method on `labels` examples that `seed` draws, and answer `limit` others."""
     model, source = backbones.held(backbone, dtype), tasks.load(task)
     how = Recipe.of(recipe, {"seed": seed})
-    found = evaluate.tuned_runs(
-        model, source, labels=labels, seeds=[seed], limit=limit, recipe=how
-    ).iloc[0]
+    examples, queries = _drawn(source, labels, limit, seed)
+    found, _, trained = evaluate.few_shot(model, source, examples, queries, how)
+    trained.tuned.detach()
     return {
-        "score": found["accuracy"],
-        "examples": int(found["examples"]),
-        "trainable_params": int(found["trainable_params"]),
-        "train_flops": None if pd.isna(found["train_flops"]) else float(found["train_flops"]),
-        "first_loss": found["loss"][0],
-        "last_loss": found["loss"][-1],
+        "score": found.accuracy,
+        **found.model_dump(include={"examples", "trainable_params", "train_flops"}),
+        "first_loss": found.loss[0],
+        "last_loss": found.loss[-1],
     }
 
 
+def _drawn(
+    task: Task, labels: int, limit: int, seed: int
+) -> tuple[list[list[Example]], list[Example]]:
+    """What a run trains on, and what it answers."""
+    return task.wordings(labels, seed, "first"), task.test(limit, shots=labels, seed=seed)
+
+
+def records(store: runs.Store, wanted: list[runs.RunSpec]) -> list[dict[str, Any]]:
+    """The runs that are done, each flat, as `data/results/figure2.csv` keeps them."""
+    found = []
+    for spec in wanted:
+        if store.done(spec.id):
+            result, took = store.result(spec.id), store.machine(spec.id)
+            how = spec.params["recipe"]
+            learnt = ("trainable_params", "train_flops", "first_loss", "last_loss")
+            found.append(
+                {
+                    **{k: spec.params[k] for k in ("name", "backbone", "task", "labels", "seed")},
+                    "accuracy": result["score"],
+                    "examples": result["examples"],
+                    **{k: how[k] for k in ("steps", "lr", "optimizer")},
+                    **{k: result[k] for k in learnt},
+                    "seconds": took["seconds"],
+                    "preset": spec.preset,
+                    "date": took["started"][:10],
+                    "machine": presets.machine(),
+                }
+            )
+    return found
+
+
 def table(store: runs.Store, wanted: list[runs.RunSpec]) -> pd.DataFrame:
-    """The runs that are done, a row each, flat, as `data/results/figure2.csv` keeps them."""
-    found = sweep.collect(store, wanted)
-    if found.empty:
-        return found
-    how = pd.json_normalize(found["recipe"].tolist())
-    left = ["name", "backbone", "task", "labels", "seed", "score", "examples"]
-    right = ["trainable_params", "train_flops", "first_loss", "last_loss", "seconds"]
-    flat = pd.concat([found[left], how[["steps", "lr", "optimizer"]], found[right]], axis=1)
-    return flat.rename(columns={"score": "accuracy"}).assign(
-        preset=found["preset"],
-        date=found["started"].str.slice(0, 10),
-        machine=presets.machine(),
-    )
+    """The runs that are done, a row each; columns as in `records`."""
+    return pd.DataFrame(records(store, wanted))
 
 
 def published() -> pd.DataFrame:
@@ -133,22 +149,15 @@ def published() -> pd.DataFrame:
     (a fraction).
     """
     rows = tables.scores("tfew_table4_peft")
-    known = data.toml("figure2.toml")
-    return pd.DataFrame([_row(name, entry["row"], rows) for name, entry in known.items()])
-
-
-def _row(name: str, row: str, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, Any]:
-    cells = rows["", row]
-    printed = cells["params"]["printed"]
-    scores = [float(c["printed"]) for column, c in cells.items() if column != "params"]
-    unit = {"K": 1e3, "M": 1e6, "B": 1e9}[printed[-1]]
-    return {
-        "name": name,
-        "row": row,
-        "printed": printed,
-        "params": float(printed[:-1]) * unit,
-        "accuracy": sum(scores) / len(scores) / 100,
-    }
+    records = []
+    for name, entry in data.toml("figure2.toml").items():
+        cells = rows["", entry["row"]]
+        printed = cells["params"]["printed"]
+        params = float(printed[:-1]) * {"K": 1e3, "M": 1e6, "B": 1e9}[printed[-1]]
+        scores = [float(c["printed"]) for column, c in cells.items() if column != "params"]
+        mean = sum(scores) / len(scores) / 100
+        records.append((name, entry["row"], printed, params, mean))
+    return pd.DataFrame(records, columns=["name", "row", "printed", "params", "accuracy"])
 
 
 def counts(shape: Architecture) -> pd.DataFrame:

@@ -47,17 +47,10 @@ class Work:
 
     def flops(self, shape: arch.Architecture) -> int:
         """Exact FLOPs on `shape`."""
+        sizes = {"context_tokens": self.context, "batch": self.batch}
         if self.kind == "decode":
-            parts = flops.decode(shape, new_tokens=self.tokens, context_tokens=0, batch=self.batch)
-        else:
-            parts = flops.forward(
-                shape,
-                prompt_tokens=self.tokens,
-                context_tokens=self.context,
-                logits_at=1,
-                batch=self.batch,
-            )
-        return sum(parts.values())
+            return sum(flops.decode(shape, new_tokens=self.tokens, **sizes).values())
+        return sum(flops.forward(shape, prompt_tokens=self.tokens, logits_at=1, **sizes).values())
 
 
 def splits(totals: Sequence[int], batches: Sequence[int], kind: Kind = "prefill") -> list[Work]:
@@ -120,17 +113,9 @@ def measure(backbone: Backbone, works: Sequence[Work], repeats: int) -> pd.DataF
                 started = time.perf_counter()
                 run()
                 _wait(backbone.device)
-                seconds = time.perf_counter() - started
-                if repeat >= 0:
-                    records.append(
-                        {
-                            **vars(work),
-                            "flops": work.flops(shape),
-                            "repeat": repeat,
-                            "seconds": seconds,
-                        }
-                    )
-    return pd.DataFrame(records)
+                took = {"repeat": repeat, "seconds": time.perf_counter() - started}
+                records.append({**vars(work), "flops": work.flops(shape), **took})
+    return pd.DataFrame(records[len(works) :])
 
 
 def medians(runs: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,6 @@ row of its own, since a row attends to one encoded prompt.
 """
 
 import heapq
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frugal.fewshot import encoding
+from frugal import moved
 from frugal.fewshot.encoding import EncodedExample, common
+
+__getattr__ = moved.names(__name__, {"encode": "frugal.fewshot.encoding"})
 
 # Tokens in a row, at least: the matrix products of shorter ones are slow.
 ROW_TOKENS = 64
@@ -60,33 +61,22 @@ class ChoiceTree:
         return len(self.read) + len(self.tokens)
 
     @property
-    def logits(self) -> int:
-        """Positions at which the vocabulary projection runs."""
-        return len(np.unique(self.source))
-
-    @property
     def shape(self) -> dict[str, int]:
         """The sizes of this example alone, as `costs.flops` takes them."""
-        if len(self.read):
-            fed = {"prompt_tokens": len(self.read), "target_tokens": len(self.tokens)}
-        else:
-            fed = {"prompt_tokens": len(self.tokens)}
-        return {**fed, "logits_at": self.logits}
+        return _shape(len(self.read), len(self.tokens), len(np.unique(self.source)))
 
 
 def shapes(encoded: EncodedExample, packed: bool = True) -> list[dict[str, int]]:
     """The sizes of the forward passes that an example takes alone, as `costs.flops` takes them."""
     if packed:
         return [tree(encoded).shape]
-    found = []
-    for sequence in encoded.sequences:  # the vocabulary runs wherever the model runs it
-        fed = len(sequence) - 1
-        if encoded.read:
-            sizes = {"prompt_tokens": len(encoded.read), "target_tokens": fed}
-        else:
-            sizes = {"prompt_tokens": fed}
-        found.append({**sizes, "logits_at": fed})
-    return found
+    fed = [len(sequence) - 1 for sequence in encoded.sequences]
+    return [_shape(len(encoded.read), n, logits=n) for n in fed]  # as the model runs by itself
+
+
+def _shape(read: int, fed: int, logits: int) -> dict[str, int]:
+    tokens = {"prompt_tokens": read, "target_tokens": fed} if read else {"prompt_tokens": fed}
+    return {**tokens, "logits_at": logits}
 
 
 def shared_prefix(encoded: Sequence[EncodedExample], uses: int) -> int:
@@ -180,12 +170,12 @@ def layout(trees: Sequence[ChoiceTree]) -> list[list[int]]:
     return sorted(rows, key=lambda row: -sum(len(trees[i]) for i in row))
 
 
-def fill_rows(lengths: Sequence[int], least: int = ROW_TOKENS) -> list[list[int]]:
-    """Indices of trees in rows of at least about `least` tokens, as few and as even as pays.
+def fill_rows(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices of trees in rows of at least about ROW_TOKENS, as few and as even as pays.
 
     Fewer rows waste less on padding, longer ones more on masked pairs of attention.
     """
-    most = max(1, round(sum(lengths) / max(least, *lengths)))
+    most = max(1, round(sum(lengths) / max(ROW_TOKENS, *lengths)))
     tried = [_even_rows(lengths, count) for count in range(max(1, most - 7), most + 1)]
 
     def cost(rows: list[list[int]]) -> float:
@@ -231,7 +221,7 @@ def pack(
             place[i] = r * width + at
             at = span.stop
     order = sorted(place)
-    choice, example, correct = numbering([trees[i] for i in order])
+    choice, example, correct = (x.to(device) for x in numbering([trees[i] for i in order]))
 
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -244,14 +234,14 @@ def pack(
         visible=tensor(visible),
         source=tensor(np.concatenate([trees[i].source + place[i] for i in order])),
         target=tensor(np.concatenate([trees[i].target for i in order])),
-        choice=tensor(choice),
-        example=tensor(example),
-        correct=tensor(correct),
+        choice=choice,
+        example=example,
+        correct=correct,
         tokens=sum(len(trees[i]) for i in order),
     )
 
 
-def numbering(trees: Sequence[ChoiceTree]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def numbering(trees: Sequence[ChoiceTree]) -> tuple[Tensor, Tensor, Tensor]:
     """`choice`, `example` and `correct` of ChoiceScores for these trees, in their order."""
     counts = [t.choices for t in trees]
     first = np.cumsum([0, *counts])[:-1]
@@ -259,17 +249,4 @@ def numbering(trees: Sequence[ChoiceTree]) -> tuple[NDArray[Any], NDArray[Any], 
     example = np.repeat(np.arange(len(trees)), counts)
     correct = np.zeros(len(example), dtype=bool)
     correct[first + [t.label for t in trees]] = True
-    return choice, example, correct
-
-
-def __getattr__(name: str) -> Any:
-    """`encode`, which lived here; in this version alone."""
-    if name != "encode":
-        raise AttributeError(name)
-    warnings.warn(
-        "frugal.fewshot.packing.encode is now frugal.fewshot.encoding.encode; its former name "
-        "works in this version alone",
-        FutureWarning,
-        stacklevel=2,
-    )
-    return encoding.encode
+    return torch.from_numpy(choice), torch.from_numpy(example), torch.from_numpy(correct)

@@ -59,26 +59,20 @@ def packed(backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None) 
     # Only where a choice token is predicted, and there once, is the vocabulary needed.
     source, row = torch.unique(batch.source, return_inverse=True)
     model = backbone.model
-    answers = backbone.family == "encoder-decoder"
-    stack = model.get_decoder() if answers else model
+    inputs: dict[str, Any]
+    if backbone.family == "encoder-decoder":
+        stack, side = model.get_decoder(), "decoder_"
+        inputs = {"input_ids": batch.read_ids, "attention_mask": batch.read_mask}
+    else:
+        stack, side, inputs = model, "", {"past_key_values": prefix}
+    behind = prefix.get_seq_length() if prefix else 0
+    inputs |= {
+        f"{side}input_ids": batch.input_ids,
+        f"{side}attention_mask": _masks(stack, batch, behind),
+        **_positions(model, f"{side}position_ids", batch),
+    }
     with _only_at(model, source), _by_depth(stack, batch.position_ids):
-        if answers:
-            logits = model(
-                input_ids=batch.read_ids,
-                attention_mask=batch.read_mask,
-                decoder_input_ids=batch.input_ids,
-                decoder_attention_mask=_masks(stack, batch, 0),
-                use_cache=False,
-                **_positions(model, "decoder_position_ids", batch),
-            ).logits
-        else:
-            logits = model(
-                input_ids=batch.input_ids,
-                attention_mask=_masks(model, batch, prefix.get_seq_length() if prefix else 0),
-                past_key_values=prefix,
-                use_cache=prefix is not None,
-                **_positions(model, "position_ids", batch),
-            ).logits
+        logits = model(**inputs, use_cache=prefix is not None).logits
     logits = logits.float()
     return logits[row, batch.target] - logits.logsumexp(dim=-1)[row]
 
@@ -178,21 +172,17 @@ def _masks(model: Any, batch: PackedBatch, behind: int) -> Any:
         if layer not in _LAYERS:
             raise FrugalError(f"{layer} layers take no mask")
         near = _LAYERS[layer](of - seen, of, seen, config)
-        return _as_wanted(model, (visible if near is None else visible & near)[:, None])
+        found = (visible if near is None else visible & near)[:, None]
+        if config._attn_implementation != "eager":
+            return found
+        added = torch.zeros_like(found, dtype=model.dtype)  # to the scores
+        return added.masked_fill(~found, torch.finfo(model.dtype).min)
 
     if layers := set(getattr(config, "layer_types", None) or ()):
         found = {layer: mask(layer) for layer in layers}
         return found if len(found) > 1 else found.popitem()[1]
     window = getattr(config, "sliding_window", None)
     return mask("sliding_attention" if window else "full_attention")
-
-
-def _as_wanted(model: Any, visible: Tensor) -> Tensor:
-    """Boolean, or added to the scores (eager)."""
-    if model.config._attn_implementation != "eager":
-        return visible
-    added = torch.zeros_like(visible, dtype=model.dtype)
-    return added.masked_fill(~visible, torch.finfo(model.dtype).min)
 
 
 def _positions(model: Any, name: str, batch: PackedBatch) -> dict[str, Tensor]:

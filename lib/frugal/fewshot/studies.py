@@ -13,7 +13,7 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, evaluate, losses, packing, passes, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.tasks import Example, Task, Use
+from frugal.tasks import Example, Task
 
 # The four rows of T-Few's loss ablation (§3.2), by the names that they have there.
 ABLATION: dict[str, tuple[str, ...]] = {
@@ -25,31 +25,19 @@ ABLATION: dict[str, tuple[str, ...]] = {
 
 
 def loss_ablation(
-    backbone: Backbone,
-    task: Task,
-    *,
-    labels: int,
-    seeds: Sequence[int],
-    limit: int | None,
-    recipe: tfew.Recipe,
-    templates: Use = "first",
+    backbone: Backbone, task: Task, *, recipe: tfew.Recipe, **options: Any
 ) -> pd.DataFrame:
-    """T-Few with each sum of losses of T-Few's ablation and each of `seeds`; a row a run.
+    """T-Few with each sum of losses of T-Few's ablation; a row a run.
 
-    The column `losses` names the sum as `tables.load("tfew_loss_ablation")` does; the others are
-    those of `evaluate.tuned_runs`. All sums see the same examples in the same order.
+    options: as `evaluate.tuned_runs` takes them; its columns, and `losses`, which names the sum as
+        `tables.load("tfew_loss_ablation")` does
+
+    All sums see the same examples in the same order.
     """
     frames = []
     for name, chosen in ABLATION.items():
-        runs = evaluate.tuned_runs(
-            backbone,
-            task,
-            labels=labels,
-            seeds=seeds,
-            limit=limit,
-            recipe=recipe.model_copy(update={"losses": chosen}),
-            templates=templates,
-        )
+        mine = recipe.model_copy(update={"losses": chosen})
+        runs = evaluate.tuned_runs(backbone, task, recipe=mine, **options)
         frames.append(runs.assign(losses=name))
     return pd.concat(frames, ignore_index=True)
 
@@ -67,22 +55,14 @@ def label_swap(
     Columns: task, shots, draw, labels ("right" or "swapped"), accuracy. If the labels in the
     context did not matter (Min et al. 2022), both would be equal.
     """
-    records: list[dict[str, Any]] = []
+    runs = []
     for k in shots:
         for draw in range(draws):
             drawn, queries = task.draw(k, draw), task.test(limit, shots=k, seed=draw)
             for labels, context in (("right", drawn), ("swapped", swapped(drawn))):
                 result, _ = evaluate.rank(backbone, task, queries, context, seed=draw)
-                records.append(
-                    {
-                        "task": task.name,
-                        "shots": k,
-                        "draw": draw,
-                        "labels": labels,
-                        "accuracy": result.accuracy,
-                    }
-                )
-    return pd.DataFrame(records)
+                runs.append((task.name, k, draw, labels, result.accuracy))
+    return pd.DataFrame(runs, columns=["task", "shots", "draw", "labels", "accuracy"])
 
 
 def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:
@@ -142,17 +122,11 @@ def summary(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return found.reset_index()
 
 
-def over_templates(
-    first: evaluate.RunResult, others: Sequence[evaluate.RunResult]
-) -> dict[str, Any]:
-    """Accuracy in several templates as one record: median, interquartile range, and each."""
-    runs = pd.DataFrame([r.model_dump() for r in (first, *others)])
-    (found,) = summary(runs.assign(all="all"), ["all"]).to_dict("records")
-    return {
-        "accuracy": float(found["median"]),
-        "iqr": float(found["iqr"]),
-        "accuracies": [float(value) for value in runs["accuracy"]],
-    }
+def over_templates(runs: Sequence[evaluate.RunResult]) -> dict[str, Any]:
+    """Accuracy in several templates: median, interquartile range, and each."""
+    each = [run.accuracy for run in runs]
+    low, median, high = pd.Series(each).quantile([0.25, 0.5, 0.75]).tolist()
+    return {"accuracy": median, "iqr": high - low, "accuracies": each}
 
 
 def leaderboard(task: Task, scores: ChoiceScores) -> pd.DataFrame:

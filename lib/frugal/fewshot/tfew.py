@@ -31,8 +31,7 @@ STATE = "training.safetensors"  # what a training that was killed goes on from, 
 # An example, or the same example in several wordings, one of which is drawn at every sight of it.
 Wordings = Example | Sequence[Example]
 Encoded = list[list[EncodedExample]]  # by example, then by wording
-# An example in tokens, and its number among all.
-Numbered = tuple[int, EncodedExample]
+Numbered = tuple[int, EncodedExample]  # an example in tokens, and its number among all
 Loss = Callable[[choices.ChoiceScores, Sequence[int]], Tensor]
 
 
@@ -180,11 +179,9 @@ def encode(backbone: Backbone, examples: Sequence[Wordings] | Encoded, recipe: R
     """
     if all(isinstance(e, list) and isinstance(e[0], EncodedExample) for e in examples):
         return cast("Encoded", list(examples))
-    texts = cast("Sequence[Wordings]", examples)
-    wordings = [[e] if isinstance(e, Example) else list(e) for e in texts]
+    wordings = [_wordings(e) for e in cast("Sequence[Wordings]", examples)]
     flat = encoding.encode(
-        backbone.limited(recipe.max_tokens),
-        [e for several in wordings for e in several],
+        backbone.limited(recipe.max_tokens), [e for several in wordings for e in several]
     )
     if recipe.losses == ("lm",):  # reads the right choice alone
         flat = [dataclasses.replace(e, sequences=[e.sequences[e.label]], label=0) for e in flat]
@@ -215,10 +212,10 @@ def _attached(
         fresh = peft.attach(backbone.model, recipe.method, recipe.options, losses=each)
     if start is None:
         return fresh
-    wanted = {name: p.shape for name, p in fresh.named_parameters()}
     fresh.detach()
     tuned = peft.load(backbone.model, start)
-    if {name: p.shape for name, p in tuned.named_parameters()} != wanted:
+    found, wanted = ({n: p.shape for n, p in t.named_parameters()} for t in (tuned, fresh))
+    if found != wanted:
         tuned.detach()
         raise FrugalError(f"{start}: does not hold what this recipe trains ({recipe.method})")
     return tuned
@@ -254,7 +251,9 @@ def _gradients(
     mine = processes.part(batch)
     total = torch.zeros((), device=backbone.device)
     tokens = 0
-    for part in _micro_batches(mine, micro_batch):
+    size = micro_batch or max(1, len(mine))
+    for at in range(0, len(mine), size):
+        part = mine[at : at + size]
         loss, computed = loss_of(part)
         loss = loss * (len(part) / len(batch))
         loss.backward()
@@ -266,12 +265,6 @@ def _gradients(
     spent = torch.tensor(float(tokens), dtype=torch.float64, device=backbone.device)
     processes.add_up([*(p.grad for p in parameters.values() if p.grad is not None), total, spent])
     return total.item(), int(spent)
-
-
-def _micro_batches(batch: Sequence[Numbered], size: int) -> Iterator[Sequence[Numbered]]:
-    """`batch` in parts of `size` examples; in one where that is 0."""
-    size = size or max(1, len(batch))
-    return (batch[at : at + size] for at in range(0, len(batch), size))
 
 
 def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -293,9 +286,8 @@ def kept(folder: Path, recipe: BaseModel, examples: str, **more: str) -> Checkpo
 
 def digest(examples: Sequence[Wordings]) -> str:
     """What tells one list of examples from another."""
-    texts = (
-        e.model_dump_json()
-        for several in examples
-        for e in ([several] if isinstance(several, Example) else several)
-    )
-    return digests.stream(texts)
+    return digests.stream(e.model_dump_json() for several in examples for e in _wordings(several))
+
+
+def _wordings(example: Wordings) -> Sequence[Example]:
+    return [example] if isinstance(example, Example) else example

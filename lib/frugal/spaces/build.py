@@ -11,7 +11,7 @@ from frugal.costs import arch, flops, methods
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError
 from frugal.spaces import sizes, space
-from frugal.spaces.design import METHODS, Design, parse, single
+from frugal.spaces.design import METHODS, Design, grouped, parse
 from frugal.spaces.sizes import BUDGET, Sized
 
 
@@ -19,17 +19,16 @@ def named(text: str, layers: int) -> Design:
     """The design that `text` writes out, or the paper's `s4`, or one method in all layers: `A`."""
     if text == "s4":
         return space.s4(layers)
-    return single(text, layers) if text in METHODS else parse(text)
+    return grouped([layers], [text]) if text in METHODS else parse(text)
 
 
-def sized(model: Any, design: Design | str, budget: float = BUDGET) -> Sized:
-    """The sizes with which `design` trains `budget` (a share) of the parameters of `model`.
+def sized(model: Any, text: str, budget: float = BUDGET) -> Sized:
+    """The sizes with which the design `text` trains `budget` (a share) of what `model` has.
 
     Raises FrugalError where they do not exist, and for a model that `costs` has no form for.
     """
     shape = arch.from_config(model.config)
-    if isinstance(design, str):
-        design = named(design, shape.layers + shape.decoder_layers)
+    design = named(text, shape.layers + shape.decoder_layers)
     return sizes.solve(design, shape, budget)
 
 
@@ -64,7 +63,32 @@ class Part:
         return attach(model, self.sized)
 
     def flops(self, shape: Architecture, tokens: int, *, train: bool) -> int:
-        return flops_of(self.sized, shape, tokens, train=train)
+        """Exact FLOPs of a text of so many tokens through an encoder with this design.
+
+        train: of a training step, gradients included, instead of a forward pass. Neither an
+        encoder's pooler nor a head is counted. Raises FrugalError for a model that is no encoder.
+        """
+        if shape.kind != "encoder-only":
+            raise FrugalError(f"{shape.name} is no encoder, but {shape.kind}")
+        layer, found, total = shape.replace(layers=1, pooler=False), self.sized.sizes, 0
+        for number in range(1, shape.layers + 1):
+            # Gradients go back to the first tuned layer: above it every layer's input needs one,
+            # as it does where norms are trained, whose own arithmetic holds no matrix product.
+            size = found.get(number, {})
+            method = methods.Method(  # placed as in `_options`
+                "design",
+                norms=number > min(found),
+                placement="pfeiffer" if "A" in size else "",
+                size=size.get("A"),
+                prefix="P" in size,
+                tokens=size.get("P", 0),
+                biases="B" in size,
+                rank=size.get("L", 0),
+                targets=("q", "v"),
+            )
+            step = flops.train_step(layer, prompt_tokens=tokens, method=method)
+            total += sum(n for part, n in step.items() if train or part.startswith("forward/"))
+        return total
 
 
 def _options(method: str, size: int) -> tuple[str, Mapping[str, Any]]:
@@ -79,36 +103,3 @@ def _options(method: str, size: int) -> tuple[str, Mapping[str, Any]]:
         "L": {"rank": size, "alpha": float(size), "targets": ["q", "v"]},
     }
     return METHODS[method], options[method]
-
-
-def flops_of(found: Sized, shape: Architecture, tokens: int, *, train: bool = False) -> int:
-    """Exact FLOPs of a text of so many tokens through an encoder with this design.
-
-    train: of a training step, gradients included, instead of a forward pass. Neither an encoder's
-    pooler nor a head is counted. Raises FrugalError for a model that is no encoder.
-    """
-    if shape.kind != "encoder-only":
-        raise FrugalError(f"{shape.name} is no encoder, but {shape.kind}")
-    layer, first, total = shape.replace(layers=1, pooler=False), min(found.sizes), 0
-    for number in range(1, shape.layers + 1):
-        # Gradients go back to the first tuned layer: above it every layer's input needs one, as
-        # it does where norms are trained, whose own arithmetic holds no matrix product.
-        method = _as_cost(found.sizes.get(number, {}), norms=number > first)
-        step = flops.train_step(layer, prompt_tokens=tokens, method=method)
-        total += sum(n for part, n in step.items() if train or part.startswith("forward/"))
-    return total
-
-
-def _as_cost(size: Mapping[str, int], norms: bool) -> methods.Method:
-    """What a layer's methods cost, placed as in `_options`."""
-    return methods.Method(
-        "design",
-        norms=norms,
-        placement="pfeiffer" if "A" in size else "",
-        size=size.get("A"),
-        prefix="P" in size,
-        tokens=size.get("P", 0),
-        biases="B" in size,
-        rank=size.get("L", 0),
-        targets=("q", "v"),
-    )

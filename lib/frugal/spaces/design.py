@@ -10,9 +10,10 @@ Source: Chen et al., ICLR 2023.
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 from frugal import data
 from frugal.errors import FrugalError, unknown
@@ -63,7 +64,8 @@ class Group:
         return bool(self.methods)
 
 
-def _check_layers(layers: int) -> None:
+def check_layers(layers: int) -> None:
+    """Raise FrugalError for a number of layers that no model here has."""
     if not 1 <= layers <= MOST_LAYERS:
         raise FrugalError(f"layers must be at least 1 and at most {MOST_LAYERS}, not {layers}")
 
@@ -83,12 +85,16 @@ class Design:
                     f"layer is {expected}"
                 )
             if group.methods and group.methods not in METHOD_SETS:
-                raise FrugalError(f"G{number}: {group.methods!r} is not a set of {LETTERS}")
-            layers = group.last - group.first + 1
-            if len(group.shares) != (layers if group.methods else 0):
-                raise FrugalError(f"G{number}: {len(group.shares)} shares for {layers} layers")
+                raise FrugalError(
+                    f"G{number}: methods are different ones of {LETTERS}, not {group.methods!r}"
+                )
+            tuned = len(group.layers) if group.methods else 0
+            if len(group.shares) != tuned:
+                raise FrugalError(
+                    f"G{number}: {len(group.shares)} shares for {tuned} layers that are tuned"
+                )
             expected = group.last + 1
-        _check_layers(expected - 1)
+        check_layers(expected - 1)
         shares = [share for group in self.groups for share in group.shares]
         if not shares:
             raise FrugalError("nothing is tuned")
@@ -121,15 +127,12 @@ class Design:
         }
 
     def __str__(self) -> str:
-        return " | ".join(_written(n, g) for n, g in enumerate(self.groups, start=1))
-
-
-def _written(number: int, group: Group) -> str:
-    layers = f"{group.first}-{group.last}" if group.last > group.first else f"{group.first}"
-    text = f"G{number}[{layers}]:{','.join(group.methods) or '-'}"
-    if set(group.shares) - {1}:
-        text += f"@{','.join(map(str, group.shares))}"
-    return text
+        parts = []
+        for number, g in enumerate(self.groups, start=1):
+            layers = f"{g.first}-{g.last}" if g.last > g.first else f"{g.first}"
+            shares = f"@{','.join(map(str, g.shares))}" if set(g.shares) - {1} else ""
+            parts.append(f"G{number}[{layers}]:{','.join(g.methods) or '-'}{shares}")
+        return " | ".join(parts)
 
 
 _GROUP = re.compile(
@@ -145,19 +148,11 @@ def parse(text: str) -> Design:
         found = _GROUP.fullmatch(part)
         if not found or int(found["number"]) != number:
             raise FrugalError(f"{part.strip()!r} is not a group such as 'G{number}[1-3]:A,L'")
-        letters = "" if found["methods"] == "-" else found["methods"].replace(",", "")
-        for letter in letters:
-            if letter not in METHODS or letters.count(letter) > 1:
-                raise FrugalError(f"{part.strip()!r}: methods are different ones of {LETTERS}")
         first, last = int(found["first"]), int(found["last"] or found["first"])
-        shares: tuple[int, ...] = ()
-        if letters:
-            given = found["shares"]
-            ones = (1,) * (last - first + 1)
-            shares = tuple(map(int, given.split(","))) if given else ones
-        elif found["shares"]:
-            raise FrugalError(f"{part.strip()!r}: shares of layers that are not tuned")
-        methods = "".join(sorted(letters, key=LETTERS.index))
+        methods = "".join(sorted(re.sub("[-,]", "", found["methods"]), key=LETTERS.find))
+        shares = (1,) * (last - first + 1) if methods else ()
+        if found["shares"]:
+            shares = tuple(map(int, found["shares"].split(",")))
         groups.append(Group(first, last, methods, shares))
     return Design(tuple(groups))
 
@@ -168,7 +163,7 @@ def groupings(pattern: str, layers: int) -> tuple[Sizes, ...]:
     known = PATTERNS | WEAK
     if pattern not in known:
         raise unknown("grouping pattern", pattern, known)
-    _check_layers(layers)
+    check_layers(layers)
     cuts = itertools.combinations(range(1, layers), 3)
     found = ((a, b - a, c - b, layers - c) for a, b, c in cuts)
     return tuple(sizes for sizes in found if known[pattern](*sizes))
@@ -178,27 +173,23 @@ def groupings(pattern: str, layers: int) -> tuple[Sizes, ...]:
 _TRIED = {"methods": "spaces_strategy_g1", "groups": "spaces_table3_groups"}
 
 
-def tried(component: str) -> tuple[str, ...]:
+def tried(component: Literal["methods", "groups"]) -> tuple[str, ...]:
     """What the paper's tables list: "methods" as members of METHOD_SETS, "groups" as "1,2,3"."""
-    if component not in _TRIED:
-        raise unknown("component", component, _TRIED)
     rows = data.rows(f"papers/{_TRIED[component]}.csv")
     return tuple(dict.fromkeys(row[component] for row in rows))
 
 
-def single(method: str, layers: int) -> Design:
-    """One method, by letter, in all layers alike."""
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    return Design((Group(1, layers, method, (1,) * layers),))
+def grouped(
+    sizes: Sequence[int], methods: Sequence[str], shares: Iterable[int] | None = None
+) -> Design:
+    """Groups of these sizes, tuned by these methods, "" where not.
 
-
-def grouped(sizes: Sequence[int], methods: Sequence[str]) -> Design:
-    """Groups of these sizes, tuned by these methods, all layers with the same share."""
-    ends = itertools.accumulate(sizes)
-    return Design(
-        tuple(
-            Group(end - size + 1, end, of, (1,) * size)
-            for size, end, of in zip(sizes, ends, methods, strict=True)
-        )
-    )
+    shares: of the tuned layers in order; the same for all unless given
+    """
+    left = itertools.repeat(1) if shares is None else iter(shares)
+    groups, last = [], 0
+    for size, of in zip(sizes, methods, strict=True):
+        first, last = last + 1, last + size
+        own = tuple(itertools.islice(left, size)) if of else ()
+        groups.append(Group(first, last, of, own))
+    return Design(tuple(groups))

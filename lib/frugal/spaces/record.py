@@ -4,6 +4,7 @@
 reads it here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ SUMMARY = ["stage", "candidates", "runs", "every", "winner", "mean", "shrunk", "
 SUMMARY += ["lead", "papers", "papers_mean", "papers_chance"]
 
 
-def table(search: Search) -> pd.DataFrame:
+def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
     """A row for each run that is done, stage by stage, and a candidate's runs by place and task.
+
+    stages: what the search reports, if that is known already
 
     Columns: stage, candidate, won (whether the stage is done and chose it), seed (the place of the
     design, which seeds its training), task, design, params, score, loss, seconds, and what all
@@ -28,27 +31,28 @@ def table(search: Search) -> pd.DataFrame:
     classifier, the version of the training (1 before chapters 4 to 6 shared one).
     """
     parts = []
-    for name, specs in search.walk():
-        winner = search.known(name, specs).winner
-        for candidate, runs in specs.items():
+    for stage in stages or search.report():
+        for candidate, runs in stage.specs.items():
             found = sweep.collect(search.store, runs)
             if not found.empty:
                 version = int(runs[0].inputs.get("classifier", 1))
-                found = found.assign(classifier=version, stage=name, candidate=candidate)
-                parts.append(found.assign(won=candidate == winner))
+                found = found.assign(classifier=version, stage=stage.name, candidate=candidate)
+                parts.append(found.assign(won=candidate == stage.winner))
     if not parts:
         raise FrugalError(f"{search.store.folder}: no run of the search is done")
-    every = pd.concat(parts, ignore_index=True)
+    every = pd.concat(parts, ignore_index=True).round({"score": 6, "loss": 6, "seconds": 2})
+    recipe = pd.json_normalize(every["recipe"].tolist())
     own = ["stage", "candidate", "won", "seed", "task", "design", "params", "score", "loss"]
-    shared = every[["backbone", "budget", "labels", "limit"]].join(
-        pd.json_normalize(every["recipe"].tolist())
-    )
-    flat = every[own].round({"score": 6, "loss": 6}).assign(seconds=every["seconds"].round(2))
-    return flat.join(shared).assign(
-        preset=search.settings.preset,
-        date=every["started"].str.slice(0, 10),
-        machine=presets.machine(),
-        classifier=every["classifier"],
+    shared = ["seconds", "backbone", "budget", "labels", "limit"]
+    return (
+        every[[*own, *shared]]
+        .join(recipe)
+        .assign(
+            preset=search.settings.preset,
+            date=every["started"].str.slice(0, 10),
+            machine=presets.machine(),
+            classifier=every["classifier"],
+        )
     )
 
 
@@ -95,7 +99,7 @@ def summary(found: list[Stage]) -> pd.DataFrame:
         best = rows.loc[stage.winner]
         others = rows["mean"].drop(stage.winner)
         papers = papers_winner(stage.name)
-        known = papers in rows.index
+        theirs = rows.reindex([papers]).iloc[0]  # NaN where it is no candidate
         records.append(
             {
                 "stage": stage.name,
@@ -106,9 +110,9 @@ def summary(found: list[Stage]) -> pd.DataFrame:
                 **{name: best[name] for name in ("mean", "shrunk", "chance")},
                 "second": others.idxmax(),
                 "lead": best["mean"] - others.max(),
-                "papers": papers if known else "",
-                "papers_mean": rows.loc[papers, "mean"] if known else float("nan"),
-                "papers_chance": rows.loc[papers, "chance"] if known else float("nan"),
+                "papers": papers if papers in rows.index else "",
+                "papers_mean": theirs["mean"],
+                "papers_chance": theirs["chance"],
             }
         )
     return pd.DataFrame(records, columns=SUMMARY)

@@ -1,5 +1,6 @@
 """A found design against single methods, all weights and none, on draws that chose nobody."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,13 +8,13 @@ import pandas as pd
 
 from frugal import stats
 from frugal.costs.arch import Architecture
-from frugal.engine import runs, sweep
+from frugal.engine import sweep
 from frugal.engine.runs import RunSpec, Store
 from frugal.errors import FrugalError
 from frugal.spaces import sizes
 from frugal.spaces.build import named
 from frugal.spaces.design import METHODS
-from frugal.spaces.search import JOB, Settings
+from frugal.spaces.search import Settings
 from frugal.stats import Gap
 
 FIRST_SEED = 1000  # a search seeds its runs with 0, 1, 2, …
@@ -27,53 +28,28 @@ def specs(
 
     designs: what `train.finetune` takes as a design, and what of the recipe it changes
 
-    A design that misses the budget, as BitFit alone does, trains what its smallest sizes take.
+    A design that misses the budget, as BitFit alone does, trains what comes nearest to it.
     """
-    shape = settings.architecture()
-    inputs = {
-        task: runs.inputs_of(JOB, {"backbone": settings.backbone, "task": task})
-        for task in settings.tasks
-    }
-    return {
-        design: [
-            runs.spec(
-                JOB,
-                {
-                    "backbone": settings.backbone,
-                    "task": task,
-                    "design": design,
-                    "budget": _budget(design, shape, settings.budget),
-                    "labels": settings.labels,
-                    "limit": settings.limit,
-                    "seed": FIRST_SEED + seed,
-                    "recipe": {**settings.recipe, **changes},
-                },
-                inputs=inputs[task],
-                preset=settings.preset,
-                num_gpus=settings.num_gpus,
-            )
-            for seed in range(seeds)
-            for task in settings.tasks
+    settings, shape = settings.known(), settings.architecture()
+    found: dict[str, list[RunSpec]] = {}
+    for design, changes in designs.items():
+        budget, recipe = _budget(design, shape, settings.budget), {**settings.recipe, **changes}
+        found[design] = [
+            run
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+            for run in settings.runs(design, seed, budget=budget, recipe=recipe)
         ]
-        for design, changes in designs.items()
-    }
+    return found
 
 
 def _budget(design: str, shape: Architecture, budget: float) -> float:
     if design in ("full", "head"):
         return budget
-    layers = shape.layers + shape.decoder_layers
+    found = named(design, shape.layers + shape.decoder_layers)
     try:
-        sizes.solve(named(design, layers), shape, budget)
+        sizes.solve(found, shape, budget)
     except FrugalError:
-        tuned = named(design, layers).tuned_layers()
-        least = sum(
-            cost.fixed + cost.unit
-            for layer, (methods, _) in tuned.items()
-            for method, cost in sizes.costs(shape, layer).items()
-            if method in methods
-        )
-        return least / shape.params
+        return sizes.solve(found, shape, budget, tolerance=math.inf).params / shape.params
     return budget
 
 

@@ -9,19 +9,20 @@ Source: Chen et al., ICLR 2023: 100 designs a candidate, 3 epochs, averages over
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from frugal import stats
 from frugal.costs import arch
 from frugal.costs.arch import Architecture
 from frugal.engine import files, presets, sweep
 from frugal.engine.runs import KEY, RunSpec, Store, inputs_of, spec
-from frugal.errors import FrugalError, first_problem, unknown
+from frugal.errors import FrugalError, first_problem
 from frugal.spaces import design, sizes
 from frugal.spaces.design import GROUPS, PATTERNS, WEAK, groupings
 from frugal.spaces.space import ALLOCATIONS, PAPER, Space
@@ -32,7 +33,12 @@ FILE = "search.json"  # in the store: the settings it was last used with, and wh
 
 
 class Settings(presets.Search):
-    """What is searched on what, and how much."""
+    """What is searched on what, and how much.
+
+    inputs: by task, digests of what its runs read, of a search of before; else as that is now
+    """
+
+    inputs: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, preset: presets.Spaces, *, live: bool = False, **given: Any) -> "Settings":
@@ -52,6 +58,40 @@ class Settings(presets.Search):
 
         return arch.from_config(backbones.load(self.backbone, device="cpu").model.config)
 
+    def known(self) -> "Settings":
+        """With the inputs of all tasks."""
+        found = {
+            task: self.inputs[task]
+            if task in self.inputs
+            else inputs_of(JOB, {"backbone": self.backbone, "task": task})
+            for task in self.tasks
+        }
+        return self.model_copy(update={"inputs": found})
+
+    def runs(self, design: str, seed: int, *, key: int = KEY, **changes: Any) -> list[RunSpec]:
+        """Those of one design, a task each; `changes` are of their params."""
+        return [
+            spec(
+                JOB,
+                {
+                    "backbone": self.backbone,
+                    "task": task,
+                    "design": design,
+                    "budget": self.budget,
+                    "labels": self.labels,
+                    "limit": self.limit,
+                    "seed": seed,
+                    "recipe": self.recipe,
+                    **changes,
+                },
+                inputs=self.inputs.get(task),
+                preset=self.preset,
+                num_gpus=self.num_gpus,
+                key=key,
+            )
+            for task in self.tasks
+        ]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -59,7 +99,7 @@ class Stage:
 
     candidates: as `stats.judge` gives them, from the designs that are scored on all tasks
     done, runs: trainings; winner: None until all are done
-    left_out: candidates of which no design exists, or none that meets the budget
+    specs: the trainings of each candidate; none where no design of it exists or meets the budget
     """
 
     name: str
@@ -67,13 +107,18 @@ class Stage:
     done: int
     runs: int
     winner: str | None
-    left_out: tuple[str, ...] = ()
+    specs: Mapping[str, list[RunSpec]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Candidates that have no training."""
+        return [name for name, runs in self.specs.items() if not runs]
 
     def record(self) -> dict[str, Any]:
         """For JSON; what is not known is None."""
         rows = self.candidates.astype(object).where(self.candidates.notna(), None)
         found = {"stage": self.name, "candidates": rows.to_dict("records"), "winner": self.winner}
-        return found | {"done": self.done, "runs": self.runs, "left_out": list(self.left_out)}
+        return found | {"done": self.done, "runs": self.runs, "left_out": self.left_out}
 
 
 def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
@@ -88,130 +133,97 @@ def candidates(stage: str, so_far: Space) -> dict[str, Space | None]:
     if stage == "S1":
         patterns: dict[str, Space | None] = {}
         for name in PATTERNS:
-            kinds = [k for k in (name, f"weakly {name}") if k in PATTERNS or k in WEAK]
-            found = [k for k in kinds if groupings(k, so_far.layers)]
-            patterns[found[0] if found else name] = (
-                replace(so_far, grouping=found[0]) if found else None
-            )
+            kinds = [k for k in (name, f"weakly {name}") if k in PATTERNS | WEAK]
+            kind = next((k for k in kinds if groupings(k, so_far.layers)), None)
+            patterns[kind or name] = replace(so_far, grouping=kind) if kind else None
         return patterns
     if stage == "S2":
         return {name: replace(so_far, allocation=name) for name in ALLOCATIONS}
     if stage == "S3":
         sets = [tuple(map(int, text.split(","))) for text in design.tried("groups")]
         return {", ".join(f"G{n}" for n in tuned): replace(so_far, tuned=tuned) for tuned in sets}
-    if stage not in STAGES:
-        raise unknown("stage", stage, STAGES)
     group = int(stage[-1])
     if so_far.tuned and group not in so_far.tuned:
         return {}
-
-    def with_methods(methods: str) -> Space:
-        chosen = [methods if n == group else m for n, m in zip(GROUPS, so_far.methods, strict=True)]
-        return replace(so_far, methods=tuple(chosen))
-
-    return {", ".join(methods): with_methods(methods) for methods in design.tried("methods")}
-
-
-Inputs = Mapping[str, Mapping[str, str]]  # by task, what a run on it reads: digests
+    before, after = so_far.methods[: group - 1], so_far.methods[group:]
+    return {
+        ", ".join(own): replace(so_far, methods=(*before, own, *after))
+        for own in design.tried("methods")
+    }
 
 
 class Search:
-    """A search in its store, on models and texts as they are now.
+    """A search in its store, on models and texts as they are now, or as `settings` know them."""
 
-    inputs: as they were, to report a search of before; `opened` knows them
-    """
-
-    def __init__(self, settings: Settings, store: Store, inputs: Inputs | None = None) -> None:
-        self.settings, self.store = settings, store
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.store, self.key = store, store.key() or KEY
+        # Runs of version 1 did not say what they read.
+        self.settings = settings.known() if self.key > 1 else settings
         self.shape = settings.architecture()
-        self.key = store.key() or KEY
-        self._inputs: dict[str, Mapping[str, str]] = dict(inputs or {})
-
-    def inputs(self, task: str) -> Mapping[str, str]:
-        """Digests of what a run on the task reads."""
-        if task not in self._inputs:
-            of = {"backbone": self.settings.backbone, "task": task}
-            self._inputs[task] = inputs_of(JOB, of) if self.key > 1 else {}
-        return self._inputs[task]
 
     def specs(self, stage: str, space: Space | None) -> list[RunSpec]:
         """The runs of one candidate: each design on each task, seeded with the design's place.
 
         [] where no design of it exists or meets the budget.
         """
-        if space is None:
-            return []
         s = self.settings
         count = s.last_designs if stage.startswith("S4") else s.designs
+        seed = STAGES.index(stage)
         try:
-            drawn = sizes.draw(space, self.shape, count, seed=STAGES.index(stage), budget=s.budget)
+            drawn = (
+                sizes.draw(space, self.shape, count, seed=seed, budget=s.budget) if space else []
+            )
         except FrugalError:
             return []
         return [
-            spec(
-                JOB,
-                {
-                    "backbone": s.backbone,
-                    "task": task,
-                    "design": str(sized.design),
-                    "budget": s.budget,
-                    "labels": s.labels,
-                    "limit": s.limit,
-                    "seed": place,
-                    "recipe": s.recipe,
-                },
-                inputs=self.inputs(task),
-                preset=s.preset,
-                num_gpus=s.num_gpus,
-                key=self.key,
-            )
+            run
             for place, sized in enumerate(drawn)
-            for task in s.tasks
+            for run in s.runs(str(sized.design), place, key=self.key)
         ]
 
     def walk(
-        self, choose: Callable[["Stage", Mapping[str, list[RunSpec]]], str | None] | None = None
-    ) -> Iterator[tuple[str, dict[str, list[RunSpec]]]]:
-        """Name and runs of each candidate, stage by stage, up to the first that is not done.
+        self,
+        compute: Callable[[str, list[RunSpec]], Any] = lambda stage, runs: None,
+        *,
+        papers: bool = False,
+    ) -> Iterator[Stage]:
+        """Stage by stage, up to the first that is not done; each is judged once.
 
-        Whoever computes the runs of that one before asking for more can go on to the next. `choose`
-        may name the winner of a stage that has none.
+        compute: called with a stage's name and runs, before it is judged
+        papers:  whether what is not done goes on with what won in the paper, where that can
         """
         space = Space(self.shape.layers + self.shape.decoder_layers)
-        for name in STAGES:
+        for name in STAGES[: STAGES.index(self.settings.until) + 1]:
             if not (spaces := candidates(name, space)):
                 continue
             specs = {each: self.specs(name, of) for each, of in spaces.items()}
-            if not any(specs.values()):
+            if not (able := [each for each, runs in specs.items() if runs]):
                 raise FrugalError(f"{name}: no design meets the budget of {self.settings.budget}")
-            yield name, specs
-            known = self.known(name, specs)
-            winner = known.winner or (choose(known, specs) if choose else None)
+            compute(name, [run for runs in specs.values() for run in runs])
+            yield (stage := self.judged(name, specs))
+            winner = stage.winner
+            if papers and winner is None:
+                winner = theirs if (theirs := papers_winner(name)) in able else able[0]
             if winner is None:
-                return
-            if name == self.settings.until:
                 return
             space = spaces[winner] or space
 
-    def known(self, name: str, specs: Mapping[str, list[RunSpec]]) -> Stage:
-        """What the store says of a stage."""
+    def judged(self, name: str, specs: Mapping[str, list[RunSpec]]) -> Stage:
+        """What the store says of a stage; a design counts when it is scored on all tasks."""
         scores: dict[str, list[float]] = {}
-        done = 0
+        done, tasks = 0, len(self.settings.tasks)
         for candidate, runs in specs.items():
-            there = [self.store.done(run.id) for run in runs]
-            done += sum(there)
-            per_design = len(self.settings.tasks)
-            scores[candidate] = [
-                sum(self.store.result(run.id)["score"] for run in runs[i : i + per_design])
-                / per_design
-                for i in range(0, len(runs), per_design)
-                if all(there[i : i + per_design])
-            ]
+            found: dict[int, list[float]] = {}  # by the design's place, which is its seed
+            for run in runs:
+                if self.store.done(run.id):
+                    own = found.setdefault(run.params["seed"], [])
+                    own.append(self.store.result(run.id)["score"])
+            done += sum(map(len, found.values()))
+            scores[candidate] = [sum(own) / tasks for own in found.values() if len(own) == tasks]
         total = sum(map(len, specs.values()))
         table = pd.DataFrame(stats.judge(scores))
         winner = str(table.loc[table["mean"].idxmax(), "name"]) if done == total else None
-        left_out = tuple(candidate for candidate, runs in specs.items() if not runs)
-        return Stage(name, table, done, total, winner, left_out)
+        return Stage(name, table, done, total, winner, specs)
 
     def run(
         self, *, ray: bool = False, progress: Callable[[str, int, int], Any] = lambda *_: None
@@ -224,18 +236,15 @@ class Search:
         """
         self.continues()
         self.keep_settings()
-        for name, specs in self.walk():
-            sweep.run(
-                [run for own in specs.values() for run in own],
-                self.store,
-                ray=ray,
-                progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
-            )
-        return self.report()
+
+        def compute(stage: str, runs: list[RunSpec]) -> None:
+            sweep.run(runs, self.store, ray=ray, progress=partial(progress, stage))
+
+        return list(self.walk(compute))
 
     def report(self) -> list[Stage]:
         """Every stage that is done, and the one that has begun."""
-        return [self.known(name, specs) for name, specs in self.walk()]
+        return list(self.walk())
 
     @staticmethod
     def table(stages: Sequence[Stage]) -> pd.DataFrame:
@@ -244,8 +253,7 @@ class Search:
             s.candidates.assign(stage=s.name, winner=s.candidates["name"] == s.winner)
             for s in stages
         ]
-        table = pd.concat(parts, ignore_index=True)
-        return table[["stage", *stats.JUDGED, "winner"]]
+        return pd.concat(parts, ignore_index=True)[["stage", *stats.JUDGED, "winner"]]
 
     def plan(self, usd_per_hour: float) -> sweep.Plan:
         """What is left to compute and its cost; stages that are not known yet as in the paper.
@@ -253,16 +261,16 @@ class Search:
         Raises FrugalError where `run` would, for what it finds in the store.
         """
         self.continues()
-        found = [run for _, specs in self.walk(_papers) for own in specs.values() for run in own]
+        runs = [run for s in self.walk(papers=True) for own in s.specs.values() for run in own]
         speed = self.settings.flops_per_second
-        return sweep.plan(found, self.store, flops_per_second=speed, usd_per_hour=usd_per_hour)
+        return sweep.plan(runs, self.store, flops_per_second=speed, usd_per_hour=usd_per_hour)
 
     def continues(self) -> None:
         """Raise FrugalError for a store that this search must not go on in."""
         self.store.continues()
         if (self.store.folder / FILE).exists():
-            mine, there = self.settings.preset, _kept(self.store.folder)[0].preset
-            if mine != there and mine and there:
+            mine, there = self.settings.preset, _kept(self.store.folder).preset
+            if mine and there and mine != there:
                 raise FrugalError(
                     f"{self.store.folder}: holds a search of the preset {there}, not {mine}; "
                     "name another store"
@@ -270,10 +278,9 @@ class Search:
 
     def keep_settings(self) -> None:
         """Write the settings into the store, and what they read, for `opened`."""
-        inputs = {task: dict(self.inputs(task)) for task in self.settings.tasks}
-        about = {**self.settings.model_dump(mode="json"), "inputs": inputs}
+        about = json.dumps(self.settings.model_dump(mode="json"), indent=2)
         with self.store.mending():
-            files.write(self.store.folder / FILE, json.dumps(about, indent=2))
+            files.write(self.store.folder / FILE, about)
 
 
 def opened(folder: Path) -> Search:
@@ -281,17 +288,14 @@ def opened(folder: Path) -> Search:
 
     It is that of the models and texts it was run on, whatever has become of them.
     """
-    settings, inputs = _kept(folder)
-    return Search(settings, Store(folder), inputs)
+    return Search(_kept(folder), Store(folder))
 
 
-def _kept(folder: Path) -> tuple[Settings, dict[str, dict[str, str]]]:
-    """Settings and inputs as a store keeps them; before there were inputs, it kept none."""
+def _kept(folder: Path) -> Settings:
+    """Settings as a store keeps them; before there were inputs, it kept none."""
     file = folder / FILE
     try:
-        about = files.read_json(file)
-        inputs = TypeAdapter(dict[str, dict[str, str]]).validate_python(about.pop("inputs", {}))
-        return Settings.model_validate(about), inputs
+        return Settings.model_validate(files.read_json(file))
     except ValidationError as error:
         raise FrugalError(f"{file}: {first_problem(error)}") from error
     except OSError as error:
@@ -307,10 +311,3 @@ def papers_winner(stage: str) -> str:
     tuned = ", ".join(f"G{n}" for n in PAPER.tuned or ())
     won = {"S0": "S0", "S1": PAPER.grouping, "S2": PAPER.allocation, "S3": tuned}
     return won[stage] or ""
-
-
-def _papers(stage: Stage, specs: Mapping[str, list[RunSpec]]) -> str:
-    """The candidate that won in the paper, or the first that can where that is not among them."""
-    able = [name for name, runs in specs.items() if runs]
-    name = papers_winner(stage.name)
-    return name if name in able else able[0]

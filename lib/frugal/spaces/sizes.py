@@ -14,6 +14,7 @@ feed-forward has two input matrices. T5's and Llama's norms have no shift.
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -109,7 +110,15 @@ def solve(
         rest -= _params(parts[n], sizes[n])
     params = sum(_params(parts[n], sizes[n]) for n in tuned)
     if abs(params - wanted) > tolerance * wanted:
-        raise FrugalError(_why(design, arch, wanted, params, bool(free), max(unit.values())))
+        why = f"BitFit has no size and takes {params:,}"
+        if free:
+            step = max(unit.values())
+            why = f"one step of its sizes is {step:,}: the nearest is {params:,}"
+        elif params > wanted:
+            why = f"the smallest sizes take {params:,}"
+        raise FrugalError(
+            f"{design} on {arch.name}: the budget is {wanted:,} parameters, but {why}"
+        )
     return Sized(design, dict(sorted(sizes.items())), params, wanted)
 
 
@@ -125,12 +134,11 @@ def parts(found: Sized, arch: Architecture) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for number, group in enumerate(found.design.groups, start=1):
         for layer in group.layers:
-            place, known = {"group": number, "layer": layer}, costs(arch, layer)
-            for method, size in found.sizes.get(layer, {}).items():
+            known = {**costs(arch, layer), "": Cost(0, 0)}
+            for method, size in found.sizes.get(layer, {"": 0}).items():
                 params = known[method].fixed + known[method].unit * size
-                records.append({**place, "method": method, "size": size, "params": params})
-            if layer not in found.sizes:
-                records.append({**place, "method": "", "size": 0, "params": 0})
+                record = {"group": number, "layer": layer, "method": method}
+                records.append(record | {"size": size, "params": params})
     return records
 
 
@@ -147,17 +155,6 @@ def _fill(part: Mapping[str, Cost], params: float) -> dict[str, int]:
     return {m: sizes.get(m, 0) for m in part}
 
 
-def _why(
-    design: Design, arch: Architecture, wanted: int, params: int, free: bool, unit: int
-) -> str:
-    what = f"{design} on {arch.name}: the budget is {wanted:,} parameters"
-    if free:
-        return f"{what}, but one step of its sizes is {unit:,}: the nearest is {params:,}"
-    if params > wanted:
-        return f"{what}, but the smallest sizes take {params:,}"
-    return f"{what}, but BitFit has no size and takes {params:,}"
-
-
 def draw(
     space: Space, arch: Architecture, count: int, *, seed: int, budget: float = BUDGET
 ) -> list[Sized]:
@@ -167,16 +164,11 @@ def draw(
     a longer draw are the same, and those at the same place in two spaces have much in common (see
     `Space.sample`). Raises FrugalError where 1,000 in a row miss the budget; it says how.
     """
-    if count < 1:
-        raise FrugalError(f"count must be at least 1, not {count}")
     return [_drawn(space, arch, random.Random(f"{seed}/{i}"), budget) for i in range(count)]
 
 
 def _drawn(space: Space, arch: Architecture, generator: random.Random, budget: float) -> Sized:
-    for left in reversed(range(TRIES)):
-        try:
+    for _ in range(TRIES - 1):
+        with suppress(FrugalError):
             return solve(space.sample(generator), arch, budget)
-        except FrugalError:
-            if not left:
-                raise
-    raise AssertionError("TRIES is at least 1")
+    return solve(space.sample(generator), arch, budget)

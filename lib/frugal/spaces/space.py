@@ -11,11 +11,11 @@ Those of the paper fix one component after the other, so that each lies within t
 Source: Chen et al., ICLR 2023.
 """
 
-import itertools
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from frugal.errors import FrugalError, unknown
 from frugal.spaces.design import (
@@ -23,8 +23,7 @@ from frugal.spaces.design import (
     GROUPS,
     METHOD_SETS,
     Design,
-    Group,
-    Sizes,
+    check_layers,
     grouped,
     groupings,
 )
@@ -52,6 +51,7 @@ class Space:
     methods: tuple[str | None, ...] = (None, None, None, None)
 
     def __post_init__(self) -> None:
+        check_layers(self.layers)
         if self.grouping is None:
             if self.tuned is not None or any(self.methods):
                 raise FrugalError("tuned and methods speak of groups: choose a grouping first")
@@ -66,21 +66,6 @@ class Space:
         for methods in self.methods:
             if methods is not None and methods not in METHOD_SETS:
                 raise unknown("set of methods", methods, METHOD_SETS)
-
-    def __contains__(self, design: Design) -> bool:
-        if design.layers != self.layers:
-            return False
-        tuned = tuple(n for n, g in enumerate(design.groups, start=1) if g.tuned)
-        shares = [share for group in design.groups for share in group.shares]
-        return (
-            (self.grouping is None or design.sizes in groupings(self.grouping, self.layers))
-            and _follows(self.allocation, shares)
-            and self.tuned in (None, tuned)
-            and all(
-                wanted is None or not group.tuned or group.methods == wanted
-                for wanted, group in zip(self.methods, design.groups, strict=False)
-            )
-        )
 
     def sample(self, generator: random.Random) -> Design:
         """A design at random. Uniform are: sizes of the groups among those of the pattern, the
@@ -101,13 +86,9 @@ class Space:
         if self.grouping is not None:
             tuned = set(self.tuned or tuned)
             methods = [given or own for given, own in zip(self.methods, methods, strict=True)]
-        shares = iter(self._shares(sum(sizes[n - 1] for n in tuned), generator))
-        groups, last = [], 0
-        for n, size, of in zip(numbers, sizes, methods, strict=True):
-            first, last = last + 1, last + size
-            own = tuple(itertools.islice(shares, size)) if n in tuned else ()
-            groups.append(Group(first, last, of if n in tuned else "", own))
-        return Design(tuple(groups))
+        methods = [of if n in tuned else "" for n, of in zip(numbers, methods, strict=True)]
+        shares = self._shares(sum(sizes[n - 1] for n in tuned), generator)
+        return grouped(sizes, methods, shares)
 
     def _shares(self, layers: int, generator: random.Random) -> list[int]:
         """Shares of the tuned layers, uniform among those that have no common divisor."""
@@ -139,37 +120,16 @@ class Space:
             for tuned in ((self.tuned,) if self.tuned else GROUP_SETS)
         )
 
-    def _allotments(self, layers: int) -> int:
-        """How many lists of shares `layers` layers can have."""
+    def _allotments(self, layers: int, most: int = LEVELS) -> int:
+        """How many lists of shares up to `most` so many layers can have.
+
+        They are all lists, less those of each greatest common divisor d.
+        """
         if self.allocation == "uniform":
             return 1
-
-        def up_to(most: int) -> int:  # common divisor or not
-            return most**layers if self.allocation is None else math.comb(layers + most - 1, layers)
-
-        # Those with greatest common divisor 1: Möbius inversion over the divisor.
-        return sum(_moebius(d) * up_to(LEVELS // d) for d in range(1, LEVELS + 1))
-
-
-def _follows(allocation: str | None, shares: Sequence[int]) -> bool:
-    if allocation == "uniform":
-        return len(set(shares)) == 1
-    if allocation == "increasing":
-        return all(a <= b for a, b in itertools.pairwise(shares))
-    return allocation is None or all(a >= b for a, b in itertools.pairwise(shares))
-
-
-def _moebius(n: int) -> int:
-    """μ(n): (-1)^k for a product of k different primes, 0 where a prime divides twice."""
-    sign, d = 1, 2
-    while n > 1:
-        if n % d == 0:
-            n //= d
-            if n % d == 0:
-                return 0
-            sign = -sign
-        d += 1
-    return sign
+        free = self.allocation is None
+        every = most**layers if free else math.comb(layers + most - 1, layers)
+        return every - sum(self._allotments(layers, most // d) for d in range(2, most + 1))
 
 
 # The winners of the paper's stages, its tables 1 to 3 and those of strategy assignment.
@@ -180,8 +140,6 @@ def stage(name: str, layers: int) -> Space:
     """The space S0 … S4 on a model of `layers` layers, with the paper's winners as constraints."""
     if name not in STAGES:
         raise unknown("stage", name, STAGES)
-    if layers < 1:
-        raise FrugalError(f"layers must be at least 1, not {layers}")
     fixed = ("grouping", "allocation", "tuned", "methods")[: STAGES.index(name)]
     return Space(layers, **{component: getattr(PAPER, component) for component in fixed})
 
@@ -191,12 +149,6 @@ def s4(layers: int) -> Design:
 
     Where two are equally near, the one whose first group is larger.
     """
-    space = stage("S4", layers)
-
-    def distance(sizes: Sizes) -> float:
-        return sum(
-            (n - share * layers / 24) ** 2 for n, share in zip(sizes, (3, 9, 9, 3), strict=True)
-        )
-
-    sizes = min(reversed(groupings("spindle", layers)), key=distance)
+    space, wanted = stage("S4", layers), [share * layers / 24 for share in (3, 9, 9, 3)]
+    sizes = min(reversed(groupings("spindle", layers)), key=partial(math.dist, wanted))
     return grouped(sizes, [methods or "" for methods in space.methods])

@@ -1,27 +1,24 @@
 """The job that a search is made of: a design trained in the small classifier, and scored."""
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Recipe
+from frugal.encoders.classifier import Recipe, Trains
 from frugal.engine import backbones, digests, runs
 from frugal.engine.backbones import Backbone
 from frugal.spaces import build
 from frugal.tasks import metrics, texts
 from frugal.tasks.texts import TextTask
 
-Trains = build.Part | Literal["full", "head"]
-
 
 def trains(backbone: Backbone, design: str, budget: float) -> Trains:
     """What the classifier takes: "full", "head", or a design with sizes that meet the budget."""
-    if design == "full":
-        return "full"
-    if design == "head":
-        return "head"
+    if design in ("full", "head"):
+        return cast("Trains", design)
     return build.Part(build.sized(backbone.model, design, budget))
 
 
@@ -39,7 +36,7 @@ def _task(name: str, content: str, labels: int, limit: int, seed: int) -> TextTa
     return texts.load(name, labels, limit, seed)
 
 
-def finetune_flops(
+def _asked(
     backbone: str,
     task: str,
     design: str,
@@ -47,41 +44,29 @@ def finetune_flops(
     labels: int,
     limit: int,
     seed: int,
-    recipe: dict[str, Any],
-) -> float:
-    """Exact FLOPs of `finetune`; frozen layers run once for each training text."""
-    loaded = backbones.held(backbone)
-    drawn = _task(task, texts.content(task), labels, limit, seed)
-    return classifier.planned_flops(
-        loaded,
-        drawn.classes,
-        trains(loaded, design, budget),
-        Recipe(**recipe, seed=seed),
-        drawn.train,
-        drawn.test,
-    )
-
-
-@runs.job("spaces.finetune", inputs=inputs, flops=finetune_flops)
-def finetune(
-    backbone: str,
-    task: str,
-    design: str,
-    budget: float,
-    labels: int,
-    limit: int,
-    seed: int,
-    recipe: dict[str, Any],
-) -> dict[str, Any]:
-    """Train a design on a task and score it.
+    recipe: Mapping[str, Any],
+) -> tuple[Backbone, TextTask, Trains, Recipe]:
+    """What a run's params name.
 
     design: its text, "s4", a method's letter, "full" or "head"; seed: of the drawn texts and of
     the training
     """
     loaded = backbones.held(backbone)
     drawn = _task(task, texts.content(task), labels, limit, seed)
-    how, what = Recipe(**recipe, seed=seed), trains(loaded, design, budget)
-    model = classifier.new(loaded, drawn.classes, what, max_tokens=how.max_tokens, seed=seed)
+    return loaded, drawn, trains(loaded, design, budget), Recipe(**recipe, seed=seed)
+
+
+def finetune_flops(**params: Any) -> float:
+    """Exact FLOPs of `finetune`; frozen layers run once for each training text."""
+    backbone, drawn, what, how = _asked(**params)
+    return classifier.planned_flops(backbone, drawn.classes, what, how, drawn.train, drawn.test)
+
+
+@runs.job("spaces.finetune", inputs=inputs, flops=finetune_flops)
+def finetune(**params: Any) -> dict[str, Any]:
+    """Train a design on a task and score it; `params` are those of `_asked`."""
+    backbone, drawn, what, how = _asked(**params)
+    model = classifier.new(backbone, drawn.classes, what, max_tokens=how.max_tokens, seed=how.seed)
     goals = torch.tensor(drawn.train_labels)
     if drawn.classes > 1:
         goals = goals.long()
