@@ -1,8 +1,8 @@
 """Frugal: what is the cheapest way to get a good classifier out of a language model?
 
-One room per idea: `costs` and `papers` (no torch), `engine`, `peft`, `tasks`, `fewshot`,
-`encoders`, `spaces`, `budgets`, `choice`, and `cli` on top; what a person looks at is
-`frugal_course`. Nothing is imported here, so that `import frugal.costs` stays cheap.
+One room per idea: `costs` and `papers` (no torch), `kernels`, `engine`, `peft`, `tasks`,
+`fewshot`, `encoders`, `spaces`, `budgets`, `choice`, and `cli` on top; what a person looks at
+is `frugal_course`. Nothing is imported here, so that `import frugal.costs` stays cheap.
 """
 
 import sys

@@ -5,6 +5,9 @@ row, a shared prefix, prompts read beside longer ones; and where the work has ro
 number in the model's configuration (a window, a rope's switch, a capacity), a row that long. What
 differs from each choice alone, in a pass of its own, is not packed. What cannot be scored alone
 (no logits, an answer that is seen before it is predicted, chance in it) is refused.
+
+Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
+how inputs are rounded, and a rounding that flips would hide a small difference (`int8.unrounded`).
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ from frugal.errors import FrugalError, reason
 from frugal.fewshot import passes
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import layout, pack, tree
+from frugal.kernels import int8
 
 # Numbers of a configuration that are lengths of a text, and those that are none. Any other may be.
 _LENGTH = re.compile(r"position|window|length|seq|chunk|block|local|ctx|context|distance|capacity")
@@ -65,7 +69,8 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     key = (attached, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        known[key] = _try(backbone, length, answer) and not sparse
+        with int8.unrounded():
+            known[key] = _try(backbone, length, answer) and not sparse
     return known[key] and not crowded
 
 

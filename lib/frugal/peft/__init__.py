@@ -21,7 +21,7 @@ with mixed.tasks(["a", None, "b"]):                 # the task of each row of th
 """
 
 from frugal.peft.mixed import Mixed, mixed
-from frugal.peft.parts import METHODS, Part
+from frugal.peft.parts import METHODS, Part, precisions
 from frugal.peft.tuned import Tuned, attach, load, of
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "load",
     "mixed",
     "of",
+    "precisions",
 ]

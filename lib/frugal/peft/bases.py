@@ -3,7 +3,7 @@
 Adapters of two models of one shape fit each other's, and say nothing of it. So eight values of
 every tensor of the blocks and of the embeddings are kept, about 10 kB, at positions that depend on
 the tensor alone. They tell a model from another, and from itself after fine-tuning or merging; a
-renamed folder and another float type are the same model.
+renamed folder, another float type, and weights that became int8 are the same model.
 """
 
 import base64
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugal.kernels import int8
 from frugal.peft.surgery import Layer
 
-_EACH = 8  # values of a tensor
-_STRIDE = 7919  # between them: a prime, so that they are of many rows and columns
 # Two roundings to bfloat16 or float16 of one number differ by less than 1 % of it.
 _RELATIVE, _ABSOLUTE = 0.01, 1e-7
 
@@ -28,17 +27,20 @@ def sample(model: Any, layers: Sequence[Layer]) -> Tensor | None:
 
     Heads other than the output embeddings are left out: transformers starts them anew at each load.
     """
-    named = {f"{at.name}.{n}": p for at in layers for n, p in at.module.named_parameters()}
-    tensors: list[Any] = [p for _, p in sorted(named.items())]
+    blocks: dict[str, Tensor] = {}
+    for at in layers:
+        for n, p in at.module.named_parameters():
+            if p.is_floating_point():
+                blocks[f"{at.name}.{n}"] = int8.sample(p)
+        for n, module in at.module.named_modules():
+            if isinstance(module, int8.Int8Linear):
+                blocks[f"{at.name}.{n}.weight"] = module.sample
+    values = [blocks[name] for name in sorted(blocks)]
     for name in ("get_input_embeddings", "get_output_embeddings"):
         module = getattr(model, name)() if hasattr(model, name) else None
-        tensors.append(getattr(module, "weight", None))
-    tensors = [t.detach() for t in tensors if t is not None and t.is_floating_point()]
-    if any(t.is_meta for t in tensors):
-        return None
-    steps = torch.arange(_EACH) * _STRIDE
-    values = [t.reshape(-1)[(steps % t.numel()).to(t.device)].float() for t in tensors]
-    return torch.stack(values).cpu()
+        if (weight := getattr(module, "weight", None)) is not None and weight.is_floating_point():
+            values.append(int8.sample(weight))
+    return None if any(v.is_meta for v in values) else torch.stack([v.cpu() for v in values])
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -54,7 +56,7 @@ def decode(text: Any) -> Tensor | None:
     """What `encode` wrote; None where it is something else."""
     try:
         values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
-        return torch.from_numpy(values.astype(np.float32)).view(-1, _EACH)
+        return torch.from_numpy(values.astype(np.float32)).view(-1, int8.KEPT)
     except (binascii.Error, TypeError, ValueError, RuntimeError):
         return None
 

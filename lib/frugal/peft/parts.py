@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from frugal.errors import FrugalError, unknown
+from frugal.kernels.precision import FLOATS, NAMES
 from frugal.peft import surgery
 from frugal.peft.adapters import Adapter, Compacter, CompacterPP
 from frugal.peft.ia3 import IA3
@@ -32,7 +33,13 @@ METHODS: dict[str, type[Method]] = {
     "prefix": Prefix,
     "prompt": Prompt,
 }
+_ON_WEIGHTS = ("full", "fish", "said")  # train the model's own weights, which int8 would round
 Methods = Mapping[str, Mapping[str, Any]]  # name -> options
+
+
+def precisions(method: str) -> tuple[str, ...]:
+    """In which precisions of a model a method can be trained."""
+    return FLOATS if method in _ON_WEIGHTS else NAMES
 
 
 @dataclass(frozen=True)

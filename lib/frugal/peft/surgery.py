@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError, unknown
+from frugal.kernels.int8 import Int8Linear
 
 # "up" is both input matrices of a gated feed-forward.
 ROLES = ("q", "k", "v", "o", "up", "down")
@@ -178,7 +179,7 @@ def layers(model: nn.Module) -> list[Layer]:
 
 def _is_block_like(module: nn.Module) -> bool:
     return any(w in type(module).__name__ for w in ("Layer", "Block")) and any(
-        isinstance(m, nn.Linear) for m in module.modules()
+        isinstance(m, (nn.Linear, Int8Linear)) for m in module.modules()
     )
 
 
@@ -196,7 +197,7 @@ def _layer(index: int, name: str, block: Any, names: _Names) -> Layer:
                     f"{name}.{at} has an adapter of Hugging Face's peft on it already; "
                     "give the model itself"
                 )
-            conv1d = type(module).__name__ == "Conv1D"
+            conv1d = type(module).__name__ == "Conv1D" or getattr(module, "conv1d", False)
             size = module.weight.shape[1 if conv1d else 0] // each
             cut = slice(i % each * size, (i % each + 1) * size)
             found.append(Projection(role, owner, f"{name}.{at}", module, cut, conv1d))

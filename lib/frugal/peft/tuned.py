@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError
+from frugal.kernels.int8 import Int8Linear
 from frugal.peft import bases, formats, surgery
 from frugal.peft.method import Handle, Method
 from frugal.peft.parts import Methods, Part, build, parts_of
@@ -115,11 +116,17 @@ class Tuned(Attached):
 
         The weights that change are kept beside, as many bytes again, so that `unmerge` is exact.
         Raises FrugalError for a method that adds computation: adapters, prefixes, prompts, biases
-        where the model has none.
+        where the model has none; and for weights that are int8.
         """
         if self._originals is not None:
             raise FrugalError("already merged")
         places = {place for method in self.methods for place in method.changes()}
+        for module, name in places:
+            if isinstance(module, Int8Linear) and name == "weight":
+                raise FrugalError(
+                    f"{self.method} cannot be merged: the weights are int8, whose 255 levels would "
+                    "round it away; merge into a model in float32 or bfloat16"
+                )
         changed = [module.get_parameter(name) for module, name in places]
         self._originals = [(p, p.detach().clone()) for p in changed]
         self._unhook()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frugal.errors import FrugalError
+from frugal.kernels.int8 import Int8Linear
 from frugal.peft import method, surgery
 from frugal.peft.method import Handle, Method, Pick, Places
 
@@ -67,7 +68,8 @@ class Weights(Method):
     def value(self, name: str) -> Tensor:
         """What stands in for parameter `name`, in the model's precision."""
         own, (module, _) = self.own(name), self.places[name][0]
-        return self.parameters[name].to((module.weight if own is None else own).dtype)
+        like, value = module.weight if own is None else own, self.parameters[name]
+        return value.to(like.dtype) if like.is_floating_point() else value  # beside int8: fp32
 
     def hook(self, pick: Pick) -> list[Handle]:
         return [
@@ -98,6 +100,11 @@ class Full(Weights):
 
     def chosen(self) -> Iterator[tuple[str, Any, str]]:
         for name, module in self.modules():
+            if isinstance(module, Int8Linear):
+                raise FrugalError(
+                    f"{type(self).__name__} trains {name}.weight, which is int8: a step is lost "
+                    "among 255 levels; load the model in float32 or bfloat16"
+                )
             for attribute, _ in module.named_parameters(recurse=False):
                 yield f"{name}.{attribute}", module, attribute
 

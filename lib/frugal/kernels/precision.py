@@ -1,0 +1,76 @@
+"""In which precision a model's frozen weights are: a name, or whatever is fastest on this machine.
+
+Nothing is assumed of a processor by its name. Some multiply bfloat16 twice and int8 four times as
+fast as float32; others, without the instructions, take longer for the smaller numbers. So "fastest"
+is measured, on a linear map of a small model's size, and is a name from then on: what a run is
+known by, and what a resumed run keeps.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+
+from frugal.errors import FrugalError, unknown
+from frugal.kernels import int8
+
+FLOATS = ("float32", "bfloat16")
+NAMES = (*FLOATS, "int8")
+FASTEST = "fastest"
+_TOKENS, _IN, _OUT = 256, 576, 1536  # a few short texts; SmolLM2-135M's feed-forward
+_SECONDS = 0.1  # of measuring
+
+
+def resolve(name: str, device: str | torch.device = "cpu", allowed: Collection[str] = NAMES) -> str:
+    """`name` itself, or the one of `allowed` that is fastest on `device`.
+
+    Raises FrugalError for a name that does not exist, and for one that is not allowed.
+    """
+    if name == FASTEST:
+        taken = seconds(device, allowed)
+        return min(taken, key=taken.__getitem__)
+    if name not in NAMES:
+        raise unknown("precision", name, (*NAMES, FASTEST))
+    if name not in allowed:
+        raise FrugalError(f"precision {name!r} does not serve here; {', '.join(allowed)} can")
+    return name
+
+
+def rates(device: str | torch.device) -> dict[str, float]:
+    """Name -> FLOP/s of that linear map: a multiplication and an addition for each product."""
+    return {name: 2 * _TOKENS * _IN * _OUT / s for name, s in seconds(device).items()}
+
+
+@torch.inference_mode()
+def seconds(device: str | torch.device, names: Collection[str] = NAMES) -> dict[str, float]:
+    """Name -> seconds of y = x Wᵀ for 256 tokens, 576 inputs and 1,536 outputs: the least of some.
+
+    All take turns, for a tenth of a second, so that a slow moment of the machine slows each.
+    """
+    each = {name: found for name, found in _products(device).items() if name in names}
+    least = dict.fromkeys(each, float("inf"))
+    for product in each.values():
+        product()  # the first call makes what the others reuse
+    until = time.perf_counter() + _SECONDS
+    while True:
+        for name, product in each.items():
+            started = time.perf_counter()
+            product()
+            least[name] = min(least[name], time.perf_counter() - started)
+        if time.perf_counter() >= until:
+            return least
+
+
+def _products(device: str | torch.device) -> Mapping[str, Callable[[], float]]:
+    """The linear map in each precision, input and output as a layer has them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(_TOKENS, _IN, generator=generator).to(device)
+    w = torch.randn(_OUT, _IN, generator=generator).to(device)
+    joined = int8.Joined([w], None)
+    half_x, half_w = x.bfloat16(), w.bfloat16()
+    # A value is read, so that a GPU's answer is waited for.
+    return {
+        "float32": lambda: (x @ w.T)[0, 0].item(),
+        "bfloat16": lambda: (half_x @ half_w.T)[0, 0].item(),
+        "int8": lambda: joined(x, 0)[0, 0].item(),
+    }
