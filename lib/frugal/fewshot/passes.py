@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import PackedBatch
+from frugal.kernels import frozen_vocab
 
 # Who sees whom in a layer of each type, beyond being an ancestor: distance, depths, size -> bool.
 _LAYERS: dict[str, Any] = {
@@ -28,6 +30,9 @@ _LAYERS: dict[str, Any] = {
         of // config.attention_chunk_size == seen // config.attention_chunk_size
     ),
 }
+
+# model -> whether its logits are its vocabulary's products: nothing is added, scaled or capped
+_BARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 class _SharedPrefix(DynamicLayer):
@@ -59,21 +64,16 @@ def packed(backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None) 
     # Only where a choice token is predicted, and there once, is the vocabulary needed.
     source, row = torch.unique(batch.source, return_inverse=True)
     model = backbone.model
-    inputs: dict[str, Any]
-    if backbone.family == "encoder-decoder":
-        stack, side = model.get_decoder(), "decoder_"
-        inputs = {"input_ids": batch.read_ids, "attention_mask": batch.read_mask}
-    else:
-        stack, side, inputs = model, "", {"past_key_values": prefix}
-    behind = prefix.get_seq_length() if prefix else 0
-    inputs |= {
-        f"{side}input_ids": batch.input_ids,
-        f"{side}attention_mask": _masks(stack, batch, behind),
-        **_positions(model, f"{side}position_ids", batch),
-    }
-    with _only_at(model, source), _by_depth(stack, batch.position_ids):
-        logits = model(**inputs, use_cache=prefix is not None).logits
-    logits = logits.float()
+    head = model.get_output_embeddings()
+    if _is_frozen(head) and _BARE.get(model, True):
+        with _instead_of(head, source) as (states, planted):
+            logits = _logits(backbone, batch, prefix)
+        if model not in _BARE:
+            _BARE[model] = len(states) == 1 and torch.equal(logits, planted.to(logits))
+        if _BARE[model]:
+            return frozen_vocab.token_logp(states[0], head.weight, batch.target, row, head.bias)
+    with _only_at(head, source):
+        logits = _logits(backbone, batch, prefix).float()
     return logits[row, batch.target] - logits.logsumexp(dim=-1)[row]
 
 
@@ -140,16 +140,64 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[T
     return ids, (torch.arange(width, device=device) < lengths[:, None]).long()
 
 
+def _logits(backbone: Backbone, batch: PackedBatch, prefix: Cache | None) -> Tensor:
+    """What the model makes of a batch, told that it is of trees."""
+    model = backbone.model
+    inputs: dict[str, Any]
+    if backbone.family == "encoder-decoder":
+        stack, side = model.get_decoder(), "decoder_"
+        inputs = {"input_ids": batch.read_ids, "attention_mask": batch.read_mask}
+    else:
+        stack, side, inputs = model, "", {"past_key_values": prefix}
+    behind = prefix.get_seq_length() if prefix else 0
+    inputs |= {
+        f"{side}input_ids": batch.input_ids,
+        f"{side}attention_mask": _masks(stack, batch, behind),
+        **_positions(model, f"{side}position_ids", batch),
+    }
+    with _by_depth(stack, batch.position_ids):
+        logits: Tensor = model(**inputs, use_cache=prefix is not None).logits
+    return logits
+
+
+def _is_frozen(head: Any) -> bool:
+    """Whether a vocabulary is a plain linear map that gets no gradient and nothing listens to."""
+    own = type(head) is torch.nn.Linear and "forward" not in vars(head)
+    heard = own and (head._forward_hooks or head._forward_pre_hooks)
+    trained = own and any(p.requires_grad for p in head.parameters())
+    return own and not heard and not (trained and torch.is_grad_enabled())
+
+
 @contextlib.contextmanager
-def _only_at(model: Any, source: Tensor) -> Iterator[None]:
+def _instead_of(head: Any, source: Tensor) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Keep the states that the vocabulary projection would see at these places, (places, d).
+
+    In place of their logits the model gets one row of numbers, which stands beside the states:
+    what comes out of the model shows whether it does anything behind the projection.
+    """
+    states: list[Tensor] = []
+    planted = torch.linspace(-100, 100, len(head.weight), device=source.device)[None]
+    planted = planted.to(head.weight.dtype)
+
+    def see(h: Tensor) -> Tensor:
+        states.append(h.flatten(0, 1)[source])
+        return planted.clone()  # the model may change it in place
+
+    head.forward = see
+    try:
+        yield states, planted
+    finally:
+        del head.forward
+
+
+@contextlib.contextmanager
+def _only_at(head: Any, source: Tensor) -> Iterator[None]:
     """Let the vocabulary projection see the states at these places alone, as (places, d).
 
     Whatever a model does around it (T5 and Cohere scale, BERT transforms, Gemma 2 caps) it still
     does by itself.
     """
-    handle = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, arguments: arguments[0].flatten(0, 1)[source]
-    )
+    handle = head.register_forward_pre_hook(lambda _, arguments: arguments[0].flatten(0, 1)[source])
     try:
         yield
     finally:
