@@ -235,7 +235,7 @@ def test_a_decoder_is_no_encoder_for_want_of_its_head(tmp_path):
 def test_what_overflows_in_a_half_stays_in_float32(tmp_path, name, dtype):
     if name == "folder":
         name = saved(tmp_path / "t5", t5("relu", **BYTES, **T5_IDS))
-    model = load(name, dtype=dtype).model
+    model = load(name, precision=dtype).model
     kept = {n for n, p in model.named_parameters() if p.dtype == torch.float32}
     down = {n for n, _ in model.named_parameters() if ".wo." in n}
     assert down

@@ -320,11 +320,11 @@ def test_an_explicit_preset_beats_the_environment_and_both_are_named(monkeypatch
 
 def test_a_notebooks_literal_is_a_default_that_the_environment_replaces(monkeypatch):
     assert presets.settings("laptop").name == "laptop"
-    assert "FRUGAL_PRESET" not in presets.versions(presets.settings("laptop"), "cpu")
+    assert "FRUGAL_PRESET" not in presets.versions(presets.settings("laptop"), "cpu", "float32")
     monkeypatch.setenv("FRUGAL_PRESET", "smoke")
     use = presets.settings("laptop")
     assert use.name == use.spaces.preset == use.budgets.preset == "smoke"
-    assert "preset smoke (from FRUGAL_PRESET" in presets.versions(use, "cpu")
+    assert "preset smoke (from FRUGAL_PRESET" in presets.versions(use, "cpu", "int8")
     assert presets.named("laptop").name == "laptop"
 
 

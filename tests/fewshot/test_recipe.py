@@ -201,13 +201,13 @@ def test_the_optimiser_is_transformers_adafactor_as_the_released_code_sets_it(sc
 
 
 def test_in_bfloat16_the_vectors_stay_in_float32_and_learn(examples):
-    backbone = backbones.load("tiny-causal", dtype="bfloat16")
+    backbone = backbones.load("tiny-causal", precision="bfloat16")
     found = tfew.train(backbone, examples, tfew.Recipe(steps=20, batch_size=8, lr=3e-2))
     assert {p.dtype for p in found.tuned.parameters()} == {torch.float32}
     assert backbone.model.dtype == torch.bfloat16
     assert found.loss[-1] < found.loss[0]
-    with pytest.raises(FrugalError, match="unknown dtype 'bfloat'; did you mean 'bfloat16'"):
-        backbones.load("tiny-causal", dtype="bfloat")
+    with pytest.raises(FrugalError, match="unknown precision 'bfloat'; did you mean 'bfloat16'"):
+        backbones.load("tiny-causal", precision="bfloat")
 
 
 def test_recipes_are_layers_of_which_the_later_wins():

@@ -73,7 +73,10 @@ class Setting(presets.Study):
 
     def own(self) -> dict[str, Any]:
         """What every cell shares, as JSON."""
-        return self.model_dump(mode="json", exclude={"labels", "seeds", "students", "preset"})
+        left_out = {"labels", "seeds", "students", "preset"}
+        if self.precision == "float32":  # what a study without it was in is the same study
+            left_out.add("precision")
+        return self.model_dump(mode="json", exclude=left_out)
 
     def read(self) -> dict[str, str]:
         """Digests of the task and the models that every cell reads."""
@@ -114,7 +117,7 @@ class Bench:
 
     @cached_property
     def llm(self) -> Backbone:
-        return backbones.load(self.setting.llm)
+        return backbones.load(self.setting.llm, precision=self.setting.precision)
 
     @cached_property
     def _kept(self) -> list[Example]:
@@ -289,6 +292,7 @@ def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataF
             "classifier": int(spec.inputs["classifier"]),
             "setting": setting.id,
             "preset": setting.preset,
+            "precision": setting.precision,
             "machine": presets.machine(),
             "date": store.machine(spec.id)["started"][:10],
         }

@@ -13,6 +13,7 @@ from frugal.cli.options import (
     Json,
     Mfu,
     OnRay,
+    Precision,
     Preset,
     Seed,
     Template,
@@ -143,6 +144,7 @@ def study(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the preset's budgets.")
     ] = None,
+    precision: Precision = None,
     ray: OnRay = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -153,7 +155,7 @@ def study(
     from frugal import tasks
     from frugal.budgets import compare
     from frugal.budgets import study as live
-    from frugal.engine import presets, sweep
+    from frugal.engine import backbones, presets, sweep
     from frugal.engine.runs import Store
 
     values: dict[str, Any] = presets.named(preset).budgets.model_dump()
@@ -163,6 +165,7 @@ def study(
             values[name] = json.loads(value)
         except ValueError:
             values[name] = value
+    values["precision"] = backbones.resolved(precision or str(values["precision"]))
     try:
         setting = live.Setting(**values)
     except ValidationError as error:
@@ -174,6 +177,7 @@ def study(
     runs = Store(store / setting.id)
     wanted = live.specs(setting, runs.folder)
     about = {"setting": setting.id, "preset": setting.preset, "store": str(runs.folder)}
+    about["precision"] = setting.precision
     if dry_run:
         plan = sweep.plan(wanted, runs, flops_per_second=1.0)
         cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
@@ -207,6 +211,7 @@ def plan(
     ] = None,
     seed: Seed = 0,
     template: Template = "",
+    precision: Precision = None,
     preset: Preset = "laptop",
     truncate: Truncate = False,
     as_json: Json = False,
@@ -218,7 +223,7 @@ def plan(
     from frugal.choice.trials import Ways
     from frugal.engine import backbones, presets
 
-    chosen = presets.named(preset)
+    chosen = presets.named(preset, precision=precision)
     source = tasks.load(task, template=template)
     remark(source)
     if labels is None:
@@ -231,9 +236,10 @@ def plan(
     if usd_per_hour is None:
         for line in prices.get("gpu", gpu).warnings():
             stderr.note(line)
+    lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     found = recommend.plan(
         source,
-        backbones.load(chosen.backbone, truncate=truncate),
+        lm,
         backbones.load(chosen.budgets.encoder),
         Ways.of(chosen, labels, seed),
         labels=labels,
@@ -247,4 +253,5 @@ def plan(
     )
     result = found.record()
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}
+    result["precision"] = lm.precision
     emit(result, as_json)

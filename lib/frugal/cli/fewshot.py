@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.options import BackboneName, Json, Limit, Preset, Seed, Template, Truncate, count
+from frugal.cli.options import (
+    BackboneName,
+    Json,
+    Limit,
+    Precision,
+    Preset,
+    Seed,
+    Template,
+    Truncate,
+    count,
+)
 from frugal.cli.output import Outputs, emit, remark
 from frugal.engine import files, stderr
 from frugal.engine.outputs import Save
@@ -38,6 +48,7 @@ def rank(
     seed: Seed = 0,
     limit: Limit = None,
     adapter: Annotated[Path | None, typer.Option(help="Folder that `tfew --save` wrote.")] = None,
+    precision: Precision = None,
     preset: Preset = "laptop",
     scores: Scores = None,
     truncate: Truncate = False,
@@ -48,7 +59,7 @@ def rank(
     from frugal.engine import backbones, presets
     from frugal.fewshot import evaluate
 
-    chosen = presets.named(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone, precision=precision)
     outputs = Outputs({"--scores": scores}, reads=(task, train, chosen.backbone, adapter))
     if train:
         pool, source = tasks.pair(train, task, template=template)
@@ -61,7 +72,7 @@ def rank(
     queries = source.test(limit, shots=0 if train else shots, seed=seed)
     look(queries[0])
     overlap(source, examples, queries)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
+    model = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     tuned = peft.load(model.model, adapter) if adapter else None
     with stderr.bar(len(queries), "scored") as progress:
         result, found = evaluate.rank(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from frugal.cli.fewshot import finish
-from frugal.cli.options import BackboneName, DryRun, Json, OnRay, Preset, count
+from frugal.cli.options import BackboneName, DryRun, Json, OnRay, Precision, Preset, count
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit
 from frugal.engine import stderr
@@ -25,6 +25,7 @@ def figure2(
     steps: Annotated[int | None, count(help="That stand for the paper's 1,000.")] = None,
     seed: Annotated[list[int] | None, seeds(help="Else the preset's. Repeatable.")] = None,
     limit: Annotated[int | None, count(help="Test examples.")] = None,
+    precision: Precision = None,
     preset: Preset = "laptop",
     ray: OnRay = False,
     dry_run: DryRun = False,
@@ -37,7 +38,7 @@ def figure2(
     from frugal.engine.runs import Store
     from frugal.fewshot import figure2
 
-    chosen = presets.named(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone, precision=precision)
     settings = chosen.figure2.given(task=task, methods=method, steps=steps, seeds=seed, limit=limit)
     specs = figure2.specs(chosen, settings)
     runs = Store(store or Path("runs") / f"figure2-{chosen.name}")

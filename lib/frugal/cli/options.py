@@ -65,6 +65,10 @@ Template = Annotated[
 BackboneName = Annotated[
     str | None, typer.Option("--backbone", help="Name, folder or hub id; else the preset's.")
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="Of the model's weights: float32, bfloat16, int8, or fastest here."),
+]
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut the start of prompts that are too long.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.options import DryRun, Json, OnRay, Preset, amount
+from frugal.cli.options import DryRun, Json, OnRay, Precision, Preset, amount
 from frugal.cli.options import count as number
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit, show
@@ -107,23 +107,30 @@ def search(
     last_designs: Annotated[
         int | None, number(help="Of each candidate in S4; else the preset's.", most=10**6)
     ] = None,
+    precision: Precision = None,
     ray: OnRay = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """The greedy search, S0 to S4. Killed, it goes on; made larger, it keeps its runs."""
     from frugal.costs import prices
-    from frugal.engine import presets
+    from frugal.engine import backbones, presets
     from frugal.engine.runs import Store as Runs
     from frugal.spaces.search import Search, Settings
 
     chosen = presets.named(preset).spaces
-    settings = Settings.of(chosen, designs=designs, last_designs=last_designs)
+    settings = Settings.of(
+        chosen,
+        designs=designs,
+        last_designs=last_designs,
+        precision=backbones.resolved(precision or chosen.precision),
+    )
     found = Search(settings, Runs(_store(preset, store)))
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
         plan = found.plan(rate)
         named = {"store": str(found.store.folder), "preset": settings.preset}
+        named["precision"] = settings.precision
         emit({"dry_run": True, **named, **vars(plan)}, as_json)
         return
     with _bars() as progress:
@@ -188,6 +195,7 @@ def _emit_stages(
     if as_json:
         records = [stage.record() for stage in stages]
         named = {"store": str(found.store.folder), "preset": found.settings.preset or None}
+        named["precision"] = found.settings.precision
         emit({**named, "stages": records}, as_json, outputs)
         return
     show(found.table(stages).to_string(index=False, float_format="%.4f"))

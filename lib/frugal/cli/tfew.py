@@ -12,6 +12,7 @@ from frugal.cli.options import (
     Json,
     Limit,
     Mfu,
+    Precision,
     Preset,
     Seed,
     Template,
@@ -26,6 +27,8 @@ from frugal.engine import stderr
 from frugal.errors import FrugalError, unknown
 
 if TYPE_CHECKING:
+    from frugal.engine.presets import Preset as Settings
+    from frugal.fewshot.tfew import Recipe
     from frugal.tasks import Example, Task
 
 Steps = Annotated[int | None, number(help="Else the preset's.")]
@@ -69,6 +72,7 @@ def tfew(
     start: Start = None,
     seed: Seed = 0,
     limit: Limit = None,
+    precision: Precision = None,
     preset: Preset = "laptop",
     save: Save = None,
     scores: Scores = None,
@@ -96,7 +100,9 @@ def tfew(
     processes.join()
     if templates and templates not in (uses := get_args(tasks.Use)):
         raise unknown("use of templates", templates, uses)
-    chosen = presets.named(preset, backbone=backbone, templates=templates, limit=limit)
+    chosen = presets.named(
+        preset, backbone=backbone, templates=templates, limit=limit, precision=precision
+    )
     given = presets.said(method=method, steps=steps, lr=lr, micro_batch=micro_batch)
     if losses is not None:
         given["losses"] = [name.strip() for name in losses.split(",")]
@@ -144,7 +150,9 @@ def tfew(
         queries = scored.test(limit, shots=drawn, seed=seed)
         look(queries[0])
         overlap(scored, first, queries)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
+    model = backbones.load(
+        chosen.backbone, precision=_precision(chosen, recipe, save), truncate=truncate
+    )
     if dry_run:
         cost = _plan(model, source, examples, recipe)
         emit({**cost, "preset": chosen.name}, as_json)
@@ -196,6 +204,7 @@ def vectors(
     start: Start = None,
     seed: Seed = 0,
     limit: Annotated[int, number(help="Examples of a task, at most.")] = 1000,
+    precision: Precision = None,
     preset: Preset = "laptop",
     truncate: Truncate = False,
     as_json: Json = False,
@@ -209,7 +218,7 @@ def vectors(
     from frugal.fewshot import evaluate, tfew
 
     processes.join()
-    chosen = presets.named(preset, backbone=backbone)
+    chosen = presets.named(preset, backbone=backbone, precision=precision)
     outputs = Outputs({}, {"--save": save}, reads=(*task, chosen.backbone, start))
     _begun_here(save)
     recipe = tfew.Recipe.of(
@@ -221,7 +230,9 @@ def vectors(
     sources = [tasks.load(name) for name in task]
     remark(*sources)
     examples = tasks.mixture(sources, limit, seed=seed)
-    model = backbones.load(chosen.backbone, dtype=chosen.dtype, truncate=truncate)
+    model = backbones.load(
+        chosen.backbone, precision=_precision(chosen, recipe, save), truncate=truncate
+    )
     encoded = tfew.encode(model, examples, recipe)
     spent = evaluate.training_flops(model, encoded, recipe)
     with stderr.bar(recipe.steps, "steps") as progress:
@@ -238,6 +249,7 @@ def vectors(
             "tasks": task,
             "preset": chosen.name,
             "backbone": model.name,
+            "precision": model.precision,
             "method": recipe.method,
             "seed": seed,
             "examples": len(examples),
@@ -262,6 +274,18 @@ def _begun_here(folder: Path | None) -> None:
     for name in ("config.json", *formats.OWN, *hf.FILES):
         if (folder / name).exists():
             raise FrugalError(f"--save: {folder} holds another's {name}; name another folder")
+
+
+def _precision(chosen: "Settings", recipe: "Recipe", save: Path | None) -> str:
+    """The preset's; of "fastest" what a training that goes on began in, else what is fastest."""
+    from frugal import peft
+    from frugal.engine import backbones, checkpoints
+    from frugal.fewshot import tfew
+    from frugal.kernels.precision import FASTEST
+
+    if chosen.precision == FASTEST and save and (begun := checkpoints.about(save / tfew.STATE)):
+        return begun.get("precision", "float32")
+    return backbones.resolved(chosen.precision, peft.precisions(recipe.method))
 
 
 def _at_hand(task: str, backbone: str) -> bool:
@@ -293,6 +317,7 @@ def _plan(
     return {
         "task": source.name,
         "backbone": model.name,
+        "precision": model.precision,
         "shots": len(examples),
         "dry_run": True,
         "method": recipe.method,

@@ -11,7 +11,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,9 @@ import torch
 from frugal import data
 from frugal.costs import derive, layers
 from frugal.engine import artifacts, derived, digests, nano, tiny, whole
-from frugal.errors import FrugalError, reason, unknown
+from frugal.errors import FrugalError, FrugalWarning, reason
+from frugal.kernels import int8
+from frugal.kernels.precision import NAMES, resolve
 from frugal.moved import names
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -37,8 +40,9 @@ _BAR = re.compile(r"\s*$|.*\d+%\|").match  # an empty line, or a progress bar's
 class Backbone:
     """A transformers model in eval mode, its tokenizer, its family, and how long an input may be.
 
-    limit:    tokens of an input, where fewer are wanted than the positions allow
-    truncate: whether the start of a prompt that is too long is cut; else it is a FrugalError
+    limit:     tokens of an input, where fewer are wanted than the positions allow
+    truncate:  whether the start of a prompt that is too long is cut; else it is a FrugalError
+    precision: of its frozen weights, "int8" or one of DTYPES
     """
 
     name: str
@@ -47,6 +51,7 @@ class Backbone:
     family: Family
     limit: int = 0
     truncate: bool = False
+    precision: str = "float32"
 
     @property
     def device(self) -> torch.device:
@@ -102,52 +107,93 @@ def load(
     name: str,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | str = torch.float32,
+    precision: str = "float32",
+    dtype: str | None = None,
     truncate: bool = False,
 ) -> Backbone:
     """The backbone called `name`, on `device` (default: CUDA where there is one), ready to score.
 
-    dtype:    of the weights, a torch dtype or a name of DTYPES
-    truncate: cut the start of prompts that are too long for it, instead of a FrugalError for one
+    precision: of the weights, "int8" or one of DTYPES. In "int8" the stacks' linear layers are
+        frozen for good (`kernels.int8`), smoothed by what the model does with data/smoothing.txt,
+        and all else is float32. "fastest" is what this machine is fastest with.
+    dtype:     the former name of `precision`
+    truncate:  cut the start of prompts that are too long for it, instead of a FrugalError for one
 
     Nothing but data is read: Python in a folder is never run, and weights are never unpickled.
 
     Raises FrugalError where the name is neither pinned, nor built in, nor a folder, and the hub
-    cannot be reached; where a folder is not whole; and where its weights are not all the model's,
-    since transformers would draw at random what is missing.
+    cannot be reached; where a folder is not whole; where its weights are not all the model's,
+    since transformers would draw at random what is missing; and where no layer can be int8.
     """
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise unknown("dtype", dtype, DTYPES)
-        dtype = DTYPES[dtype]
+    if dtype is not None:
+        message = "backbones.load: dtype is called precision now"
+        warnings.warn(message, FrugalWarning, stacklevel=2)
+        precision = dtype
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision not in DTYPES:
+        precision = resolve(precision, device)
+    own = DTYPES.get(precision, torch.float32)
     with _quiet():
         folder = str(PINNED[name]() if name in PINNED else name)
         try:
             if name in tiny.MODELS:
                 model, tokenizer = tiny.MODELS[name]()
-                _cast(model, dtype)
+                _cast(model, own)
             elif os.path.isfile(os.path.join(folder, nano.WEIGHTS)):
                 model, tokenizer = nano.load(Path(folder))
-                _cast(model, dtype)
+                _cast(model, own)
             else:
-                model, tokenizer = _from_pretrained(folder, dtype)
+                model, tokenizer = _from_pretrained(folder, own)
             whole.tokenizer(tokenizer, model)
-            kind = family(model.config)
-            return Backbone(name, model.to(device).eval(), tokenizer, kind, truncate=truncate)
+            found = Backbone(
+                name,
+                model.to(device).eval(),
+                tokenizer,
+                family(model.config),
+                truncate=truncate,
+                precision=precision,
+            )
+            if precision == "int8":
+                int8.convert(model, _smoothing(found))
+            return found
         except FrugalError as error:
             raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
 
 
-def held(name: str, dtype: str = "float32") -> Backbone:
+def resolved(precision: str, allowed: Collection[str] = NAMES) -> str:
+    """`precision`, or where it is "fastest" that of `allowed` which is, where `load` puts a model.
+
+    Raises FrugalError for what is unknown, or not allowed.
+    """
+    if precision in DTYPES:
+        return precision
+    return resolve(precision, "cuda" if torch.cuda.is_available() else "cpu", allowed)
+
+
+def held(name: str, precision: str = "float32") -> Backbone:
     """As `load`; kept until another is wanted, or its files change: for the runs of a sweep."""
-    return _held(name, digests.backbone(name), dtype)
+    return _held(name, digests.backbone(name), precision)
 
 
 @functools.lru_cache(maxsize=1)
-def _held(name: str, content: str, dtype: str) -> Backbone:
-    return load(name, dtype=dtype)
+def _held(name: str, content: str, precision: str) -> Backbone:
+    return load(name, precision=precision)
+
+
+def _smoothing(backbone: Backbone) -> Iterator[dict[str, torch.Tensor]]:
+    """The texts of data/smoothing.txt, each as the model's forward takes it."""
+    most = min(backbone.max_tokens or _SMOOTHED, _SMOOTHED)
+    for text in (data.ROOT / "smoothing.txt").read_text(encoding="utf-8").splitlines():
+        ids = backbone.tokenizer(text)["input_ids"][:most]
+        batch = {"input_ids": torch.tensor([ids], device=backbone.device)}
+        if backbone.family == "encoder-decoder":
+            start, _ = backbone.decoder_ends
+            batch["decoder_input_ids"] = torch.tensor([[start, *ids[:-1]]], device=backbone.device)
+        yield batch
+
+
+_SMOOTHED = 64  # tokens of such a text, at most
 
 
 def _cast(model: Any, dtype: torch.dtype) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from frugal.engine import digests, files, processes
 from frugal.errors import FrugalError
 
+BEFORE = {"precision": "float32"}  # of what says nothing of it
 DIGEST = "sha256"  # in a file's metadata: of its tensors, and of what else is there
 
 
@@ -65,9 +66,14 @@ class Checkpoint:
         except ValueError as error:
             raise self._unusable(f"not a readable checkpoint ({error})") from error
         for what, mine in self.of.items():
-            if of.get(what, "") != mine:
+            if (there := of.get(what, BEFORE.get(what, ""))) != mine:
+                how = (
+                    f"its {what} is {there}, here {mine}"
+                    if what in BEFORE
+                    else f"its {what} differ"
+                )
                 raise FrugalError(
-                    f"{self.file}: this checkpoint is of another training (its {what} differ); "
+                    f"{self.file}: this checkpoint is of another training ({how}); "
                     "name another folder or remove it"
                 )
         own = {name.removeprefix("parameter/") for name in tensors if name.startswith("parameter/")}
@@ -119,6 +125,14 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if about[DIGEST] != digest(tensors, about):
         raise ValueError("it is damaged: not what was written")
     return tensors, about
+
+
+def about(file: Path) -> dict[str, str]:
+    """What a checkpoint says of itself; nothing where there is none that can be read."""
+    try:
+        return read(file)[1]
+    except ValueError:
+        return {}
 
 
 def digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:

@@ -83,6 +83,7 @@ class Search(Table):
     recipe: of a training, see `encoders.classifier.Recipe`
     budget: share of the model's parameters that is trained
     until:  the last stage that is searched
+    precision: of the backbone's frozen weights; a training of all of them is in float32
     num_gpus: of each run on Ray
     flops_per_second, gpu: what one device achieves, and whose price it has ("": none)
     preset: that these are of ("": none)
@@ -97,6 +98,7 @@ class Search(Table):
     last_designs: int = Field(ge=1)
     recipe: dict[str, Any] = {}
     budget: float = 0.005  # the paper's
+    precision: str = "float32"
     until: Literal["S0", "S1", "S2", "S3", "S4-G1", "S4-G2", "S4-G3", "S4-G4"] = "S4-G4"
     num_gpus: float = Field(0, ge=0)
     flops_per_second: float = Field(gt=0)
@@ -134,7 +136,7 @@ class Study(Table):
     students:   as `budgets.students.new` names them
     unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
-        llm_texts: of the unlabelled ones, at most
+        llm_texts: of the unlabelled ones, at most; in which precision its weights are
     teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
     teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
@@ -149,6 +151,7 @@ class Study(Table):
     llm: str
     llm_shots: int = Field(ge=0)
     llm_texts: int = Field(ge=1)
+    precision: str = "float32"
     labels: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
@@ -189,6 +192,7 @@ class Preset(Table):
     labels:    that T-Few trains on, where the task's benchmark names none
     icl_shots, draws, orders: sizes of prompts, draws of their examples, orders of one draw
     seeds, limit: T-Few trainings, and test examples; num_gpus: of a notebook of a grid on Ray
+    precision: of the backbone's weights, as `backbones.load` takes it
     recipe, pretrain: of T-Few (`tfew.Recipe`), and what `frugal vectors` changes in it
     """
 
@@ -196,7 +200,7 @@ class Preset(Table):
     backbone: str
     beside: str
     backbones: tuple[Listed, ...]
-    dtype: str
+    precision: str
     tasks: tuple[str, ...]
     templates: Literal["first", "all"]
     labels: int
@@ -267,13 +271,13 @@ def chosen(preset: Any) -> Iterator[None]:
             os.environ[VARIABLE] = kept
 
 
-def versions(preset: Preset, device: Any) -> str:
-    """One line that says on what a notebook ran: versions, device, preset and who chose it."""
+def versions(preset: Preset, device: Any, precision: str) -> str:
+    """One line on what a notebook ran: versions, device, precision, preset and who chose it."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
     own = of_environment() == preset.name
     why = f" (from {VARIABLE}, whatever the notebook names)" if own else ""
     python = platform.python_version()
-    return f"Python {python}, {packages}, device {device}, preset {preset.name}{why}"
+    return f"Python {python}, {packages}, device {device}, {precision}, preset {preset.name}{why}"
 
 
 def machine() -> str:

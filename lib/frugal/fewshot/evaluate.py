@@ -30,6 +30,7 @@ class RunResult(BaseModel):
         over the examples: what a served query costs; None where `costs` has no form for the model
     template: number of the task's template that the queries were put in
     packed: whether the choices shared passes; if not, each had one of its own, and costs one
+    precision: of the backbone's weights
     accuracy: None where a benchmark keeps the labels to itself
     """
 
@@ -47,6 +48,7 @@ class RunResult(BaseModel):
     flops_per_query: float | None
     template: int = 0
     packed: bool = True
+    precision: str = "float32"
 
 
 class TrainedResult(RunResult):
@@ -109,6 +111,7 @@ def rank(
         flops_per_query=cost,
         template=template,
         packed=scores.packed,
+        precision=backbone.precision,
     )
     return result, scores
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from frugal import data, tasks
+from frugal import data, peft, tasks
 from frugal.costs import methods
 from frugal.costs.arch import Architecture
 from frugal.engine import backbones, digests, presets, runs
@@ -40,7 +40,11 @@ def recipe(name: str, settings: Figure2, common: Mapping[str, Any] | None = None
 
 
 def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
-    """A run for each seed and method, on the preset's backbone."""
+    """A run for each seed and method, on the preset's backbone.
+
+    Methods that train the model's own weights do so in float32 where the others are in int8.
+    """
+    own = backbones.resolved(preset.precision)
     mine = preset.listed(preset.backbone).recipe
     read = inputs(preset.backbone, settings.task)
     return [
@@ -49,20 +53,19 @@ def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
             {
                 "name": name,
                 "backbone": preset.backbone,
-                "dtype": preset.dtype,
+                "dtype": own if own in peft.precisions(how.method) else "float32",
                 "task": settings.task,
                 "labels": settings.labels,
                 "limit": settings.limit,
                 "seed": seed,
-                "recipe": recipe(name, settings, {**preset.recipe, **mine}).model_dump(
-                    mode="json", exclude={"seed"}
-                ),
+                "recipe": how.model_dump(mode="json", exclude={"seed"}),
             },
             inputs=read,
             preset=preset.name,
         )
         for seed in settings.seeds
         for name in settings.methods
+        for how in [recipe(name, settings, {**preset.recipe, **mine})]
     ]
 
 
@@ -129,6 +132,7 @@ def records(store: runs.Store, wanted: list[runs.RunSpec]) -> list[dict[str, Any
                     **{k: how[k] for k in ("steps", "lr", "optimizer")},
                     **{k: result[k] for k in learnt},
                     "seconds": took["seconds"],
+                    "precision": spec.params["dtype"],
                     "preset": spec.preset,
                     "date": took["started"][:10],
                     "machine": presets.machine(),

@@ -153,6 +153,7 @@ def train(
                 digest([e.example for several in encoded for e in several if e.example]) + goal,
                 start=begun,
                 tokens=digests.text(repr(encoded)),
+                precision=backbone.precision,
                 model=digests.weights(backbone.model.named_parameters()),
             )
         loss, seconds = training.run(

@@ -28,7 +28,7 @@ def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
     Columns: stage, candidate, won (whether the stage is done and chose it), seed (the place of the
     design, which seeds its training), task, design, params, score, loss, seconds, and what all
     runs share: backbone, budget, labels, limit, those of the recipe, preset, date, machine, and
-    classifier, the version of the training (1 before chapters 4 to 6 shared one).
+    classifier, the version of the training (1 before chapters 4 to 6 shared one), and precision.
     """
     parts = []
     for stage in stages or search.report():
@@ -36,7 +36,9 @@ def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
             found = sweep.collect(search.store, runs)
             if not found.empty:
                 version = int(runs[0].inputs.get("classifier", 1))
-                found = found.assign(classifier=version, stage=stage.name, candidate=candidate)
+                precision = runs[0].params.get("precision", "float32")
+                found = found.assign(classifier=version, precision=precision)
+                found = found.assign(stage=stage.name, candidate=candidate)
                 parts.append(found.assign(won=candidate == stage.winner))
     if not parts:
         raise FrugalError(f"{search.store.folder}: no run of the search is done")
@@ -52,6 +54,7 @@ def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
             date=every["started"].str.slice(0, 10),
             machine=presets.machine(),
             classifier=every["classifier"],
+            precision=every["precision"],
         )
     )
 

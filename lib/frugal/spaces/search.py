@@ -70,6 +70,9 @@ class Settings(presets.Search):
 
     def runs(self, design: str, seed: int, *, key: int = KEY, **changes: Any) -> list[RunSpec]:
         """Those of one design, a task each; `changes` are of their params."""
+        # What a run without it was in is not named, so that it is the same run.
+        own = "float32" if design == "full" else self.precision
+        named = {} if own == "float32" else {"precision": own}
         return [
             spec(
                 JOB,
@@ -82,6 +85,7 @@ class Settings(presets.Search):
                     "limit": self.limit,
                     "seed": seed,
                     "recipe": self.recipe,
+                    **named,
                     **changes,
                 },
                 inputs=self.inputs.get(task),

@@ -45,13 +45,14 @@ def _asked(
     limit: int,
     seed: int,
     recipe: Mapping[str, Any],
+    precision: str = "float32",
 ) -> tuple[Backbone, TextTask, Trains, Recipe]:
     """What a run's params name.
 
     design: its text, "s4", a method's letter, "full" or "head"; seed: of the drawn texts and of
     the training
     """
-    loaded = backbones.held(backbone)
+    loaded = backbones.held(backbone, precision)
     drawn = _task(task, texts.content(task), labels, limit, seed)
     return loaded, drawn, trains(loaded, design, budget), Recipe(**recipe, seed=seed)
 
