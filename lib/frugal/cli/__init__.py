@@ -19,7 +19,18 @@ from typing import Annotated, Any
 import typer
 
 import frugal
-from frugal.cli import artifacts, budgets, costs, fewshot, figure2, papers, pretrain, spaces, tfew
+from frugal.cli import (
+    artifacts,
+    budgets,
+    costs,
+    doctor,
+    fewshot,
+    figure2,
+    papers,
+    pretrain,
+    spaces,
+    tfew,
+)
 from frugal.engine import stderr
 from frugal.errors import FrugalError, FrugalWarning, without_passwords
 
@@ -59,6 +70,7 @@ app.command("vectors")(tfew.vectors)
 app.command("figure2")(figure2.figure2)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
+app.command("doctor")(doctor.doctor)
 for entry in entry_points(group="frugal.commands"):  # of packages that stand on this one
     entry.load()(app)
 
