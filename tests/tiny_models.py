@@ -86,4 +86,4 @@ def randomise(parameters, scale=0.3):
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in parameters:
-            p.add_(scale * torch.randn(p.shape, generator=generator))
+            p.add_(scale * torch.randn(p.shape, generator=generator).to(p.device))

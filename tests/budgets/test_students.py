@@ -128,7 +128,7 @@ def test_imitation_equals_a_plain_reference_for_every_example(name, examples):
     objective = distill.Imitation(table)
     encoded = encoding.encode(backbone, [examples[i] for i in which])
     trees = [packing.tree(e) for e in encoded]
-    scores = choices.forward(backbone, packing.pack(trees, packing.layout(trees)))
+    scores = choices.forward(backbone, packing.pack(trees, packing.layout(trees), backbone.device))
     backbone.model.requires_grad_(True)
     parameters = list(backbone.model.parameters())
     gradients = []
@@ -154,7 +154,7 @@ def plain(backbone, examples, table, which):
         for sequence in encoded.sequences:
             alone = packing.tree(encoded.__class__(**{**vars(encoded), "sequences": [sequence],
                                                       "label": 0}))  # fmt: skip
-            scores = choices.forward(backbone, packing.pack([alone], [[0]]))
+            scores = choices.forward(backbone, packing.pack([alone], [[0]], backbone.device))
             beta.append(scores.token_logp.mean())
         there = len(beta)
         s = torch.log_softmax(torch.stack(beta) / 2.0, 0)

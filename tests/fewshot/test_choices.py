@@ -22,15 +22,15 @@ def plain_scores(backbone, examples):
         for j, text in enumerate(e.choices):
             prompt = backbone.tokenizer(e.prompt.rstrip()).input_ids
             whole = backbone.tokenizer(e.prompt + text).input_ids
-            logits = backbone.model(torch.tensor([whole])).logits[0].log_softmax(-1)
+            ids = torch.tensor([whole], device=backbone.device)
+            logits = backbone.model(ids).logits[0].log_softmax(-1)
             logp = [logits[t - 1, whole[t]] for t in range(len(prompt), len(whole))]
             choice += [len(example)] * len(logp)
             logps += logp
             example.append(i)
             correct.append(j == e.label)
-    return choices.ChoiceScores(
-        torch.stack(logps), torch.tensor(choice), torch.tensor(example), torch.tensor(correct), 0
-    )
+    numbers = (torch.tensor(n, device=backbone.device) for n in (choice, example, correct))
+    return choices.ChoiceScores(torch.stack(logps), *numbers, 0)
 
 
 def make(count, n_choices, *, context=""):
@@ -55,7 +55,7 @@ def packed_scores(backbone, examples, *, uses_prefix, one_row=False):
     trees = [packing.tree(e, behind) for e in encoded]
     numbers = list(range(len(trees)))
     rows = [numbers] if one_row else [[i] for i in numbers]
-    return choices.forward(backbone, packing.pack(trees, rows), cache), rows
+    return choices.forward(backbone, packing.pack(trees, rows, backbone.device), cache), rows
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_merged_or_slightly_tuned_model_is_another(name, tmp_path):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in tuned_all.parameters():
-            p.add_(1e-3 * torch.randn(p.shape, generator=generator))
+            p.add_(1e-3 * torch.randn(p.shape, generator=generator).to(p.device))
     for wrong in (merged, tuned_all):
         for folder in ("ia3", "lora"):
             with pytest.raises(FrugalError, match="whose weights are not those of this one"):

@@ -283,7 +283,7 @@ def test_packed_choices_score_as_rows_of_their_own(method, attention):
     cache = passes.prefix_cache(backbone, encoded[0].sequences[0][:behind])
     assert cache.get_seq_length() == in_cache(tuned) + behind
     expected = passes.one_row_per_choice(backbone, encoded)
-    assert torch.allclose(found.token_logp, expected.detach(), atol=1e-4)
+    assert torch.allclose(found.token_logp, expected.detach().cpu(), atol=1e-4)
 
 
 def test_other_attention_functions_are_refused():
