@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench soak pretrain figure2 figures spaces study reproduce docs lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides exercises execute bench gpu soak pretrain figure2 figures spaces study reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -74,8 +74,18 @@ slides: setup
 exercises: setup
 	$(BIN)/frugal notebooks exercises notebooks
 
+# This project beside its peers, about 40 minutes on two idle cores; it goes on where it was killed.
+# ONLY='16 shots': works with that in their name; AGAIN=1: also those that were measured today.
 bench: .venv/bench-ready
-	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
+# Kernels, precisions, training and the unit tests on a GPU: data/results/gpu.csv. It needs no network
+# and installs nothing: without .venv the machine's own Python serves, where torch is. It goes on where
+# it was; SECONDS: no piece begins later.
+gpu: SECONDS := $(if $(filter file,$(origin SECONDS)),,$(SECONDS))
+gpu:
+	PYTHONPATH=lib$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) \
+	  tests/gpu/gpu.py $(if $(SECONDS),--seconds $(SECONDS))
 
 # Odd inputs through every door, then faults in every long command: tables, and what was found.
 # It takes no longer than SECONDS; another SEED sends other inputs. Exit status 1: something was found.
