@@ -477,7 +477,7 @@ def suite(tests: Sequence[Path], work: Work) -> Iterator[Row]:
 def pieces() -> dict[str, Piece]:
     """Name -> what it measures."""
     tests = itertools.groupby(sorted((ROOT / "tests").rglob("test_*.py")), lambda p: p.parent)
-    folders = {folder.name: list(some) for folder, some in tests if folder.name != "browser"}
+    folders = {f.relative_to(ROOT): list(some) for f, some in tests if f.name != "browser"}
     return {
         "kernels": kernels,
         "rates": rates,
@@ -486,7 +486,7 @@ def pieces() -> dict[str, Piece]:
         "training t5-small": functools.partial(training, "t5-small"),
         "t0-3b": functools.partial(large, "t0-3b", "bfloat16"),
         "preset colab": functools.partial(large, "t5-v1_1-large", "float32"),
-        **{f"tests {n}": functools.partial(suite, some) for n, some in folders.items()},
+        **{f"{f}": functools.partial(suite, some) for f, some in folders.items()},
     }
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing.:FutureWarning",  # peft's own
 )
 TINY = gpu.Work("cpu", shape=shape, places=40, steps=3, repeats=1, processes=0)
-PIECES = {name: piece for name, piece in gpu.pieces().items() if not name.startswith("tests ")}
+PIECES = {name: piece for name, piece in gpu.pieces().items() if not name.startswith("tests")}
 
 
 @pytest.mark.parametrize("name", PIECES)
@@ -42,7 +42,7 @@ def test_a_piece_measures_what_is_ok(name):
 
 
 def test_the_folders_of_tests_are_pieces():
-    assert {"tests kernels", "tests fewshot", "tests peft"} <= set(gpu.pieces())
+    assert {"tests", "tests/kernels", "tests/fewshot", "tests/peft"} <= set(gpu.pieces())
 
 
 def test_what_cannot_be_imported_is_no_failure(tmp_path):
