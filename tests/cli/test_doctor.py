@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from frugal.kernels import checks, frozen_vocab, precision
+from frugal.kernels import checks, frozen_vocab, int8, precision
 
 
 def test_doctor_says_what_is_here(frugal):
@@ -45,3 +45,12 @@ def test_a_result_that_is_no_number_is_wrong():
     assert not checks.Check("a kernel", float("nan"), 1.0).ok
     assert checks.Check("a kernel", 0.0, 0.0).ok
     assert checks._apart(torch.ones(2), torch.full((2,), 2.0)) == 0.5
+
+
+def test_a_precision_whose_kernel_is_wrong_is_not_allowed(frugal, monkeypatch):
+    monkeypatch.setattr(int8, "reference", lambda x, weight, *_: x.new_ones(len(x), len(weight)))
+    status, out, _ = frugal("doctor", "--json")
+    assert status == 2
+    allowed = {p["name"]: p["allowed"] for p in json.loads(out)["precisions"]}
+    assert allowed == {"float32": True, "bfloat16": True, "int8": False}
+    assert json.loads(out)["fastest"] != "int8"

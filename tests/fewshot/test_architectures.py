@@ -16,6 +16,7 @@ from architectures import build, examples, kinds, plain
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, passes, probe
 from frugal.fewshot.encoding import EncodedExample
+from frugal.kernels import int8
 from frugal.tasks.templates import Example
 
 # What must stay packed; the others of the table may change with transformers.
@@ -70,6 +71,20 @@ def test_what_sees_the_answer_is_refused(kind):
     how, _, _, why = tried("causal", kind)
     assert how == "refused"
     assert "depends on what comes after it" in why
+
+
+@pytest.mark.parametrize("how", ["packed", "alone", "refused"])
+def test_int8_weights_hide_nothing_from_the_probe(how):
+    """A rounding that flips is larger than some faults of packing."""
+    kinds = {"packed": ["llama", "gpt2"], "alone": ["bloom", "gpt_neo"], "refused": REFUSED}
+    for kind in kinds[how]:
+        backbone = build("causal", kind)
+        int8.convert(backbone.model)
+        if how == "refused":
+            with pytest.raises(FrugalError, match=backbone.name):
+                probe.packs(backbone)
+        else:
+            assert probe.packs(backbone, 64) == (how == "packed"), kind
 
 
 def test_an_encoder_with_a_head_is_refused_unless_it_is_a_decoder():

@@ -13,7 +13,8 @@ from frugal.errors import FrugalError
 def doctor(as_json: Json = False) -> None:
     """Cores, instructions, GPU; each kernel against its reference; what "fastest" takes here.
 
-    Exit status 2 where a kernel is wrong. GFLOP/s are of a small model's linear map on this device.
+    A precision whose kernel is wrong is not allowed, and the exit status then 2. GFLOP/s are of a
+    small model's linear map on this device.
     """
     import torch
 
@@ -23,6 +24,8 @@ def doctor(as_json: Json = False) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates = precision.rates(device)
     kernels = checks.run(device)
+    wrong = [k.name for k in kernels if not k.ok]
+    allowed = [name for name in rates if not any(k.startswith(name) for k in wrong)]
     found: dict[str, Any] = {
         "machine": presets.machine(),
         "cores": os.cpu_count(),
@@ -31,17 +34,17 @@ def doctor(as_json: Json = False) -> None:
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "torch": torch.__version__,
         "precisions": [
-            {"name": name, "gflops": rate / 1e9, "allowed": name in precision.NAMES}
+            {"name": name, "gflops": rate / 1e9, "allowed": name in allowed}
             for name, rate in rates.items()
         ],
-        "fastest": max(rates, key=rates.__getitem__),
+        "fastest": max(allowed, key=rates.__getitem__),
         "kernels": [
             {"name": k.name, "error": k.error if math.isfinite(k.error) else None, "ok": k.ok}
             for k in kernels
         ],
     }
     emit(found, as_json)
-    if wrong := [k.name for k in kernels if not k.ok]:
+    if wrong:
         raise FrugalError(f"wrong on this machine: {', '.join(wrong)}")
 
 
