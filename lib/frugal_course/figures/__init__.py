@@ -8,6 +8,7 @@ from frugal_course.figures.budgets import (
     student_kinds,
     winner_spans,
 )
+from frugal_course.figures.certainty import draws_by_texts
 from frugal_course.figures.choice import (
     accuracy_against_dollars,
     choice_by_volume,
