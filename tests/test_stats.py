@@ -219,6 +219,8 @@ def test_hits_that_are_all_alike_leave_room_for_others():
     assert found.high == -found.low == pytest.approx(1 - 0.05 ** (1 / 20))
     assert found.high == pytest.approx(3 / 20, rel=0.1)
     assert stats.compare(ones, ones, of=5).high > found.high
+    alike = np.tile(np.arange(12) % 3 == 0, (3, 1))
+    assert stats.compare(alike, alike[0]).high == pytest.approx(1 - 0.05 ** (1 / 12))
     assert stats.average([found] * 4).high == pytest.approx(found.high / 2)
 
 

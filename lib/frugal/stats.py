@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SURE = 0.95  # of an interval
 FEWEST = 3  # draws that can carry an interval; of two, t is 12.7
+TINY = 1e-20  # a variance that is rounding
 Z = 1.96  # of a normal distribution: 95 % intervals
 RESAMPLES = 4000  # of examples
 REDRAWS = 10_000  # of designs
@@ -181,7 +182,7 @@ def compare(a: ArrayLike, b: ArrayLike | float, *, of: int = 1) -> Difference:
         return found
     least = sum(-part for part, _ in parts if part < 0)
     variance = max(least, sum(part for part, _ in parts))
-    if not variance and len(apart) > 1 and all(np.isin(own, (0, 1)).all() for own in scores):
+    if variance < TINY and len(apart) > 1 and all(np.isin(own, (0, 1)).all() for own in scores):
         variance = ((1 - (1 - SURE) ** (1 / len(apart))) / student_t(SURE, math.inf)) ** 2
         parts = [(variance, math.inf)]
     return _sure(found, variance, parts, of)

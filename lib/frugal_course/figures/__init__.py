@@ -8,7 +8,6 @@ from frugal_course.figures.budgets import (
     student_kinds,
     winner_spans,
 )
-from frugal_course.figures.certainty import draws_by_texts
 from frugal_course.figures.choice import (
     accuracy_against_dollars,
     choice_by_volume,
@@ -24,6 +23,7 @@ from frugal_course.figures.costs import (
     sizes,
     work_name,
 )
+from frugal_course.figures.draws import draws_by_texts
 from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
 from frugal_course.figures.spaces import (
     certainty,
