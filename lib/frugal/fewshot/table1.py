@@ -7,11 +7,13 @@ they got right, so that any two ways are compared text by text.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
@@ -20,17 +22,21 @@ from torch.nn.utils.rnn import pad_sequence
 from frugal import data, peft, tasks
 from frugal.costs import flops
 from frugal.encoders import classifier
-from frugal.engine import backbones, digests, presets, runs
+from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset, Table
 from frugal.errors import FrugalError, first_problem, unknown
 from frugal.fewshot import calibration, encoding, evaluate, icl, packing
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.tfew import Recipe
+from frugal.kernels.precision import rates
 from frugal.tasks import Example, Task
 
 JOB = "table1.score"
 CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
+RECORD = data.ROOT / "results" / "table1.csv"
+# Of the rate of the machine's matrix products, what these runs reach (data/results/bench.csv).
+SHARES = {"float32": 0.8, "bfloat16": 0.6, "int8": 0.4}
 
 
 class Way(Table):
@@ -119,8 +125,8 @@ def rate_specs(preset: Preset, precision: str) -> list[runs.RunSpec]:
     plan = frozen(preset.name)
     wanted = [
         (plan.rates.task, name, draw, _at(plan.ways[name], lr))
-        for name, rates in plan.rates.tried.items()
-        for lr in rates
+        for name, tried in plan.rates.tried.items()
+        for lr in tried
         for draw in range(plan.rates.draws)
     ]
     return _specs(preset, plan, precision, wanted)
@@ -181,11 +187,11 @@ def score_flops(**params: Any) -> float:
 
 @runs.job(JOB, inputs=inputs, flops=score_flops)
 def score(**params: Any) -> dict[str, Any]:
-    """Answer the test texts of a task in one way, after one draw of labels.
+    """Answer the test texts of a task in one way, after one draw of labels; `Asked` has the params.
 
-    params: as `Asked` has them. `flops_per_query` is of one query alone, with its shots and nothing
-    cached; `train_flops` of all that is done once, before the first query. Of a prompted way also
-    what it is when `calibrated`.
+    `hits` are `packed`. `flops_per_query` is of one query alone, with its shots and nothing cached;
+    `train_flops` of all that is done once, before the first query. Of a prompted way also what it
+    is when `calibrated`.
     """
     return Asked(**params).result()
 
@@ -194,7 +200,7 @@ def score(**params: Any) -> dict[str, Any]:
 class Asked:
     """What a run is asked to do.
 
-    kind: "prompt", "tune" or "head", with that recipe; way: what this is called
+    way:   what this is called; kind: "prompt", "tune" or "head", the latter two with a recipe
     shots: solved examples in the prompt, or labels to learn from; draw: which ones
     limit: test texts
     """
@@ -209,134 +215,140 @@ class Asked:
     limit: int
     recipe: dict[str, Any]
 
+    @property
+    def _model(self) -> Backbone:
+        return backbones.held(self.backbone, self.precision)
+
+    @property
+    def _source(self) -> Task:
+        return _task(self.task, tasks.content(self.task))
+
+    @property
+    def _drawn(self) -> list[Example]:
+        return self._source.draw(self.shots, self.draw)
+
+    @property
+    def _texts(self) -> list[Example]:
+        return self._source.test(self.limit)
+
+    @property
+    def _queries(self) -> list[EncodedExample]:
+        """The test texts in tokens, nothing shown before them."""
+        content = tasks.content(self.task)
+        return _encoded(self.backbone, self.precision, self.task, content, self.limit)
+
     def result(self) -> dict[str, Any]:
         """See `score`."""
         return {"prompt": self._prompted, "tune": self._tuned, "head": self._head}[self.kind]()
 
-    @property
-    def model(self) -> Backbone:
-        return backbones.held(self.backbone, self.precision)
-
-    @property
-    def source(self) -> Task:
-        return _task(self.task, tasks.content(self.task))
-
-    @property
-    def drawn(self) -> list[Example]:
-        return self.source.draw(self.shots, self.draw)
-
-    @property
-    def queries(self) -> list[EncodedExample]:
-        """The test texts in tokens, nothing shown before them."""
-        return _queries(
-            self.backbone, self.precision, self.task, tasks.content(self.task), self.limit
-        )
+    def flops(self) -> float:
+        """See `score_flops`."""
+        if self.kind == "head":
+            how, outputs, texts, asked = self._for_head()
+            return classifier.planned_flops(self._model, outputs, "head", how, texts, asked)
+        if self.kind == "prompt":
+            return self._prompted_flops()
+        training = evaluate.training_flops(self._model, *self._training())
+        query = evaluate.query_flops(self._model, self._queries)
+        each = (evaluate.counted(flops, self.backbone) for flops in (training, query))
+        return next(each) + len(self._queries) * next(each)
 
     def _prompted(self) -> dict[str, Any]:
-        blank, places = calibration.once(self.source.test(self.limit, content_free=True))
-        queries, drawn = self.queries, self.drawn
+        """Both as it is and calibrated: the queries are scored once."""
+        blank, places = calibration.once(self._source.test(self.limit, content_free=True))
+        queries, drawn = self._queries, self._drawn
         if drawn:
-            texts = self.source.test(self.limit)
-            queries = encoding.encode(self.model, icl.prompted(texts, drawn))
-        unread = encoding.encode(self.model, icl.prompted(blank, drawn))
-        # Together, behind shots that are read once for all of them.
-        _, scores = evaluate.rank(self.model, self.source, [*queries, *unread])
-        beta = scores.table(scores.mean_logp)
-        beta, prior = beta[: len(queries)], beta[len(queries) :][places]
+            queries = encoding.encode(self._model, icl.prompted(self._texts, drawn))
+        free = encoding.encode(self._model, icl.prompted(blank, drawn))
+        # Together, since the shots are then read once for all of them.
+        _, scores = evaluate.rank(self._model, self._source, [*queries, *free])
+        every = scores.table(scores.mean_logp)
+        beta, prior = every[: len(queries)], every[len(queries) :][places]
         labels = torch.tensor([e.label for e in queries])
         plain, other = (
             (values.argmax(dim=1) == labels).numpy()
             for values in (beta, calibration.calibrated(beta, prior))
         )
-        each, prior_each = (
-            evaluate.query_flops(self.model, some, packed=scores.packed)
-            for some in (queries, unread)
+        each, more = (
+            evaluate.query_flops(self._model, some, packed=scores.packed)
+            for some in (queries, free)
         )
-        if each is None or prior_each is None:
+        if each is None or more is None:
             costs: tuple[float | None, float | None] = (None, None)
-        elif len(blank) == 1:  # the prior of the choices is one for all
-            costs = (each, prior_each)
+        elif len(blank) == 1:  # the prior is the same for all
+            costs = (each, more)
         else:
-            costs = (each + prior_each, 0.0)
+            costs = (each + more, 0.0)
         return {**_result(plain, each, 0.0, 0), "calibrated": _result(other, *costs, 0)}
 
-    def _tuned(self) -> dict[str, Any]:
+    def _prompted_flops(self) -> float:
+        if (shape := evaluate.architecture(self._model)) is None:
+            return evaluate.counted(None, self.backbone)
+        blank, _ = calibration.once(self._source.test(self.limit, content_free=True))
+        free = encoding.encode(self._model, blank)
+        context = icl.prompted(blank[:1], self._drawn)[0].prompt.removesuffix(blank[0].prompt)
+        front = len(self._model.tokenizer(context)["input_ids"]) if context else 0
+        cached = front if self._model.family == "causal" else 0
+        before = flops.forward(shape, prompt_tokens=cached, logits_at=0) if cached else {}
+
+        @functools.cache
+        def cost(*sizes: tuple[str, int]) -> int:
+            fed = dict(sizes)
+            fed["prompt_tokens"] += front - cached
+            return sum(flops.forward(shape, **fed, context_tokens=cached).values())
+
+        passes = (fed for e in (*self._queries, *free) for fed in packing.shapes(e))
+        return float(sum(before.values()) + sum(cost(*fed.items()) for fed in passes))
+
+    def _training(self) -> tuple[list[list[Example]], Recipe]:
         how = Recipe.of(self.recipe, {"seed": self.draw})
-        examples = self.source.wordings(self.shots, self.draw, "first")
+        return self._source.wordings(self.shots, self.draw, "first"), how
+
+    def _tuned(self) -> dict[str, Any]:
+        examples, how = self._training()
         found, scores, trained = evaluate.few_shot(
-            self.model, self.source, examples, self.queries, how
+            self._model,
+            self._source,
+            examples,
+            self._queries,  # type: ignore[arg-type]  # in tokens already
+            how,
         )
         trained.tuned.detach()
         spent = found.train_flops, found.trainable_params
         return _result(scores.hits.numpy(), found.flops_per_query, *spent)
 
-    def _head(self) -> dict[str, Any]:
-        """A linear head on frozen states: of a text, or, where answers differ, of each pair."""
-        how, texts, asked, outputs = self._for_head()
-        head = classifier.new(self.model, outputs, "head", max_tokens=how.max_tokens, seed=how.seed)
-        train, queries = self.drawn, self.source.test(self.limit)
-        shared = len(texts) == len(train)
-        goals = [e.label for e in train]
-        if not shared:
-            goals = [int(i == e.label) for e in train for i in range(len(e.choices))]
-        fitted = classifier.fit(head, texts, torch.tensor(goals), how)
-        said, cost = head.outputs(asked)
-        if not shared:
-            values = (said[:, 1] - said[:, 0]).split([len(e.choices) for e in queries])
-            said = pad_sequence(values, batch_first=True, padding_value=float("-inf"))
-        hits = said.argmax(dim=1) == torch.tensor([e.label for e in queries])
-        trained = sum(p.numel() for p in head.trained().values())
-        return _result(hits.numpy(), cost.flops / len(queries), fitted.cost.flops, trained)
+    def _for_head(self) -> tuple[classifier.Recipe, int, list[str], list[str]]:
+        """Recipe, number of classes, and what is read in training and in scoring.
 
-    def _for_head(self) -> tuple[classifier.Recipe, list[str], list[str], int]:
-        """Recipe, what is read in training and in scoring, and the number of classes.
-
-        Where all examples share their answers these are the classes; else a text with an answer is
-        right or wrong.
+        Where all examples share their answers these are the classes, and a text is read; else it is
+        read with each of its answers, which is wrong or right.
         """
-        train, queries = self.drawn, self.source.test(self.limit)
+        train, queries = self._drawn, self._texts
         shared = len({e.choices for e in (*train, *queries)}) == 1
         texts, asked = (
             [e.prompt + c for e in some for c in ([""] if shared else e.choices)]
             for some in (train, queries)
         )
         how = classifier.Recipe(**self.recipe, seed=self.draw)
-        return how, texts, asked, len(train[0].choices) if shared else 2
+        return how, len(train[0].choices) if shared else 2, texts, asked
 
-    def flops(self) -> float:
-        """See `score_flops`."""
-        if self.kind == "head":
-            how, texts, asked, outputs = self._for_head()
-            return classifier.planned_flops(self.model, outputs, "head", how, texts, asked)
-        once: float | None = 0.0
-        if self.kind == "tune":
-            how_tuned = Recipe.of(self.recipe, {"seed": self.draw})
-            examples = self.source.wordings(self.shots, self.draw, "first")
-            once = evaluate.training_flops(self.model, examples, how_tuned)
-            each = evaluate.query_flops(self.model, self.queries)
-            parts = (once, *[each] * len(self.queries))
-            return sum(evaluate.counted(part, self.backbone) for part in parts)
-        return self._prompt_flops()
-
-    def _prompt_flops(self) -> float:
-        shape = evaluate.architecture(self.model)
-        if shape is None:
-            return evaluate.counted(None, self.backbone)
-        blank, _ = calibration.once(self.source.test(self.limit, content_free=True))
-        queries = [*self.queries, *encoding.encode(self.model, blank)]
-        context = "".join(e.prompt for e in icl.prompted(blank[:1], self.drawn))
-        front = len(self.model.tokenizer(context)["input_ids"]) if self.shots else 0
-
-        @functools.cache
-        def cost(*sizes: tuple[str, int]) -> int:
-            fed = dict(sizes)
-            if self.model.family == "causal":
-                return sum(flops.forward(shape, **fed, context_tokens=front).values())
-            fed["prompt_tokens"] += front
-            return sum(flops.forward(shape, **fed).values())
-
-        first = sum(flops.forward(shape, prompt_tokens=front, logits_at=0).values()) if front else 0
-        return float(first + sum(cost(*f.items()) for e in queries for f in packing.shapes(e)))
+    def _head(self) -> dict[str, Any]:
+        """A linear head on frozen states."""
+        how, outputs, texts, asked = self._for_head()
+        train, queries = self._drawn, self._texts
+        shared = len(texts) == len(train)
+        goals = [e.label for e in train]
+        if not shared:
+            goals = [int(i == e.label) for e in train for i in range(len(e.choices))]
+        head = classifier.new(self._model, outputs, "head", seed=self.draw)
+        fitted = classifier.fit(head, texts, torch.tensor(goals), how)
+        said, cost = head.outputs(asked)
+        if not shared:
+            right = (said[:, 1] - said[:, 0]).split([len(e.choices) for e in queries])
+            said = pad_sequence(list(right), batch_first=True, padding_value=float("-inf"))
+        hits = said.argmax(dim=1) == torch.tensor([e.label for e in queries])
+        trained = sum(p.numel() for p in head.trained().values())
+        return _result(hits.numpy(), cost.flops / len(queries), fitted.cost.flops, trained)
 
 
 @functools.lru_cache(maxsize=1)
@@ -346,7 +358,7 @@ def _task(name: str, content: str) -> Task:
 
 
 @functools.lru_cache(maxsize=1)
-def _queries(
+def _encoded(
     backbone: str, precision: str, task: str, content: str, limit: int
 ) -> list[EncodedExample]:
     """The test texts in tokens, kept for the other runs that show nothing before them."""
@@ -375,6 +387,21 @@ def unpacked(hits: str, examples: int) -> NDArray[np.bool_]:
     """(examples,) right or wrong, of what `packed` made."""
     bits = np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)
     return np.unpackbits(bits, count=examples).astype(bool)
+
+
+def cost(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> sweep.Plan:
+    """What is left of a sweep: FLOPs, and hours on this machine at the rates of its products."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    achieved = rates(device)
+    parts = [
+        sweep.plan(
+            [spec for spec in wanted if spec.params["precision"] == name],
+            store,
+            flops_per_second=share * achieved[name],
+        )
+        for name, share in SHARES.items()
+    ]
+    return sweep.Plan(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
 
 
 def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str, Any]]:
@@ -406,3 +433,14 @@ def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str,
                 accuracy = {"accuracy": of.pop("score")}
                 found.append({**named, "way": named["way"] + suffix, **accuracy, **of, **about})
     return sorted(found, key=lambda row: [row[k] for k in ("task", "way", "precision", "draw")])
+
+
+def recorded(file: Path = RECORD) -> pd.DataFrame:
+    """The rows of a table that `records` made, each precision's."""
+    return pd.read_csv(file, dtype={"hits": str})
+
+
+def hits(rows: pd.DataFrame, task: str, way: str) -> NDArray[np.bool_]:
+    """(draws, texts) which texts were answered rightly, as `stats.compare` takes them."""
+    mine = rows[(rows["task"] == task) & (rows["way"] == way)].sort_values("draw")
+    return np.stack([unpacked(*row) for row in zip(mine["hits"], mine["examples"], strict=True)])
