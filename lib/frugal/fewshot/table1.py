@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch.nn.utils.rnn import pad_sequence
 
-from frugal import data, peft, tasks
+from frugal import data, peft, stats, tasks
 from frugal.costs import flops
 from frugal.encoders import classifier
 from frugal.engine import backbones, digests, presets, runs, sweep
@@ -35,6 +35,24 @@ from frugal.tasks import Example, Task
 JOB = "table1.score"
 CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
 RECORD = data.ROOT / "results" / "table1.csv"
+# What is compared over tasks: T-Few and its rivals, and what each loss adds.
+PAIRS = (
+    ("ia3", "icl-16"),
+    ("ia3", "icl-16" + CALIBRATED),
+    ("ia3", "icl-4"),
+    ("ia3", "icl-64"),
+    ("ia3", "zero-shot"),
+    ("ia3", "zero-shot" + CALIBRATED),
+    ("ia3", "head"),
+    ("ia3", "lora"),
+    ("ia3", "bitfit"),
+    ("ia3", "layernorm"),
+    ("ia3", "full"),
+    ("icl-16" + CALIBRATED, "icl-16"),
+    ("ia3", "L_LM"),
+    ("ia3", "L_LM + L_LN"),
+    ("ia3", "L_LM + L_UL"),
+)
 # Of the rate of the machine's matrix products, what these runs reach (data/results/bench.csv).
 SHARES = {"float32": 0.8, "bfloat16": 0.6, "int8": 0.4}
 
@@ -435,12 +453,92 @@ def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str,
     return sorted(found, key=lambda row: [row[k] for k in ("task", "way", "precision", "draw")])
 
 
-def recorded(file: Path = RECORD) -> pd.DataFrame:
-    """The rows of a table that `records` made, each precision's."""
-    return pd.read_csv(file, dtype={"hits": str})
+def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
+    """The rows that `records` made, of one precision; none where nothing is recorded.
+
+    precision: by default the one of most rows. A way that has no rows at it, since it cannot have,
+        has those in float32
+    """
+    if not file.exists():
+        return pd.DataFrame(columns=["task", "way", "draw"])
+    rows = pd.read_csv(file, dtype={"hits": str})
+    low = rows.loc[rows["precision"] != "float32", "precision"]
+    precision = precision or (low.mode()[0] if len(low) else "float32")
+    at = rows["precision"] == precision
+    return rows[at | (~rows["way"].isin(rows.loc[at, "way"]) & (rows["precision"] == "float32"))]
 
 
 def hits(rows: pd.DataFrame, task: str, way: str) -> NDArray[np.bool_]:
     """(draws, texts) which texts were answered rightly, as `stats.compare` takes them."""
     mine = rows[(rows["task"] == task) & (rows["way"] == way)].sort_values("draw")
-    return np.stack([unpacked(*row) for row in zip(mine["hits"], mine["examples"], strict=True)])
+    found = [unpacked(*row) for row in zip(mine["hits"], mine["examples"], strict=True)]
+    return np.stack(found) if found else np.empty((0, 0), dtype=bool)
+
+
+def differences(rows: pd.DataFrame, ours: str, theirs: str) -> dict[str, stats.Difference]:
+    """By task, what `ours` answers rightly less what `theirs` does, paired by text.
+
+    Of the tasks on which both ways have all their draws.
+    """
+    plan, found = frozen(), {}
+    for task in plan.tasks:
+        sides = [hits(rows, task, way) for way in (ours, theirs)]
+        wanted = [plan.ways[way.removesuffix(CALIBRATED)].draws for way in (ours, theirs)]
+        if [len(side) for side in sides] == wanted:
+            found[task] = stats.compare(*(s[0] if len(s) == 1 else s for s in sides))
+    return found
+
+
+def verdicts(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
+    """A row a task on which both ways are recorded, the clearest gain first.
+
+    Columns: task, ours and theirs (mean accuracies), ours_flops and theirs_flops (of a query),
+    difference, low, high, and verdict, which says these in points.
+    """
+    records = []
+    for task, found in differences(rows, ours, theirs).items():
+        mine = rows[rows["task"] == task].groupby("way")[["accuracy", "flops_per_query"]].mean()
+        records.append(
+            {
+                "task": task,
+                "ours": mine.loc[ours, "accuracy"],
+                "theirs": mine.loc[theirs, "accuracy"],
+                "ours_flops": mine.loc[ours, "flops_per_query"],
+                "theirs_flops": mine.loc[theirs, "flops_per_query"],
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "verdict": str(found),
+            }
+        )
+    columns = ["task", "ours", "theirs", "ours_flops", "theirs_flops", "difference", "low", "high"]
+    table = pd.DataFrame(records, columns=[*columns, "verdict"])
+    return table.sort_values("difference", ascending=False, ignore_index=True)
+
+
+def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair of PAIRS that is recorded: the mean difference over its tasks.
+
+    Columns: ours, theirs, tasks (their number), difference (these tasks taken as given), sample (as
+    a sample of tasks like them), flops (of a query of theirs, in those of ours: mean ratio).
+    """
+    records = []
+    for ours, theirs in PAIRS:
+        each = differences(rows, ours, theirs)
+        if not each:
+            continue
+        table = verdicts(rows, ours, theirs)
+        enough = len(each) >= stats.FEWEST
+        records.append(
+            {
+                "ours": ours,
+                "theirs": theirs,
+                "tasks": len(each),
+                "difference": str(stats.average([*each.values()])),
+                "sample": str(stats.average([*each.values()], sample=True)) if enough else "",
+                "flops": (table["theirs_flops"] / table["ours_flops"]).mean(),
+            }
+        )
+    return pd.DataFrame(
+        records, columns=["ours", "theirs", "tasks", "difference", "sample", "flops"]
+    )
