@@ -242,6 +242,7 @@ def test_a_design_is_trained_and_scored_in_int8(frugal, tmp_path):
         ["plan", "--task", "counting", "--budget", "5"],
         ["budgets", "study", "--dry-run"],
         ["figure2", "--dry-run"],
+        ["table1", "--dry-run"],
     ],
 )
 def test_every_command_of_a_language_model_takes_a_precision(frugal, argv, tmp_path, monkeypatch):
