@@ -35,7 +35,7 @@ from frugal_course.figures.spaces import (
     task_gains,
 )
 from frugal_course.figures.style import picture
-from frugal_course.figures.tables import audit, readable, verdicts
+from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,
