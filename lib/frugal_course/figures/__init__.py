@@ -23,7 +23,13 @@ from frugal_course.figures.costs import (
     sizes,
     work_name,
 )
-from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal_course.figures.peft import (
+    accuracy_against_params,
+    figure2_sentence,
+    inference_cost,
+    inference_sentence,
+    vectors,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,
