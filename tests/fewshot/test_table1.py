@@ -1,12 +1,13 @@
 """Our own Table 1: frozen, paired by text, resumable; calibrated as a slow reference says."""
 
+import itertools
 import json
 import math
-import tomllib
 
 import numpy as np
 import pandas as pd
 import pytest
+import tomllib
 
 from frugal import data, stats, tasks
 from frugal.engine import backbones, presets, runs, sweep
@@ -66,7 +67,7 @@ def test_a_run_for_every_task_way_and_draw():
     assert own["full"] == own["head"] == "float32"
     assert {own[way] for way in set(own) - {"full", "head"}} == {"int8"}
     models = [(s.params["backbone"], s.params["precision"]) for s in specs]
-    assert sum(a != b for a, b in zip(models, models[1:], strict=False)) == 2  # each loaded once
+    assert sum(a != b for a, b in itertools.pairwise(models)) == 2  # each loaded once
     some = table1.specs(presets.named("laptop"), "int8", names=["fever"], ways=["ia3", "icl-64"])
     assert [s.params["draw"] for s in some] == [0, 1, 2, 3, 4]  # fever is not among `also`
     assert {s.id for s in some} <= {s.id for s in specs}
@@ -151,7 +152,8 @@ def test_ways_are_what_the_plain_functions_find(rows, name, shots):
         other.append(np.argmax(np.subtract(beta, prior)) == query.label)
     way, draw = ("icl-2", 1) if shots else ("zero-shot", 0)
     for suffix, expected in (("", plain), (table1.CALIBRATED, other)):
-        mine = rows.query("task == @name and way == @way + @suffix and draw == @draw").iloc[0]
+        chosen = (rows["task"] == name) & (rows["way"] == way + suffix) & (rows["draw"] == draw)
+        (mine,) = rows[chosen].to_dict("records")
         assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == expected
 
 
@@ -216,7 +218,9 @@ def test_the_record_is_read_at_one_precision(rows, tmp_path):
     assert (found.loc[~found["way"].isin(["head", "L_LM"]), "precision"] == "int8").all()
     assert (table1.recorded(file, "float32")["precision"] == "float32").all()
     assert found["hits"].str.fullmatch("[0-9a-f]{4}").all()
-    assert table1.recorded(tmp_path / "none.csv").empty
+    none = table1.recorded(tmp_path / "none.csv")
+    assert none.empty
+    assert table1.over_tasks(none).empty
 
 
 def test_verdicts_are_of_the_tasks_that_have_all_draws(rows, monkeypatch):
@@ -257,7 +261,9 @@ def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
     assert [m["way"] for m in json.loads(out)["means"]] == ["ia3", "zero-shot",
                                                             "zero-shot, calibrated"]  # fmt: skip
     assert len(pd.read_csv(csv)) == 4
-    status, out, _ = frugal(*argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv))
+    status, out, _ = frugal(
+        *argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv)
+    )
     table = pd.read_csv(csv, dtype={"hits": str})
     assert len(table) == 6  # with the rows of before
     assert table.equals(table.sort_values(["task", "way", "draw"], ignore_index=True))
@@ -272,5 +278,32 @@ def test_a_table_that_is_not_sound_is_one_line(monkeypatch):
     text = (data.ROOT / "table1.toml").read_text(encoding="utf-8")
     broken = tomllib.loads(text.replace("limit = 300", "limit = 0", 1))
     monkeypatch.setattr(data, "toml", lambda name: broken)
-    with pytest.raises(FrugalError, match="table1.toml: limit"):
+    with pytest.raises(FrugalError, match=r"table1\.toml: limit"):
         table1.frozen()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "way", "draw"),
+    [
+        ("movie-reviews", "zero-shot", 0),
+        ("implicatures", "icl-4", 3),
+        ("amazon-reviews", "head", 1),
+    ],
+)
+def test_committed_rows_come_out_again(task, way, draw):
+    recorded = table1.recorded()
+    found = recorded.query("task == @task and way == @way and draw == @draw")
+    if found.empty:
+        pytest.skip("not recorded yet")
+    (row,) = found.to_dict("records")
+    laptop = presets.named("laptop")
+    spec = table1.specs(laptop, row["precision"], names=[task], ways=[way])[draw]
+    again = table1.score(**spec.params)
+    here = spec.inputs["versions"], presets.machine()
+    if here == (row["versions"], row["machine"]):
+        assert spec.id == row["spec"]
+        assert again["hits"] == row["hits"]
+    low, high = stats.wilson(round(row["accuracy"] * row["examples"]), row["examples"])
+    assert low <= again["score"] <= high

@@ -35,6 +35,7 @@ from frugal.tasks import Example, Task
 JOB = "table1.score"
 CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
 RECORD = data.ROOT / "results" / "table1.csv"
+USED = ["task", "way", "draw", "accuracy", "hits", "examples", "flops_per_query"]  # by what follows
 # What is compared over tasks: T-Few and its rivals, and what each loss adds.
 PAIRS = (
     ("ia3", "icl-16"),
@@ -460,7 +461,7 @@ def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
         has those in float32
     """
     if not file.exists():
-        return pd.DataFrame(columns=["task", "way", "draw"])
+        return pd.DataFrame(columns=USED)
     rows = pd.read_csv(file, dtype={"hits": str})
     low = rows.loc[rows["precision"] != "float32", "precision"]
     precision = precision or (low.mode()[0] if len(low) else "float32")
