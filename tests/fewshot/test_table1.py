@@ -12,7 +12,7 @@ import tomllib
 from frugal import data, stats, tasks
 from frugal.engine import backbones, presets, runs, sweep
 from frugal.errors import FrugalError
-from frugal.fewshot import calibration, choices, evaluate, icl, table1, tfew
+from frugal.fewshot import calibration, choices, evaluate, icl, studies, table1, tfew
 from frugal.tasks import Example, Template
 
 SMOKE = presets.named("smoke")
@@ -48,12 +48,28 @@ def test_what_is_frozen_exists_and_needs_no_hub():
         assert (way.recipe or way.head)["lr"] in tried
     for way in plan.ways.values():
         assert (way.shots is not None) + bool(way.recipe) + bool(way.head) == 1
+    for name in ("L_LM", "L_LM + L_UL", "L_LM + L_LN"):  # else as all three
+        mine = plan.ways[name].recipe
+        assert {**mine, "losses": []} == {**plan.ways["ia3"].recipe, "losses": []}
+        assert mine["losses"] == list(studies.ABLATION[name])
     assert plan.recipe["steps"] == 50
     assert plan.limit == 300
     # What a row is compared with exists too.
     ways = {w for name, way in plan.ways.items() for w in
             ((name, name + table1.CALIBRATED) if way.kind == "prompt" else (name,))}  # fmt: skip
     assert {w for pair in table1.PAIRS for w in pair} <= ways
+
+
+def test_rates_are_those_that_did_best_where_they_were_chosen():
+    plan = table1.frozen()
+    tried = table1.recorded(data.ROOT / "results" / "table1_rates.csv")
+    assert set(tried["task"]) == {plan.rates.task}
+    assert (tried.groupby(["way", "lr"]).size() == plan.rates.draws).all()
+    for name, rates in plan.rates.tried.items():
+        mine = tried[tried["way"] == name].groupby("lr")["accuracy"].mean()
+        assert list(mine.index) == sorted(rates)
+        way = plan.ways[name]
+        assert (way.recipe or way.head)["lr"] == mine.idxmax()
 
 
 def test_a_run_for_every_task_way_and_draw():
