@@ -274,7 +274,7 @@ class Asked:
 
     def _prompted(self) -> dict[str, Any]:
         """Both as it is and calibrated: the queries are scored once."""
-        blank, places = calibration.once(self._source.test(self.limit, content_free=True))
+        blank, places = calibration.once(self._source.content_free(self.limit))
         queries, drawn = self._queries, self._drawn
         if drawn:
             queries = encoding.encode(self._model, icl.prompted(self._texts, drawn))
@@ -303,7 +303,7 @@ class Asked:
     def _prompted_flops(self) -> float:
         if (shape := evaluate.architecture(self._model)) is None:
             return evaluate.counted(None, self.backbone)
-        blank, _ = calibration.once(self._source.test(self.limit, content_free=True))
+        blank, _ = calibration.once(self._source.content_free(self.limit))
         free = encoding.encode(self._model, blank)
         context = icl.prompted(blank[:1], self._drawn)[0].prompt.removesuffix(blank[0].prompt)
         front = len(self._model.tokenizer(context)["input_ids"]) if context else 0

@@ -1,6 +1,5 @@
 """Chapter 3's figures: accuracy against cost, the order of examples, wrong labels, losses."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -133,13 +132,13 @@ def against_icl(verdicts: pd.DataFrame, overall: stats.Difference | None, title:
     at.plot(verdicts["ours_flops"], verdicts["ours"], "D", color=ORANGE, markersize=6)
     at.set(xlabel="FLOPs per query", ylabel="accuracy", xscale="log", ylim=(0, 1.02))
     heading(at, "a line a task: ◆ T-Few, ● 16-shot ICL")
-    places = np.arange(len(verdicts), 0, -1)
+    places = [*range(len(verdicts), 0, -1)]
     for y, row in zip(places, verdicts.itertuples(), strict=True):
         _interval(forest, y, row.difference, row.low, row.high)
     names = [*verdicts["task"]]
     if overall is not None:
         _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
-        names, places = [*names, "mean of these tasks"], np.append(places, 0)
+        names, places = [*names, "mean of these tasks"], [*places, 0]
     forest.axvline(0, color=GREY, linewidth=1)
     forest.set_yticks(places, names, fontsize=9)
     forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
