@@ -23,7 +23,13 @@ from frugal_course.figures.costs import (
     sizes,
     work_name,
 )
-from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal_course.figures.peft import (
+    accuracy_against_params,
+    figure2_sentence,
+    inference_cost,
+    inference_sentence,
+    vectors,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,
@@ -35,7 +41,7 @@ from frugal_course.figures.spaces import (
     task_gains,
 )
 from frugal_course.figures.style import picture
-from frugal_course.figures.tables import audit, readable, verdicts
+from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,

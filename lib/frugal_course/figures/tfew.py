@@ -34,7 +34,7 @@ WAYS = {
     "L_LM + L_LN": "(IA)³ by L_LM + L_LN",
 }
 # Where the names of table 1's points stand clear of each other: points to the right, and up.
-PLACES = {"T0": (9, -12), "T5+LM": (8, -12), "GPT-3 6.7B": (10, -5), "GPT-3 175B": (8, 9)}
+PLACES = {"T0": (9, 4), "T5+LM": (8, -12), "GPT-3 6.7B": (-9, -9), "GPT-3 175B": (8, 9)}
 
 
 def accuracy_against_cost(
@@ -49,7 +49,8 @@ def accuracy_against_cost(
              method is "zero-shot", "icl", or what T-Few trained
     chances: accuracy of guessing, by task
     printed: the published points, in a panel of their own with open marks: index method, columns
-             "accuracy" (per cent) and "inference FLOPs"
+             "accuracy" (per cent) and "inference FLOPs"; where "own", the mean of the method's own
+             row of table 9, is more than a point off, it is a cross below or above
 
     One dash is one draw of the examples; the line goes through the means.
     """
@@ -100,9 +101,14 @@ def _table1(at: Axes, printed: pd.DataFrame) -> None:
         tuned, zero = name == "T-Few", name == "T0"
         colour, mark = (ORANGE, "D") if tuned else (BLUE, "s" if zero else "o")
         at.plot(x, y, mark, **hollow(colour))
-        side = "right" if name == "GPT-3 175B" else "left"
+        side = "right" if name in ("GPT-3 175B", "GPT-3 6.7B") else "left"
         right, up = PLACES.get(str(name), (9, 5))
         beside(at, str(name), x, y, colour, right=right, up=up, ha=side, fontsize=9)
+        if abs(row["own"] - row["accuracy"]) > 1:
+            at.vlines(x, row["own"] / 100, y, color=GREY, linestyle=":")
+            at.plot(x, row["own"] / 100, "x", color=GREY)
+            own = f"{row['own']:.1f} by its row"
+            beside(at, own, x, row["own"] / 100, GREY, right=9, up=-4, fontsize=9)
     at.set(xscale="log", xlabel="FLOPs per query (rule of thumb)", ylim=(0, 1.02))
     at.margins(x=0.3)
     heading(at, "published: Table 1, 11 datasets")
@@ -289,30 +295,30 @@ def training_curve(losses: dict[str, list[float]], title: str) -> Figure:
 def loss_ablation(
     runs: pd.DataFrame, printed: "pd.Series[float]", level: float, title: str
 ) -> Figure:
-    """Accuracy by sum of losses: measured, a dot a seed; and as published, in a panel of its own.
+    """Accuracy by sum of losses: measured, a dot a seed; and as published, in a panel of its own on
+    the same axis.
 
     runs:    columns losses, accuracy, examples
     printed: published accuracy in per cent, by the names in `losses`
     level:   accuracy of guessing in `runs`
     """
     sums = list(dict.fromkeys(runs["losses"]))
-    figure, (at, paper) = panels(2, title, width=10.5, width_ratios=[3, 2])
+    figure, (at, paper) = panels(2, title, width=10.5, width_ratios=[3, 2], sharey=True)
     for x, name in enumerate(sums):
-        mine = runs.loc[runs["losses"] == name, "accuracy"]
+        mine = 100 * runs.loc[runs["losses"] == name, "accuracy"]
         at.vlines(x, mine.min(), mine.max(), color=ORANGE, alpha=0.5)
         at.plot([x] * len(mine), mine, "D", color=ORANGE, alpha=0.75, markersize=8)
         at.plot([x - 0.22, x + 0.22], [mine.median()] * 2, color=ORANGE, linewidth=2)
-    across(at, level)
+    across(at, 100 * level)
     heading(at, "measured here: a diamond a seed, a bar the median")
-    at.set_ylabel(f"accuracy, {int(runs['examples'].iloc[0])} test examples")
-    at.set_ylim(0, 1.02)
+    at.set_ylabel(f"accuracy, %; measured on {int(runs['examples'].iloc[0])} examples")
     names = [name for name in sums if name in printed]
     values = [float(printed[name]) for name in names]
     paper.plot(range(len(names)), values, "D", **hollow(GREY))
     for x, value in enumerate(values):
         beside(paper, f"{value:.1f}", x, value, right=0, up=9, ha="center", fontsize=9)
-    paper.set_ylim(min(values) - 2, max(values) + 2)
-    paper.set_ylabel("accuracy, %")
+    seen = [*values, 100 * level, *(100 * runs["accuracy"])]
+    at.set_ylim(min(seen) - 3, max(seen) + 3)  # of both panels
     heading(paper, "published: T0-3B, 11 datasets")
     for axes, shown in ((at, sums), (paper, names)):
         axes.set_xticks(range(len(shown)), [name.replace(" + ", "\n+ ") for name in shown])
