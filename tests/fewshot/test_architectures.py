@@ -254,8 +254,8 @@ def test_a_score_that_is_not_finite_names_its_example(monkeypatch):
     backbone, some = build("causal", "llama"), examples()[0]
     real = passes.packed
 
-    def poisoned(*arguments):
-        found = real(*arguments)
+    def poisoned(*arguments, **more):
+        found = real(*arguments, **more)
         return found.index_fill(0, torch.tensor([len(found) - 1]), float("nan"))
 
     assert probe.packs(backbone)

@@ -8,10 +8,11 @@ import torch
 from frugal import peft
 from frugal.budgets import study
 from frugal.engine import backbones, checkpoints, presets
+from frugal.engine.runs import Store
 from frugal.errors import FrugalError
-from frugal.fewshot import choices, encoding, passes, probe, tfew
+from frugal.fewshot import choices, encoding, figure2, passes, probe, tfew
 from frugal.kernels import int8, precision
-from frugal.spaces.search import Settings
+from frugal.spaces.search import Search, Settings
 from frugal.tasks import Example
 
 EXAMPLES = [
@@ -124,6 +125,55 @@ def test_a_resumed_run_keeps_what_was_fastest_when_it_began(frugal, tmp_path, mo
     assert (status, json.loads(out)["precision"]) == (0, "int8")
 
 
+def measured(monkeypatch, **seconds):
+    monkeypatch.setattr(
+        precision, "seconds", lambda _, names: {n: s for n, s in seconds.items() if n in names}
+    )
+
+
+def test_a_figure_keeps_what_was_fastest_when_it_began(frugal, tmp_path, monkeypatch):
+    argv = ["figure2", "--store", str(tmp_path), "--preset", "smoke", "--backbone", "tiny-causal"]
+    argv += ["--task", "counting", "--limit", "4", "--steps", "1", "--seed", "0", "--json"]
+    argv += ["--method", "ia3", "--method", "full", "--precision", "fastest"]
+    measured(monkeypatch, float32=3.0, bfloat16=2.0, int8=1.0)
+    status, out, _ = frugal(*argv)
+    began = {row["name"]: row["precision"] for row in json.loads(out)["runs"]}
+    assert (status, began) == (0, {"ia3": "int8", "full": "float32"})
+    measured(monkeypatch, float32=1.0, bfloat16=2.0, int8=3.0)
+    assert frugal(*argv)[0] == 0
+    assert len(Store(tmp_path).specs()) == 2  # no run of another precision
+    status, out, _ = frugal(*argv, "--seed", "1")  # nor does what is new bring one in
+    found = {(r["seed"], r["name"]): r["precision"] for r in json.loads(out)["runs"]}
+    assert found == {(s, n): began[n] for s in (0, 1) for n in began}
+    named = ["float32" if a == "fastest" else a for a in argv]  # what is named is taken as it is
+    assert {r["precision"] for r in json.loads(frugal(*named)[1])["runs"]} == {"float32"}
+    assert Store(tmp_path).precision(figure2.JOB) is None  # by now it is of two
+
+
+@pytest.mark.parametrize("name", precision.NAMES)
+def test_a_search_and_a_study_keep_what_was_fastest(frugal, tmp_path, monkeypatch, name):
+    others = [other for other in precision.NAMES if other != name]
+    measured(monkeypatch, **{name: 3.0}, **dict.fromkeys(others, 1.0))
+    search = ["spaces", "search", "--store", str(tmp_path / "search")]
+    study_ = ["budgets", "study", "--store", str(tmp_path / "study")]
+    more = ["--preset", "smoke", "--precision", "fastest", "--dry-run", "--json"]
+
+    def said():
+        return [json.loads(frugal(*argv, *more)[1])["precision"] for argv in (search, study_)]
+
+    assert set(said()) <= set(others)  # nothing has begun
+    assert not list(tmp_path.iterdir())
+    of = Search(
+        Settings.of(presets.named("smoke").spaces, precision=name), Store(tmp_path / "search")
+    )
+    _, runs = next((s.name, s.specs) for s in of.walk())
+    of.store.add(spec for some in runs.values() for spec in some)
+    setting = study.Setting.of(presets.named("smoke").budgets, precision=name)
+    store = Store(tmp_path / "study" / setting.id)
+    store.add(study.specs(setting, store.folder))
+    assert said() == [name, name]
+
+
 @pytest.mark.parametrize("method", list(peft.METHODS))
 def test_a_method_trains_in_the_precisions_that_suit_it(method):
     backbone = backbones.load("tiny-causal", precision="int8")
@@ -192,6 +242,7 @@ def test_a_design_is_trained_and_scored_in_int8(frugal, tmp_path):
         ["plan", "--task", "counting", "--budget", "5"],
         ["budgets", "study", "--dry-run"],
         ["figure2", "--dry-run"],
+        ["table1", "--dry-run"],
     ],
 )
 def test_every_command_of_a_language_model_takes_a_precision(frugal, argv, tmp_path, monkeypatch):

@@ -158,6 +158,10 @@ def test_orders_are_different_permutations():
     assert len({tuple(o) for o in found}) == 5
     assert all(sorted(o) == [0, 1, 2, 3] for o in found)
     assert len(evaluate.orders(2, 5, seed=0)) == 2
+    assert evaluate.orders(4, 1, seed=0) == [[0, 1, 2, 3]]
+    for count in (0, -1):
+        with pytest.raises(FrugalError, match=f"count: at least one order, not {count}"):
+            evaluate.orders(4, count, seed=0)
 
 
 @pytest.mark.real

@@ -35,6 +35,7 @@ from frugal.engine.runs import RunSpec, Store
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
+from frugal.kernels.precision import NAMES
 from frugal.tasks import Example, Task, texts
 
 JOB = "budgets.cell"
@@ -264,6 +265,16 @@ def specs(setting: Setting, folder: Path) -> list[RunSpec]:
             inputs = _inputs(read, who)
             found.append(runs.spec(JOB, params, inputs=inputs, preset=setting.preset))
     return found
+
+
+def begun(setting: Setting, store: Path) -> str | None:
+    """The precision of the study in `store` that is `setting` but for that, if there is one."""
+    found = [
+        name
+        for name in NAMES
+        if Store(store / setting.model_copy(update={"precision": name}).id).key()
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def run(setting: Setting, folder: Path) -> pd.DataFrame:

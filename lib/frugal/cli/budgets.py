@@ -165,11 +165,14 @@ def study(
             values[name] = json.loads(value)
         except ValueError:
             values[name] = value
-    values["precision"] = backbones.resolved(precision or str(values["precision"]))
+    if precision:
+        values["precision"] = precision
     try:
         setting = live.Setting(**values)
     except ValidationError as error:
         raise FrugalError(f"--set {first_problem(error)}") from error
+    own = backbones.resolved(setting.precision, begun=lambda: live.begun(setting, store))
+    setting = setting.model_copy(update={"precision": own})
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, {"--store": store}, reads=(setting.task,))

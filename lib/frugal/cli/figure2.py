@@ -34,14 +34,15 @@ def figure2(
     """Train and score every method on the same labels. Killed, it goes on with the next run."""
     import pandas as pd
 
-    from frugal.engine import presets, sweep
+    from frugal.engine import backbones, presets, sweep
     from frugal.engine.runs import Store
     from frugal.fewshot import figure2
 
     chosen = presets.named(preset, backbone=backbone, precision=precision)
     settings = chosen.figure2.given(task=task, methods=method, steps=steps, seeds=seed, limit=limit)
-    specs = figure2.specs(chosen, settings)
     runs = Store(store or Path("runs") / f"figure2-{chosen.name}")
+    own = backbones.resolved(chosen.precision, begun=lambda: runs.precision(figure2.JOB))
+    specs = figure2.specs(chosen.given(precision=own), settings)
     if dry_run:
         plan = sweep.plan(specs, runs, flops_per_second=1.0)
         cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}

@@ -116,16 +116,17 @@ def search(
     from frugal.costs import prices
     from frugal.engine import backbones, presets
     from frugal.engine.runs import Store as Runs
-    from frugal.spaces.search import Search, Settings
+    from frugal.spaces.search import JOB, Search, Settings
 
-    chosen = presets.named(preset).spaces
+    chosen, runs = presets.named(preset).spaces, Runs(_store(preset, store))
+    asked = precision or chosen.precision
     settings = Settings.of(
         chosen,
         designs=designs,
         last_designs=last_designs,
-        precision=backbones.resolved(precision or chosen.precision),
+        precision=backbones.resolved(asked, begun=lambda: runs.precision(JOB)),
     )
-    found = Search(settings, Runs(_store(preset, store)))
+    found = Search(settings, runs)
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
         plan = found.plan(rate)

@@ -281,11 +281,12 @@ def _precision(chosen: "Settings", recipe: "Recipe", save: Path | None) -> str:
     from frugal import peft
     from frugal.engine import backbones, checkpoints
     from frugal.fewshot import tfew
-    from frugal.kernels.precision import FASTEST
 
-    if chosen.precision == FASTEST and save and (begun := checkpoints.about(save / tfew.STATE)):
-        return begun.get("precision", "float32")
-    return backbones.resolved(chosen.precision, peft.precisions(recipe.method))
+    def begun() -> str | None:
+        about = checkpoints.about(save / tfew.STATE) if save else None
+        return about.get("precision", "float32") if about else None
+
+    return backbones.resolved(chosen.precision, peft.precisions(recipe.method), begun=begun)
 
 
 def _at_hand(task: str, backbone: str) -> bool:

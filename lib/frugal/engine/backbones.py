@@ -24,7 +24,7 @@ from frugal.costs import derive, layers
 from frugal.engine import artifacts, derived, digests, nano, tiny, whole
 from frugal.errors import FrugalError, FrugalWarning, reason
 from frugal.kernels import int8
-from frugal.kernels.precision import NAMES, resolve
+from frugal.kernels.precision import FASTEST, NAMES, resolve
 from frugal.moved import names
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -161,11 +161,20 @@ def load(
             raise FrugalError(f"cannot load backbone {name!r}: {error}") from error
 
 
-def resolved(precision: str, allowed: Collection[str] = NAMES) -> str:
+def resolved(
+    precision: str,
+    allowed: Collection[str] = NAMES,
+    *,
+    begun: Callable[[], str | None] = lambda: None,
+) -> str:
     """`precision`, or where it is "fastest" that of `allowed` which is, where `load` puts a model.
+
+    begun: gives what the work that goes on now was begun in, if it was: "fastest" stays that
 
     Raises FrugalError for what is unknown, or not allowed.
     """
+    if precision == FASTEST and (before := begun()):
+        return before
     if precision in DTYPES:
         return precision
     return resolve(precision, "cuda" if torch.cuda.is_available() else "cpu", allowed)

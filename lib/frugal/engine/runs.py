@@ -41,6 +41,7 @@ HOMES = {
     "figure2.score": "frugal.fewshot.figure2",
     "notebook.execute": "frugal_course.notebooks.grid",
     "spaces.finetune": "frugal.spaces.train",
+    "table1.score": "frugal.fewshot.table1",
 }
 _FORMER = {  # what keys of version 1 called them
     "figure2.score": "frugal.fewshot.figure2:score",
@@ -52,11 +53,12 @@ _NOW = {former: name for name, former in _FORMER.items()}
 
 @dataclass(frozen=True)
 class Job:
-    """A function that runs are made of, what it reads, and what one call of it costs in FLOPs."""
+    """A function that runs are made of, and what `job` says of it."""
 
     function: Callable[..., Mapping[str, Any]]
     inputs: Callable[..., Mapping[str, str]] | None = None
     flops: Callable[..., float] | None = None
+    precision: Callable[..., str | None] | None = None
 
 
 JOBS: dict[str, Job] = {}  # by name
@@ -67,17 +69,19 @@ def job(
     *,
     inputs: Callable[..., Mapping[str, str]] | None = None,
     flops: Callable[..., float] | None = None,
+    precision: Callable[..., str | None] | None = None,
 ) -> Callable[..., Any]:
     """Register the decorated function as the job `name`, one of HOMES; else as "module:function".
 
     It takes a spec's params by name and returns a mapping that JSON can hold, with a finite
-    `score`. What it prints goes to the run's log. `inputs` and `flops` take the same params;
-    `inputs` gives a digest of everything outside them that the result depends on.
+    `score`. What it prints goes to the run's log. `inputs`, `flops` and `precision` take the same
+    params; `inputs` gives a digest of everything outside them that the result depends on, `flops`
+    what a call costs, `precision` that of the backbone (None of a run that could have no other).
     """
 
     def register(function: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
         own = name or f"{function.__module__}:{function.__qualname__}"
-        JOBS[own] = Job(function, inputs, flops)
+        JOBS[own] = Job(function, inputs, flops, precision)
         return function
 
     return register
@@ -288,6 +292,17 @@ class Store:
             if spec := self._spec(file):
                 return spec.key
         return None
+
+    def precision(self, job: str) -> str | None:
+        """That of all runs of `job` here; None where there are none, or they differ.
+
+        What a sweep that asks for the fastest one was begun in, wherever it goes on.
+        """
+        of = find(job).precision
+        every = filter(None, map(self._spec, self.folder.glob("runs/*/spec.json")))
+        mine = (spec for spec in every if (spec.job, spec.key) == (job, KEY))
+        found = {of(**spec.params) for spec in mine if of} - {None}
+        return found.pop() if len(found) == 1 else None
 
     def continues(self) -> None:
         """Raise FrugalError for a store of before, which can be reported, but not continued."""

@@ -104,7 +104,8 @@ class ChoiceScores:
 
 def forward(backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None) -> ChoiceScores:
     """Scores of one packed batch; differentiable where gradients are on."""
-    token_logp = passes.packed(backbone, batch, prefix)
+    flex = batch.input_ids.shape[1] > passes.BLOCK and probe.flexes(backbone)
+    token_logp = passes.packed(backbone, batch, prefix, flex=flex)
     return ChoiceScores(token_logp, batch.choice, batch.example, batch.correct, batch.tokens)
 
 

@@ -283,7 +283,12 @@ def training_flops(
 
 
 def orders(shots: int, count: int, seed: int) -> list[list[int]]:
-    """`count` different orders of `shots` examples (fewer where there are not so many)."""
+    """`count` different orders of `shots` examples (fewer where there are not so many).
+
+    The first is that of their numbers. Raises FrugalError for a count below 1.
+    """
+    if count < 1:
+        raise FrugalError(f"count: at least one order, not {count}")
     found = [list(range(shots))]
     generator = random.Random(seed)
     for _ in range(100 * count):

@@ -17,6 +17,7 @@ from frugal.engine.presets import Figure2, Preset
 from frugal.errors import unknown
 from frugal.fewshot import evaluate
 from frugal.fewshot.tfew import Recipe
+from frugal.kernels.precision import NAMES
 from frugal.papers import tables
 from frugal.tasks import Example, Task
 
@@ -84,7 +85,12 @@ def score_flops(**params: Any) -> float:
     return sum(evaluate.counted(n, model.name) for n in (training, *[query] * len(queries)))
 
 
-@runs.job(JOB, inputs=inputs, flops=score_flops)
+def precision_of(dtype: str, recipe: Mapping[str, Any], **_: Any) -> str | None:
+    """What the others are in, too; of a method that trains the model's own weights that is open."""
+    return dtype if peft.precisions(recipe["method"]) == NAMES else None
+
+
+@runs.job(JOB, inputs=inputs, flops=score_flops, precision=precision_of)
 def score(
     name: str,
     backbone: str,

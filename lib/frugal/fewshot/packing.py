@@ -6,6 +6,9 @@ its ancestors and itself; its position is its depth. A token without children is
 nothing is predicted from it: two one-token choices cost no more than their prompt. Several trees
 lie in one row of a batch, so that little is spent on padding.
 
+A token's descendants lie right behind it. So who sees whom is one number a token, the place of the
+last of them: the token at k is seen from place q where k ≤ q ≤ last_k.
+
 In an encoder–decoder the encoder reads the prompt, and the tree is the decoder's: its trunk is the
 start token, its branches are the choices, each with the end of text behind it. Such a tree has a
 row of its own, since a row attends to one encoded prompt.
@@ -38,10 +41,10 @@ PREFIX_SAVING = 256
 class ChoiceTree:
     """One example in tokens, behind a prefix of P tokens that is computed elsewhere.
 
-    tokens:  (n,) what is fed, trunk first, every node after its parent
+    tokens:  (n,) what is fed, trunk first, behind every node its descendants
     read:    (s,) what an encoder reads; empty in a causal LM
     depth:   (n,) position of a token, P included
-    visible: (n, n) whether row i sees column j: its ancestors and itself
+    last:    (n,) place of a token's last descendant, its own where it has none
     source, target, choice: (choice tokens,) token `target` of choice `choice` is predicted at
              node `source`; in order of choice, then of position
     """
@@ -49,7 +52,7 @@ class ChoiceTree:
     tokens: NDArray[Any]
     read: NDArray[Any]
     depth: NDArray[Any]
-    visible: NDArray[Any]
+    last: NDArray[Any]
     source: NDArray[Any]
     target: NDArray[Any]
     choice: NDArray[Any]
@@ -119,21 +122,38 @@ def tree(encoded: EncodedExample, prefix: int = 0) -> ChoiceTree:
                 depth.append(t)
                 parent.append(node)
             node = children[key]
-    visible = np.tri(len(tokens), dtype=bool)
-    for node in range(len(trunk), len(tokens)):
-        visible[node] = visible[parent[node]]
-        visible[node, node] = True
+    place, last = _walk(parent, len(trunk))
+    order = np.argsort(place)
     return ChoiceTree(
-        tokens=np.array(tokens),
+        tokens=np.array(tokens)[order],
         read=np.array(encoded.read, dtype=np.int64),
-        depth=np.array(depth) + prefix,
-        visible=visible,
-        source=np.array(source),
+        depth=np.array(depth)[order] + prefix,
+        last=last[order],
+        source=place[source],
         target=np.array(target),
         choice=np.array(choice),
         choices=len(sequences),
         label=encoded.label,
     )
+
+
+def _walk(parent: Sequence[int], trunk: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(n,) places of nodes in a walk that goes down before it goes on, and of their last ones.
+
+    parent: of each node, which comes before it; the first `trunk` nodes follow one another
+    """
+    nodes = range(trunk, len(parent))
+    size = np.ones(len(parent) + 1, dtype=np.int64)  # of what hangs on a node; the last is no node
+    for node in reversed(nodes):
+        size[parent[node]] += size[node]
+    place, free = np.arange(len(parent)), {trunk - 1: trunk}  # free: the next place below a node
+    for node in nodes:
+        place[node] = free[parent[node]]
+        free[parent[node]] += size[node]
+        free[node] = place[node] + 1
+    last = place + size[:-1] - 1
+    last[:trunk] = len(parent) - 1
+    return place, last
 
 
 @dataclass(frozen=True)
@@ -143,7 +163,7 @@ class PackedBatch:
     input_ids, position_ids: (R, L)
     read_ids, read_mask: (R, S) what an encoder reads, and where it is no padding; S = 0 in a
               causal LM
-    visible:  (R, L, L) whether a token sees another of its row
+    last:     (R, L) place in the row of a token's last descendant; padding has none
     source:   (choice tokens,) place r * L + i of the token that predicts
     target, choice: (choice tokens,); example, correct: (choices,) as in ChoiceScores
     tokens:   tokens fed, padding not counted
@@ -153,7 +173,7 @@ class PackedBatch:
     position_ids: Tensor
     read_ids: Tensor
     read_mask: Tensor
-    visible: Tensor
+    last: Tensor
     source: Tensor
     target: Tensor
     choice: Tensor
@@ -206,8 +226,7 @@ def pack(
     read = np.zeros((len(rows), reads), dtype=np.int64)
     read_mask = np.zeros_like(read)
     positions = np.zeros_like(ids)
-    visible = np.zeros((len(rows), width, width), dtype=bool)
-    visible[:, np.arange(width), np.arange(width)] = True  # padding sees itself: no empty softmax
+    last = np.tile(np.arange(width), (len(rows), 1))  # padding sees itself: no empty softmax
     place = {}
     for r, row in enumerate(rows):
         at = 0
@@ -215,7 +234,7 @@ def pack(
             span = slice(at, at + len(trees[i].tokens))
             ids[r, span] = trees[i].tokens
             positions[r, span] = trees[i].depth
-            visible[r, span, span] = trees[i].visible
+            last[r, span] = trees[i].last + at
             read[r, : len(trees[i].read)] = trees[i].read
             read_mask[r, : len(trees[i].read)] = 1
             place[i] = r * width + at
@@ -231,7 +250,7 @@ def pack(
         position_ids=tensor(positions),
         read_ids=tensor(read),
         read_mask=tensor(read_mask),
-        visible=tensor(visible),
+        last=tensor(last),
         source=tensor(np.concatenate([trees[i].source + place[i] for i in order])),
         target=tensor(np.concatenate([trees[i].target for i in order])),
         choice=choice,

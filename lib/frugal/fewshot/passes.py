@@ -8,12 +8,13 @@ are made to count depths for the time of a pass. Whether a model does all that i
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from frugal.engine.backbones import Backbone
@@ -22,14 +23,25 @@ from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import PackedBatch
 from frugal.kernels import frozen_vocab
 
-# Who sees whom in a layer of each type, beyond being an ancestor: distance, depths, size -> bool.
-_LAYERS: dict[str, Any] = {
-    "full_attention": lambda distance, of, seen, config: None,
-    "sliding_attention": lambda distance, of, seen, config: distance < config.sliding_window,
-    "chunked_attention": lambda distance, of, seen, config: (
-        of // config.attention_chunk_size == seen // config.attention_chunk_size
-    ),
+
+def _window(size: int) -> Callable[[Any, Any], Any]:
+    return lambda of, seen: of - seen < size
+
+
+def _chunk(size: int) -> Callable[[Any, Any], Any]:
+    return lambda of, seen: of // size == seen // size
+
+
+# How near an ancestor must be to be seen, by type of layer: configuration -> two depths -> bool.
+_LAYERS: dict[str, Callable[[Any], Callable[[Any, Any], Any] | None]] = {
+    "full_attention": lambda config: None,
+    "sliding_attention": lambda config: _window(config.sliding_window),
+    "chunked_attention": lambda config: _chunk(config.attention_chunk_size),
 }
+
+# Tokens of a row, from which on FlexAttention leaves out what nobody sees: by blocks of as many.
+BLOCK = 128
+_SHAPES = 64  # kernels that torch may compile for attention, one for each kind of shape
 
 # model -> whether its logits are its vocabulary's products: nothing is added, scaled or capped
 _BARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -59,8 +71,31 @@ def prefix_cache(backbone: Backbone, prefix: Sequence[int]) -> Cache:
     return Cache(layers=[_SharedPrefix(layer.keys, layer.values) for layer in cache.layers])
 
 
-def packed(backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None) -> Tensor:
-    """(choice tokens,) log p of each, of one packed batch; differentiable."""
+def packed(
+    backbone: Backbone, batch: PackedBatch, prefix: Cache | None = None, *, flex: bool = False
+) -> Tensor:
+    """(choice tokens,) log p of each, of one packed batch; differentiable.
+
+    flex: whether FlexAttention is told who sees whom, and not shown a mask. A mask is turned into
+        numbers by every layer, and kept for the gradient; the pairs it forbids are computed. Of a
+        causal model that `probe.flexes`
+    """
+    with _flex(backbone.model.config) if flex else contextlib.nullcontext():
+        return _packed(backbone, batch, prefix)
+
+
+@contextlib.contextmanager
+def _flex(config: Any) -> Iterator[None]:
+    """Let a model compute attention by FlexAttention while this lasts."""
+    before, config._attn_implementation = config._attn_implementation, "flex_attention"
+    try:
+        with torch._dynamo.config.patch(recompile_limit=_SHAPES):
+            yield
+    finally:
+        config._attn_implementation = before
+
+
+def _packed(backbone: Backbone, batch: PackedBatch, prefix: Cache | None) -> Tensor:
     # Only where a choice token is predicted, and there once, is the vocabulary needed.
     source, row = torch.unique(batch.source, return_inverse=True)
     model = backbone.model
@@ -210,17 +245,26 @@ def _masks(model: Any, batch: PackedBatch, behind: int) -> Any:
     Where layers differ, one for each of their types; a window counts depths. Raises FrugalError
     for a type of layer that no mask can stand for.
     """
-    config = model.config
-    visible = torch.nn.functional.pad(batch.visible, (behind, 0), value=True)
-    seen = torch.cat([torch.arange(behind, device=visible.device).expand(len(visible), -1),
-                      batch.position_ids], dim=1)[:, None]  # fmt: skip
-    of = batch.position_ids[:, :, None]
+    config, depth = model.config, batch.position_ids
+    rows, length = depth.shape
+    front = torch.arange(behind, device=depth.device).expand(rows, -1)
+    places = torch.arange(-behind, length, device=depth.device)
+    last = torch.cat([torch.full_like(front, length), batch.last], dim=1)
+    depths = torch.cat([front, depth], dim=1)
 
-    def mask(layer: str) -> Tensor:
+    def mask(layer: str) -> Any:
         if layer not in _LAYERS:
             raise FrugalError(f"{layer} layers take no mask")
-        near = _LAYERS[layer](of - seen, of, seen, config)
-        found = (visible if near is None else visible & near)[:, None]
+        near = _LAYERS[layer](config)
+
+        def sees(row: Any, head: Any, q: Any, k: Any) -> Any:
+            below = (places[k] <= q) & (q <= last[row, k])  # k is the token's ancestor, or itself
+            return below & near(depth[row, q], depths[row, k]) if near else below
+
+        if config._attn_implementation == "flex_attention":
+            return create_block_mask(sees, rows, None, length, behind + length, depth.device)
+        row, q = torch.arange(rows, device=depth.device), torch.arange(length, device=depth.device)
+        found = sees(row[:, None, None, None], 0, q[:, None], places + behind)
         if config._attn_implementation != "eager":
             return found
         added = torch.zeros_like(found, dtype=model.dtype)  # to the scores

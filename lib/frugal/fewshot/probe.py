@@ -6,6 +6,9 @@ number in the model's configuration (a window, a rope's switch, a capacity), a r
 differs from each choice alone, in a pass of its own, is not packed. What cannot be scored alone
 (no logits, an answer that is seen before it is predicted, chance in it) is refused.
 
+Where a model's attention can do without a mask (`flexes`), that is tried likewise, and its
+gradients; it must be what a mask gives.
+
 Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
 how inputs are rounded, and a rounding that flips would hide a small difference (`int8.unrounded`).
 """
@@ -36,10 +39,12 @@ _NO_LENGTH = re.compile(
     r"|n_inner|num_labels|channels|image|vision|audio|patch|spatial"
 )
 _CAPACITY = re.compile(r"capacity$")
+_FLEX = ("cuda",)  # where FlexAttention is a kernel; elsewhere it computes every pair
 _LAST = 64  # tokens at the end of a text of which it is tried whether more behind them matter
 _SHORT = 12  # tokens of the probe's longest prompt, where nothing calls for more
 
-# model -> {(what is attached, attention, dtype, tokens, of answers): whether packing suits it}
+# model -> {(what is attached, attention, dtype, tokens, of answers): whether packing suits it} and
+# {(what is attached, dtype): whether FlexAttention does}
 _KNOWN: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
 
 
@@ -72,6 +77,58 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
         with int8.unrounded():
             known[key] = _try(backbone, length, answer) and not sparse
     return known[key] and not crowded
+
+
+def flexes(backbone: Backbone) -> bool:
+    """Whether FlexAttention may take the place of a mask (see `passes.packed`).
+
+    On a GPU, for a causal model that knows it, where it gives the same log-probabilities and
+    gradients. What is found is remembered as in `packs`. An encoder–decoder's rows are short; and
+    T5's cross-attention has a bias of one row, which a kernel would read on beyond its end.
+    """
+    model = backbone.model
+    knows = backbone.family == "causal" and getattr(model, "_supports_flex_attn", False)
+    if backbone.device.type not in _FLEX or not knows:
+        return False
+    known, key = _KNOWN.setdefault(model, {}), (peft.of(model), model.dtype)
+    if key not in known:
+        with int8.unrounded(), torch.inference_mode(False), torch.enable_grad():
+            known[key] = _try_flex(backbone)
+    return known[key]
+
+
+def _try_flex(backbone: Backbone) -> bool:
+    probes, dtype = _probes(backbone, passes.BLOCK, 0), backbone.model.dtype
+    try:
+        for prefix in (0, _COMMON):
+            for some in (probes, probes[:1]):  # several rows, and one
+                both = (_with_gradients(backbone, some, prefix, flex) for flex in (False, True))
+                for dense, flex in zip(*both, strict=True):
+                    if not _equal((flex - dense).abs(), dense, dtype):
+                        return False
+    except Exception:  # a compiler that is not there, a size that no kernel has
+        return False
+    return True
+
+
+def _with_gradients(
+    backbone: Backbone, probes: list[EncodedExample], prefix: int, flex: bool
+) -> list[Tensor]:
+    """Log-probabilities, once more without gradients, and the gradients of all that was read."""
+    read: list[Tensor] = []
+
+    def see(module: Any, args: Any, output: Tensor) -> Tensor:
+        read.append(output.detach().requires_grad_())
+        return read[-1].clone()
+
+    with torch.no_grad():
+        once = _packed(backbone, probes, prefix, flex)
+    handle = backbone.model.get_input_embeddings().register_forward_hook(see)
+    try:
+        logp = _packed(backbone, probes, prefix, flex)
+    finally:
+        handle.remove()
+    return [once, logp.detach(), *torch.autograd.grad(logp.sum(), read)]
 
 
 def _numbers(config: Any) -> Iterator[tuple[str, int]]:
@@ -193,9 +250,12 @@ def _probes(backbone: Backbone, length: int, answer: int) -> list[EncodedExample
     ]
 
 
-def _packed(backbone: Backbone, probes: list[EncodedExample], prefix: int) -> Tensor:
+def _packed(
+    backbone: Backbone, probes: list[EncodedExample], prefix: int, flex: bool = False
+) -> Tensor:
     trees = [tree(e, prefix) for e in probes]
     # The long one first: the others lie behind it, and the last in a padded row of its own.
-    rows = layout(trees) if backbone.family == "encoder-decoder" else [[0, 1, 2], [3]]
+    own = backbone.family == "encoder-decoder" or len(trees) == 1
+    rows = layout(trees) if own else [[0, 1, 2], [3]]
     cache = passes.prefix_cache(backbone, probes[0].sequences[0][:prefix]) if prefix else None
-    return passes.packed(backbone, pack(trees, rows, backbone.device), cache)
+    return passes.packed(backbone, pack(trees, rows, backbone.device), cache, flex=flex)

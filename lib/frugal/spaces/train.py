@@ -63,7 +63,12 @@ def finetune_flops(**params: Any) -> float:
     return classifier.planned_flops(backbone, drawn.classes, what, how, drawn.train, drawn.test)
 
 
-@runs.job("spaces.finetune", inputs=inputs, flops=finetune_flops)
+def precision_of(design: str, precision: str = "float32", **_: Any) -> str | None:
+    """What the search is in; a training of all weights says nothing of it."""
+    return None if design == "full" else precision
+
+
+@runs.job("spaces.finetune", inputs=inputs, flops=finetune_flops, precision=precision_of)
 def finetune(**params: Any) -> dict[str, Any]:
     """Train a design on a task and score it; `params` are those of `_asked`."""
     backbone, drawn, what, how = _asked(**params)

@@ -104,9 +104,17 @@ class Task:
         ]
 
     def test(
-        self, limit: int | None = None, *, shots: int = 0, seed: int = 0, template: int = 0
+        self,
+        limit: int | None = None,
+        *,
+        shots: int = 0,
+        seed: int = 0,
+        template: int = 0,
+        content_free: bool = False,
     ) -> list[Example]:
         """The test examples (the first `limit`), none of them among `draw(shots, seed)`.
+
+        content_free: their prompts say nothing of them (`Template.example`), their choices all
 
         A row is left out, with a warning, of which a template makes no sound example, or which asks
         what one of those drawn asks. A benchmark's own test part is scored as it is, whatever it
@@ -126,7 +134,7 @@ class Task:
             try:
                 if self._content(row) in seen:
                     raise FrugalError(f"{self.name}: repeats a drawn example")
-                found.append(self._example(row, template))
+                found.append(self._example(row, template, content_free))
             except FrugalError as error:
                 warnings.warn(f"{error} (row {number}); left out", stacklevel=2)
         return found
@@ -178,7 +186,9 @@ class Task:
     def _drawn(self, shots: int, seed: int) -> Dataset:
         return self.rows.select(self._drawn_numbers(shots, seed))
 
-    def _example(self, row: Mapping[str, Any], template: int) -> Example:
+    def _example(
+        self, row: Mapping[str, Any], template: int, content_free: bool = False
+    ) -> Example:
         try:
             chosen = self.templates[template]
         except IndexError:
@@ -186,7 +196,8 @@ class Task:
                 f"{self.name}: template {template}; it has {len(self.templates)}, from 0"
             ) from None
         try:
-            return chosen.example({"labels": self._readable, **row}, row["label"])
+            told = {"labels": self._readable, **row}
+            return chosen.example(told, row["label"], content_free=content_free)
         except ValidationError as error:
             raise FrugalError(f"{self.name}: {first_problem(error)}") from error
 
