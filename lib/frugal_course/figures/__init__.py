@@ -30,6 +30,13 @@ from frugal_course.figures.peft import (
     inference_sentence,
     vectors,
 )
+from frugal_course.figures.pool import (
+    against_random,
+    by_depth,
+    depth_sentence,
+    depth_title,
+    winners,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,
