@@ -165,6 +165,7 @@ def study(
             values[name] = json.loads(value)
         except ValueError:
             values[name] = value
+    values["training"] = backbones.trained(precision or str(values["training"]))
     values["precision"] = backbones.resolved(precision or str(values["precision"]))
     try:
         setting = live.Setting(**values)
@@ -177,14 +178,13 @@ def study(
     runs = Store(store / setting.id)
     wanted = live.specs(setting, runs.folder)
     about = {"setting": setting.id, "preset": setting.preset, "store": str(runs.folder)}
-    about["precision"] = setting.precision
+    about |= {"precision": setting.precision, "training": setting.training}
     if dry_run:
         plan = sweep.plan(wanted, runs, flops_per_second=1.0)
         cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
         emit({"dry_run": True, **about, **cost}, as_json)
         return
-    with stderr.bar(len(wanted), "runs") as bar:
-        sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
+    sweep.run(wanted, runs, ray=ray)
     found = live.table(setting, runs, wanted)
     record = {
         **about,
@@ -237,11 +237,12 @@ def plan(
         for line in prices.get("gpu", gpu).warnings():
             stderr.note(line)
     lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
+    ways = Ways.of(chosen, labels, seed)
     found = recommend.plan(
         source,
         lm,
         backbones.load(chosen.budgets.encoder),
-        Ways.of(chosen, labels, seed),
+        ways,
         labels=labels,
         budget=budget,
         queries=queries,
@@ -253,5 +254,5 @@ def plan(
     )
     result = found.record()
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}
-    result["precision"] = lm.precision
+    result |= {"precision": lm.precision, "training": ways.small.precision}
     emit(result, as_json)

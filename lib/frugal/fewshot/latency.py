@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from frugal.costs import arch, check, flops
+from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot.passes import prefix_cache
@@ -107,7 +108,7 @@ def measure(backbone: Backbone, works: Sequence[Work], repeats: int) -> pd.DataF
     runs = [prepare(backbone, work) for work in works]
     records = []
     with torch.inference_mode():
-        for repeat in range(-1, repeats):
+        for repeat in stderr.each(range(-1, repeats), "rounds"):
             for work, run in zip(works, runs, strict=True):
                 _wait(backbone.device)
                 started = time.perf_counter()

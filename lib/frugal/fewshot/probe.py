@@ -49,7 +49,7 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     answers: of an encoder–decoder, tokens of a decoder's row; `longest` counts what is read too
 
     Raises FrugalError where the model gives no choice a log-probability of its own. What is found
-    is remembered for a model and what is attached to it.
+    is remembered for a model and the kind of what is attached to it, whatever it has learnt.
     """
     if backbone.family == "encoder":
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
@@ -66,7 +66,8 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     if sparse:
         length = longest  # from which on it is sparse no number says
     attached = peft.of(model)
-    key = (attached, model.config._attn_implementation, model.dtype, length, answer)
+    kind = f"{type(attached).__name__} {attached.parts}" if attached else ""
+    key = (kind, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
         with int8.unrounded():
