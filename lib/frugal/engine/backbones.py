@@ -181,13 +181,16 @@ def resolved(
     return resolve(precision, "cuda" if torch.cuda.is_available() else "cpu", allowed)
 
 
-def trained(precision: str, *, begun: Callable[[], str | None] = lambda: None) -> str:
+def trained(
+    precision: str, *, begun: Callable[[], str | None] = lambda: None
+) -> Literal["float32", "bfloat16"]:
     """Of weights that are trained, where frozen ones are in `precision`: float32 or bfloat16.
 
     Beside int8, and for "fastest", the one in which products are faster where `load` puts a model,
     or what the work was `begun` in.
     """
-    return resolved(precision if precision in FLOATS else FASTEST, FLOATS, begun=begun)
+    own = resolved(precision if precision in FLOATS else FASTEST, FLOATS, begun=begun)
+    return "bfloat16" if own == "bfloat16" else "float32"
 
 
 def held(name: str, precision: str = "float32") -> Backbone:

@@ -236,7 +236,7 @@ def query_flops(
     encoded = encoding.encode(backbone, examples)
 
     @cache
-    def cost(*sizes: tuple[str, int]) -> int:
+    def cost(*sizes: tuple[str, Any]) -> int:
         return sum(flops.forward(shape, **dict(sizes)).values())
 
     return statistics.fmean(

@@ -50,7 +50,7 @@ class Work:
 
     def flops(self, shape: arch.Architecture, method: Method = FROZEN) -> int:
         """Exact FLOPs on `shape`; of a prefill also with a `method` attached."""
-        sizes = {"context_tokens": self.context, "batch": self.batch}
+        sizes: dict[str, Any] = {"context_tokens": self.context, "batch": self.batch}
         if self.kind == "decode":
             return sum(flops.decode(shape, new_tokens=self.tokens, **sizes).values())
         fed: dict[str, Any] = {"prompt_tokens": self.tokens, "logits_at": 1, "method": method}
