@@ -336,6 +336,15 @@ def test_students_t_is_scipys_between_the_tables_too():
             assert stats.student_t(sure, degrees) == pytest.approx(wanted, rel=3e-6)
 
 
+def test_a_jackknife_of_a_mean_of_groups_is_students_interval():
+    random = np.random.default_rng(11)
+    groups, values = np.repeat(np.arange(6), 4), random.normal(0, 1, 24)
+    means = values.reshape(6, 4).mean(axis=1)
+    point, half = stats.jackknife(lambda kept: values[kept].mean(), groups)
+    assert point == pytest.approx(values.mean())
+    assert half == pytest.approx(stats.student_t(0.95, 5) * means.std(ddof=1) / math.sqrt(6))
+
+
 def test_recorded_hits_are_read_draw_by_draw():
     assert stats.hits(["101", "011"]).tolist() == [[True, False, True], [False, True, True]]
     with pytest.raises(FrugalError, match="have not answered the same texts"):

@@ -156,3 +156,55 @@ def test_rivals_show_every_run_and_their_share():
     assert marks(first, "D") == {((0.8 + 0.6) / 2, 1)}
     assert marks(second, "D") == {(0.9, 1)}
     assert "chance" in words(second)
+
+
+DEPTHS = pd.DataFrame(
+    [("A", -1.0, -2.0, 0.5), ("B", -2.0, -3.0, -1.0), ("B − A", -1.0, -2.5, 0.5)],
+    columns=["method", "points", "low", "high"],
+)
+NAMES = {"A": "adapter", "B": "bitfit"}
+
+
+def test_depths_are_drawn_beside_what_the_paper_recommends():
+    (axes,) = figures.by_depth(DEPTHS, NAMES, "a finding").axes
+    drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+    assert {-1.0, -2.0} <= drawn
+    ticks = [t.get_text() for t in axes.get_yticklabels()]
+    assert ticks == ["bitfit less adapter", "bitfit", "adapter"]
+    assert figures.depth_title(DEPTHS, NAMES) == "bitfit is worth 2.0 points more near the input"
+    text = figures.depth_sentence(DEPTHS, NAMES)
+    assert "adapter -1.0 [-2.0, +0.5] (the paper: near the input; open here)" in text
+    assert "bitfit -2.0 [-3.0, -1.0] (the paper: near the output; unlike here)" in text
+    assert "No method is worth 2.0" in figures.depth_title(DEPTHS[:1], NAMES)
+
+
+def test_winners_are_open_in_the_paper_and_filled_here():
+    found = pd.DataFrame(
+        [("S1", "paper", "spindle", 0.5, -1.0, 2.0, 1.8), ("S1", "ours", "x", 1.0, 0.2, 1.8, 0.1)],
+        columns=["stage", "whose", "candidate", "points", "low", "high", "published"],
+    )
+    published, here = figures.winners(found, "a finding").axes
+    marks = [line for line in published.lines if line.get_marker() != "None"]
+    assert {float(line.get_xdata()[0]) for line in marks} == {1.8, 0.1}
+    assert all(line.get_markerfacecolor() == "white" for line in marks)
+    filled = [line for line in here.lines if line.get_marker() != "None"]
+    assert {float(line.get_xdata()[0]) for line in filled} == {0.5, 1.0}
+    assert all(line.get_markerfacecolor() != "white" for line in filled)
+
+
+def test_a_random_search_stands_beside_the_greedy_one():
+    found = pd.DataFrame(
+        {
+            "stage": ["S0", "S1"],
+            "flops": [1e12, 3e12],
+            "greedy": [0.1, 1.0],
+            "low": [-1.0, -0.5],
+            "high": [1.0, 2.5],
+            "designs": [10, 30],
+            "random": [0.4, float("nan")],
+            "estimate": [0.5, 0.9],
+        }
+    )
+    (axes,) = figures.against_random(found, "a finding").axes
+    drawn = {float(y) for line in axes.lines for y in line.get_ydata()}
+    assert {0.1, 1.0, 0.4, 0.5, 0.9} <= drawn

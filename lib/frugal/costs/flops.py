@@ -11,6 +11,7 @@ FLOPs are operations, not operations per second.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frugal.costs import check, methods
 from frugal.costs.arch import Architecture
@@ -47,17 +48,21 @@ def forward(
     Raises FrugalError for a negative or fractional count, or one that does not suit the kind.
     """
     chosen = methods.get(method) if isinstance(method, str) else method
-    *fed, context = shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens)
+    prompt, target, logits, context = shape(
+        arch, prompt_tokens, target_tokens, logits_at, context_tokens
+    )
     if chosen.prompt and context:
         chosen, context = methods.FROZEN, context + chosen.tokens
     walk = Walk(arch, chosen)
-    walk.model(*fed, context)
+    walk.model(prompt, target, logits, context)
     networks = per_step(arch, chosen).get("forward/prefix", 0)  # once, for all sequences
     own = {"prefix": networks} if networks else {}
     return _parts(walk.forward, check.whole("batch", batch, least=1)) | own
 
 
-def packed_shape(arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]) -> Parts:
+def packed_shape(
+    arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]
+) -> dict[str, Any]:
     """Arguments `prompt_tokens`, `target_tokens` and `logits_at` of one packed example.
 
     All choices follow the prompt, which is read once; the last token of a choice is predicted,

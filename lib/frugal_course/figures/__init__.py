@@ -31,6 +31,13 @@ from frugal_course.figures.peft import (
     inference_sentence,
     vectors,
 )
+from frugal_course.figures.pool import (
+    against_random,
+    by_depth,
+    depth_sentence,
+    depth_title,
+    winners,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,
@@ -46,6 +53,10 @@ from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,
+    against_icl,
+    against_icl_sentence,
+    against_icl_title,
+    differences,
     label_swap,
     loss_ablation,
     order_dots,
