@@ -257,9 +257,7 @@ def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
     assert [m["way"] for m in json.loads(out)["means"]] == ["ia3", "zero-shot",
                                                             "zero-shot, calibrated"]  # fmt: skip
     assert len(pd.read_csv(csv)) == 4
-    status, out, _ = frugal(
-        *argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv)
-    )
+    status, out, _ = frugal(*argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv))
     table = pd.read_csv(csv, dtype={"hits": str})
     assert len(table) == 6  # with the rows of before
     assert table.equals(table.sort_values(["task", "way", "draw"], ignore_index=True))
