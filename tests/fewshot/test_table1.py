@@ -1,17 +1,18 @@
 """Our own Table 1: frozen, paired by text, resumable; calibrated as a slow reference says."""
 
+import itertools
 import json
 import math
-import tomllib
 
 import numpy as np
 import pandas as pd
 import pytest
+import tomllib
 
 from frugal import data, stats, tasks
 from frugal.engine import backbones, presets, runs, sweep
 from frugal.errors import FrugalError
-from frugal.fewshot import calibration, choices, evaluate, icl, table1, tfew
+from frugal.fewshot import calibration, choices, evaluate, icl, studies, table1, tfew
 from frugal.tasks import Example, Template
 
 SMOKE = presets.named("smoke")
@@ -47,12 +48,28 @@ def test_what_is_frozen_exists_and_needs_no_hub():
         assert (way.recipe or way.head)["lr"] in tried
     for way in plan.ways.values():
         assert (way.shots is not None) + bool(way.recipe) + bool(way.head) == 1
+    for name in ("L_LM", "L_LM + L_UL", "L_LM + L_LN"):  # else as all three
+        mine = plan.ways[name].recipe
+        assert {**mine, "losses": []} == {**plan.ways["ia3"].recipe, "losses": []}
+        assert mine["losses"] == list(studies.ABLATION[name])
     assert plan.recipe["steps"] == 50
     assert plan.limit == 300
     # What a row is compared with exists too.
     ways = {w for name, way in plan.ways.items() for w in
             ((name, name + table1.CALIBRATED) if way.kind == "prompt" else (name,))}  # fmt: skip
     assert {w for pair in table1.PAIRS for w in pair} <= ways
+
+
+def test_rates_are_those_that_did_best_where_they_were_chosen():
+    plan = table1.frozen()
+    tried = table1.recorded(data.ROOT / "results" / "table1_rates.csv")
+    assert set(tried["task"]) == {plan.rates.task}
+    assert (tried.groupby(["way", "lr"]).size() == plan.rates.draws).all()
+    for name, rates in plan.rates.tried.items():
+        mine = tried[tried["way"] == name].groupby("lr")["accuracy"].mean()
+        assert list(mine.index) == sorted(rates)
+        way = plan.ways[name]
+        assert (way.recipe or way.head)["lr"] == mine.idxmax()
 
 
 def test_a_run_for_every_task_way_and_draw():
@@ -66,7 +83,7 @@ def test_a_run_for_every_task_way_and_draw():
     assert own["full"] == own["head"] == "float32"
     assert {own[way] for way in set(own) - {"full", "head"}} == {"int8"}
     models = [(s.params["backbone"], s.params["precision"]) for s in specs]
-    assert sum(a != b for a, b in zip(models, models[1:], strict=False)) == 2  # each loaded once
+    assert sum(a != b for a, b in itertools.pairwise(models)) == 2  # each loaded once
     some = table1.specs(presets.named("laptop"), "int8", names=["fever"], ways=["ia3", "icl-64"])
     assert [s.params["draw"] for s in some] == [0, 1, 2, 3, 4]  # fever is not among `also`
     assert {s.id for s in some} <= {s.id for s in specs}
@@ -110,8 +127,7 @@ def test_every_way_and_draw_answers_the_same_texts_and_none_is_shown(name, monke
 
     def seen(self, *given, **options):
         found = real(self, *given, **options)
-        if not options.get("content_free"):
-            asked.append([e.content for e in found])
+        asked.append([e.content for e in found])
         return found
 
     monkeypatch.setattr(tasks.Task, "test", seen)
@@ -151,7 +167,8 @@ def test_ways_are_what_the_plain_functions_find(rows, name, shots):
         other.append(np.argmax(np.subtract(beta, prior)) == query.label)
     way, draw = ("icl-2", 1) if shots else ("zero-shot", 0)
     for suffix, expected in (("", plain), (table1.CALIBRATED, other)):
-        mine = rows.query("task == @name and way == @way + @suffix and draw == @draw").iloc[0]
+        chosen = (rows["task"] == name) & (rows["way"] == way + suffix) & (rows["draw"] == draw)
+        (mine,) = rows[chosen].to_dict("records")
         assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == expected
 
 
@@ -216,7 +233,9 @@ def test_the_record_is_read_at_one_precision(rows, tmp_path):
     assert (found.loc[~found["way"].isin(["head", "L_LM"]), "precision"] == "int8").all()
     assert (table1.recorded(file, "float32")["precision"] == "float32").all()
     assert found["hits"].str.fullmatch("[0-9a-f]{4}").all()
-    assert table1.recorded(tmp_path / "none.csv").empty
+    none = table1.recorded(tmp_path / "none.csv")
+    assert none.empty
+    assert table1.over_tasks(none).empty
 
 
 def test_verdicts_are_of_the_tasks_that_have_all_draws(rows, monkeypatch):
@@ -257,7 +276,9 @@ def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
     assert [m["way"] for m in json.loads(out)["means"]] == ["ia3", "zero-shot",
                                                             "zero-shot, calibrated"]  # fmt: skip
     assert len(pd.read_csv(csv)) == 4
-    status, out, _ = frugal(*argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv))
+    status, out, _ = frugal(
+        *argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv)
+    )
     table = pd.read_csv(csv, dtype={"hits": str})
     assert len(table) == 6  # with the rows of before
     assert table.equals(table.sort_values(["task", "way", "draw"], ignore_index=True))
@@ -272,5 +293,32 @@ def test_a_table_that_is_not_sound_is_one_line(monkeypatch):
     text = (data.ROOT / "table1.toml").read_text(encoding="utf-8")
     broken = tomllib.loads(text.replace("limit = 300", "limit = 0", 1))
     monkeypatch.setattr(data, "toml", lambda name: broken)
-    with pytest.raises(FrugalError, match="table1.toml: limit"):
+    with pytest.raises(FrugalError, match=r"table1\.toml: limit"):
         table1.frozen()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "way", "draw"),
+    [
+        ("movie-reviews", "zero-shot", 0),
+        ("implicatures", "icl-4", 3),
+        ("amazon-reviews", "head", 1),
+    ],
+)
+def test_committed_rows_come_out_again(task, way, draw):
+    recorded = table1.recorded()
+    found = recorded.query("task == @task and way == @way and draw == @draw")
+    if found.empty:
+        pytest.skip("not recorded yet")
+    (row,) = found.to_dict("records")
+    laptop = presets.named("laptop")
+    spec = table1.specs(laptop, row["precision"], names=[task], ways=[way])[draw]
+    again = table1.score(**spec.params)
+    here = spec.inputs["versions"], presets.machine()
+    if here == (row["versions"], row["machine"]):
+        assert spec.id == row["spec"]
+        assert again["hits"] == row["hits"]
+    low, high = stats.wilson(round(row["accuracy"] * row["examples"]), row["examples"])
+    assert low <= again["score"] <= high

@@ -41,7 +41,7 @@ _LAYERS: dict[str, Callable[[Any], Callable[[Any, Any], Any] | None]] = {
 
 # Tokens of a row, from which on FlexAttention leaves out what nobody sees: by blocks of as many.
 BLOCK = 128
-_SHAPES = 64  # kernels that torch may compile for attention, one for each kind of shape
+_SHAPES = 128  # kernels that torch may compile for attention: about 8 a model, 8 for gradients
 
 # model -> whether its logits are its vocabulary's products: nothing is added, scaled or capped
 _BARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ Where a model's attention can do without a mask (`flexes`), that is tried likewi
 gradients; it must be what a mask gives.
 
 Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
-how inputs are rounded, and a rounding that flips would hide a small difference (`int8.unrounded`).
+how inputs are rounded, and a rounding that flips would hide a small difference (`int8_products.unrounded`).
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from frugal.errors import FrugalError, reason
 from frugal.fewshot import passes
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import layout, pack, tree
-from frugal.kernels import int8
+from frugal.kernels import int8_products
 
 # Numbers of a configuration that are lengths of a text, and those that are none. Any other may be.
 _LENGTH = re.compile(r"position|window|length|seq|chunk|block|local|ctx|context|distance|capacity")
@@ -74,7 +74,7 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     key = (attached, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        with int8.unrounded():
+        with int8_products.unrounded():
             known[key] = _try(backbone, length, answer) and not sparse
     return known[key] and not crowded
 

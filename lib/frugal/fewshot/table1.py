@@ -35,6 +35,7 @@ from frugal.tasks import Example, Task
 JOB = "table1.score"
 CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
 RECORD = data.ROOT / "results" / "table1.csv"
+USED = ["task", "way", "draw", "accuracy", "hits", "examples", "flops_per_query"]  # by what follows
 # What is compared over tasks: T-Few and its rivals, and what each loss adds.
 PAIRS = (
     ("ia3", "icl-16"),
@@ -273,7 +274,7 @@ class Asked:
 
     def _prompted(self) -> dict[str, Any]:
         """Both as it is and calibrated: the queries are scored once."""
-        blank, places = calibration.once(self._source.test(self.limit, content_free=True))
+        blank, places = calibration.once(self._source.content_free(self.limit))
         queries, drawn = self._queries, self._drawn
         if drawn:
             queries = encoding.encode(self._model, icl.prompted(self._texts, drawn))
@@ -302,7 +303,7 @@ class Asked:
     def _prompted_flops(self) -> float:
         if (shape := evaluate.architecture(self._model)) is None:
             return evaluate.counted(None, self.backbone)
-        blank, _ = calibration.once(self._source.test(self.limit, content_free=True))
+        blank, _ = calibration.once(self._source.content_free(self.limit))
         free = encoding.encode(self._model, blank)
         context = icl.prompted(blank[:1], self._drawn)[0].prompt.removesuffix(blank[0].prompt)
         front = len(self._model.tokenizer(context)["input_ids"]) if context else 0
@@ -460,7 +461,7 @@ def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
         has those in float32
     """
     if not file.exists():
-        return pd.DataFrame(columns=["task", "way", "draw"])
+        return pd.DataFrame(columns=USED)
     rows = pd.read_csv(file, dtype={"hits": str})
     low = rows.loc[rows["precision"] != "float32", "precision"]
     precision = precision or (low.mode()[0] if len(low) else "float32")

@@ -104,22 +104,28 @@ class Task:
         ]
 
     def test(
-        self,
-        limit: int | None = None,
-        *,
-        shots: int = 0,
-        seed: int = 0,
-        template: int = 0,
-        content_free: bool = False,
+        self, limit: int | None = None, *, shots: int = 0, seed: int = 0, template: int = 0
     ) -> list[Example]:
         """The test examples (the first `limit`), none of them among `draw(shots, seed)`.
-
-        content_free: their prompts say nothing of them (`Template.example`), their choices all
 
         A row is left out, with a warning, of which a template makes no sound example, or which asks
         what one of those drawn asks. A benchmark's own test part is scored as it is, whatever it
         shares with its training part.
         """
+        return self._test(limit, shots, seed, template)
+
+    def content_free(self, limit: int | None = None) -> list[Example]:
+        """The same as `test(limit)`, in prompts that say nothing of them (`Template.example`)."""
+        return self._test(limit, content_free=True)
+
+    def _test(
+        self,
+        limit: int | None,
+        shots: int = 0,
+        seed: int = 0,
+        template: int = 0,
+        content_free: bool = False,
+    ) -> list[Example]:
         seen: set[Content] = set()
         if self.test_size:
             numbers: Iterable[int] = range(len(self.rows) - self.test_size, len(self.rows))
@@ -136,7 +142,7 @@ class Task:
                     raise FrugalError(f"{self.name}: repeats a drawn example")
                 found.append(self._example(row, template, content_free))
             except FrugalError as error:
-                warnings.warn(f"{error} (row {number}); left out", stacklevel=2)
+                warnings.warn(f"{error} (row {number}); left out", stacklevel=3)
         return found
 
     def questions(self, limit: int | None = None, *, template: int = 0) -> list[Example]:

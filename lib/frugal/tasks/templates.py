@@ -115,7 +115,7 @@ class Template(BaseModel):
 
         content_free: with "N/A" in place of each text in the prompt; the choices are the row's
         """
-        told = row | dict.fromkeys(self._texts(row), CONTENT_FREE) if content_free else row
+        told = {**row, **dict.fromkeys(self._texts(row), CONTENT_FREE)} if content_free else row
         return Example(prompt=self.prompt_of(told), choices=self.choices_of(row), label=label)
 
     def _texts(self, row: Mapping[str, Any]) -> list[str]:

@@ -52,6 +52,10 @@ from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,
+    against_icl,
+    against_icl_sentence,
+    against_icl_title,
+    differences,
     label_swap,
     loss_ablation,
     order_dots,
