@@ -125,10 +125,10 @@ def search(
 
     chosen, runs = presets.named(preset).spaces, Runs(_store(preset, store))
     asked = precision or chosen.precision
-    given = {"designs": designs, "last_designs": last_designs}
-    given["precision"] = backbones.resolved(asked, begun=lambda: runs.precision(JOB))
+    own = backbones.resolved(asked, begun=lambda: runs.precision(JOB))
+    given = presets.said(designs=designs, last_designs=last_designs, precision=own)
     try:
-        settings = Settings.of(chosen, **changes(change) | presets.said(**given))
+        settings = Settings.of(chosen, **changes(change) | given)
     except ValidationError as error:
         raise FrugalError(f"--set {first_problem(error)}") from error
     found = Search(settings, runs)

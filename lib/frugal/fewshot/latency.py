@@ -52,8 +52,8 @@ class Work:
         sizes = {"context_tokens": self.context, "batch": self.batch}
         if self.kind == "decode":
             return sum(flops.decode(shape, new_tokens=self.tokens, **sizes).values())
-        fed: dict[str, Any] = {"prompt_tokens": self.tokens, "logits_at": 1, "method": method}
-        return sum(flops.forward(shape, **fed, **sizes).values())
+        fed = {"prompt_tokens": self.tokens, "logits_at": 1, **sizes}
+        return sum(flops.tuned(shape, method, **fed).values())
 
 
 def splits(totals: Sequence[int], batches: Sequence[int], kind: Kind = "prefill") -> list[Work]:
