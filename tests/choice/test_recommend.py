@@ -358,3 +358,11 @@ def test_one_class_is_refused(tmp_path, tiny):
     lines = [{"prompt": f"{i}:", "choices": [" yes", " no"], "label": 0} for i in range(12)]
     with pytest.raises(FrugalError, match="the right answer is always ' yes'"):
         plan(file(tmp_path, lines), tiny, labels=4)
+
+
+def test_the_small_model_learns_in_a_precision_that_goes_with_the_large_ones(monkeypatch):
+    for name in ("float32", "bfloat16"):
+        ways = trials.Ways.of(presets.settings("smoke", precision=name), 8, seed=0)
+        assert ways.small.precision == ways.design.precision == name
+    monkeypatch.setattr(backbones, "resolved", lambda name, allowed: f"{name} of {len(allowed)}")
+    assert backbones.trained("int8") == "fastest of 2"

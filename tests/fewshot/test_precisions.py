@@ -1,6 +1,8 @@
 """Precisions of a backbone: named, kept by what they made, and no reason to score wrongly."""
 
+import gc
 import json
+import weakref
 
 import pytest
 import torch
@@ -253,3 +255,27 @@ def test_every_command_of_a_language_model_takes_a_precision(frugal, argv, tmp_p
     status, _, err = frugal(*argv, "--preset", "smoke", "--precision", "int7", "--json")
     assert status == 2
     assert "unknown precision 'int7'; did you mean 'int8'?" in err
+
+
+def test_what_is_trained_is_as_fast_as_can_be_where_the_rest_is_int8(monkeypatch):
+    for faster in precision.FLOATS:
+        taken = {name: 1.0 if name == faster else 2.0 for name in precision.FLOATS}
+        monkeypatch.setattr(precision, "seconds", lambda *_, taken=taken: taken)
+        assert backbones.trained("int8") == backbones.trained("fastest") == faster
+        assert [backbones.trained(name) for name in precision.FLOATS] == [*precision.FLOATS]
+
+
+def test_packing_is_tried_once_for_what_is_attached(monkeypatch):
+    backbone, tried, own = backbones.load("tiny-causal"), [], probe._try
+    monkeypatch.setattr(probe, "_try", lambda *given: tried.append(given) or own(*given))
+    methods = [("ia3", {}), ("ia3", {}), ("lora", {"rank": 2}), ("lora", {"rank": 4}), ("ia3", {})]
+    for name, options in methods:
+        tuned = peft.attach(backbone.model, name, options)
+        assert probe.packs(backbone)
+        tuned.detach()
+    assert len(tried) == 3
+    gone = weakref.ref(backbone.model)
+    del backbone, tuned
+    tried.clear()
+    gc.collect()
+    assert gone() is None  # what is remembered keeps no model

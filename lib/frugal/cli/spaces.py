@@ -1,7 +1,5 @@
 """`frugal spaces`: draw designs, search among them, and report what the search found."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,8 +137,7 @@ def search(
         named["precision"] = settings.precision
         emit({"dry_run": True, **named, **vars(plan)}, as_json)
         return
-    with _bars() as progress:
-        stages = found.run(ray=ray, progress=progress)
+    stages = found.run(ray=ray, progress=_say)
     _emit_stages(found, stages, as_json)
 
 
@@ -209,18 +206,7 @@ def _emit_stages(
         outputs.done()
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage on a terminal; in a log, a line when a stage is done."""
-    with ExitStack() as shown:
-        update: dict[str, Callable[[int], Any]] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in update:
-                update[stage] = shown.enter_context(stderr.bar(total, "runs", stage=stage))
-            update[stage](done)
-            if done == total:
-                shown.close()
-                stderr.say(f"{stage}: {total} runs are done")
-
-        yield progress
+def _say(stage: str, done: int, total: int) -> None:
+    """A line when a stage is done."""
+    if done == total:
+        stderr.say(f"{stage}: {total} runs are done")

@@ -11,6 +11,7 @@ FLOPs are operations, not operations per second.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frugal.costs import check, methods
 from frugal.costs.arch import Architecture
@@ -29,6 +30,7 @@ def forward(
     logits_at: int | None = None,
     context_tokens: int = 0,
     batch: int = 1,
+    method: str | Method = methods.FROZEN,
 ) -> Parts:
     """Exact FLOPs of one forward pass, by part; `sum(values)` is FlopCounterMode's total.
 
@@ -39,43 +41,28 @@ def forward(
         unless given. An encoder has no such projection, but a pooler where `arch.pooler`
     context_tokens: tokens whose K and V lie in a cache already (decoder-only)
     batch: sequences of this shape
+    method: attached to the model and not folded into its weights, as `train_step` takes it; where
+        there is a context, a trained prompt stands in front of that. Multiplications by vectors,
+        Compacter's Kronecker sums and SAID's transform hold no matrix product
 
     Raises FrugalError for a negative or fractional count, or one that does not suit the kind.
     """
-    fed = shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens)
-    return _pass(arch, methods.FROZEN, fed, batch)
-
-
-def tuned(
-    arch: Architecture,
-    method: str | Method,
-    *,
-    prompt_tokens: int,
-    logits_at: int | None = None,
-    context_tokens: int = 0,
-    batch: int = 1,
-) -> Parts:
-    """As `forward`, with a method attached to the model and not folded into its weights.
-
-    method: as `train_step` takes it. Where there is a context, a trained prompt stands in front of
-    that. Multiplications by vectors, Compacter's Kronecker sums and SAID's transform hold no matrix
-    product; networks that make a prefix run once, for all sequences.
-    """
     chosen = methods.get(method) if isinstance(method, str) else method
-    if chosen.prompt and context_tokens:
-        chosen, context_tokens = methods.FROZEN, context_tokens + chosen.tokens
-    fed = shape(arch, prompt_tokens, None, logits_at, context_tokens)
-    networks = per_step(arch, chosen).get("forward/prefix", 0)
-    return _pass(arch, chosen, fed, batch) | ({"prefix": networks} if networks else {})
+    prompt, target, logits, context = shape(
+        arch, prompt_tokens, target_tokens, logits_at, context_tokens
+    )
+    if chosen.prompt and context:
+        chosen, context = methods.FROZEN, context + chosen.tokens
+    walk = Walk(arch, chosen)
+    walk.model(prompt, target, logits, context)
+    networks = per_step(arch, chosen).get("forward/prefix", 0)  # once, for all sequences
+    own = {"prefix": networks} if networks else {}
+    return _parts(walk.forward, check.whole("batch", batch, least=1)) | own
 
 
-def _pass(arch: Architecture, method: Method, fed: tuple[int, int, int, int], batch: int) -> Parts:
-    walk = Walk(arch, method)
-    walk.model(*fed)
-    return _parts(walk.forward, check.whole("batch", batch, least=1))
-
-
-def packed_shape(arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]) -> Parts:
+def packed_shape(
+    arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]
+) -> dict[str, Any]:
     """Arguments `prompt_tokens`, `target_tokens` and `logits_at` of one packed example.
 
     All choices follow the prompt, which is read once; the last token of a choice is predicted,

@@ -137,6 +137,7 @@ class Study(Table):
     unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
         llm_texts: of the unlabelled ones, at most; in which precision its weights are
+    training:   the precision in which small classifiers learn and answer
     teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
     teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
@@ -152,6 +153,7 @@ class Study(Table):
     llm_shots: int = Field(ge=0)
     llm_texts: int = Field(ge=1)
     precision: str = "float32"
+    training: Literal["float32", "bfloat16"] = "float32"
     labels: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)

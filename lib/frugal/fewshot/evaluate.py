@@ -5,7 +5,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -77,7 +77,6 @@ def rank(
     method: str | None = None,
     template: int = 0,
     order: Sequence[int] | None = None,
-    progress: Callable[[int], Any] = lambda done: None,
 ) -> tuple[RunResult, ChoiceScores]:
     """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
 
@@ -91,7 +90,7 @@ def rank(
     cost = query_flops(backbone, encoded)
     started = time.perf_counter()
     mine = processes.part(encoded)
-    found = choices.score(backbone, mine, progress=progress) if mine else None
+    found = choices.score(backbone, mine) if mine else None
     scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
     if not scores.packed:
@@ -237,7 +236,7 @@ def query_flops(
     encoded = encoding.encode(backbone, examples)
 
     @cache
-    def cost(*sizes: tuple[str, int]) -> int:
+    def cost(*sizes: tuple[str, Any]) -> int:
         return sum(flops.forward(shape, **dict(sizes)).values())
 
     return statistics.fmean(

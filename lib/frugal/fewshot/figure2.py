@@ -43,12 +43,13 @@ def recipe(name: str, settings: Figure2, common: Mapping[str, Any] | None = None
 def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
     """A run for each seed and method, on the preset's backbone.
 
-    Methods that train the model's own weights do so in float32 where the others are in int8.
+    Methods that train the model's own weights do so in float32 where the others are in int8; those
+    of one precision stand together, so that the model is loaded once in each.
     """
     own = backbones.resolved(preset.precision)
     mine = preset.listed(preset.backbone).recipe
     read = inputs(preset.backbone, settings.task)
-    return [
+    found = [
         runs.spec(
             JOB,
             {
@@ -68,6 +69,7 @@ def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
         for name in settings.methods
         for how in [recipe(name, settings, {**preset.recipe, **mine})]
     ]
+    return sorted(found, key=lambda spec: str(spec.params["dtype"]))
 
 
 def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:

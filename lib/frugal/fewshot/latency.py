@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache
 
 from frugal.costs import arch, check, flops
 from frugal.costs.methods import FROZEN, Method
+from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot.passes import prefix_cache
@@ -49,11 +50,11 @@ class Work:
 
     def flops(self, shape: arch.Architecture, method: Method = FROZEN) -> int:
         """Exact FLOPs on `shape`; of a prefill also with a `method` attached."""
-        sizes = {"context_tokens": self.context, "batch": self.batch}
+        sizes: dict[str, Any] = {"context_tokens": self.context, "batch": self.batch}
         if self.kind == "decode":
             return sum(flops.decode(shape, new_tokens=self.tokens, **sizes).values())
-        fed = {"prompt_tokens": self.tokens, "logits_at": 1, **sizes}
-        return sum(flops.tuned(shape, method, **fed).values())
+        fed: dict[str, Any] = {"prompt_tokens": self.tokens, "logits_at": 1, "method": method}
+        return sum(flops.forward(shape, **fed, **sizes).values())
 
 
 def splits(totals: Sequence[int], batches: Sequence[int], kind: Kind = "prefill") -> list[Work]:
@@ -110,7 +111,7 @@ def measure(backbone: Backbone, works: Sequence[Work], repeats: int) -> pd.DataF
     runs = [prepare(backbone, work) for work in works]
     records = []
     with torch.inference_mode():
-        for repeat in range(-1, repeats):
+        for repeat in stderr.each(range(-1, repeats), "rounds"):
             for work, run in zip(works, runs, strict=True):
                 took = {"repeat": repeat, "seconds": seconds(run, backbone.device)}
                 records.append({**vars(work), "flops": work.flops(shape), **took})

@@ -10,7 +10,8 @@ Where a model's attention can do without a mask (`flexes`), that is tried likewi
 gradients; it must be what a mask gives.
 
 Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
-how inputs are rounded, and a rounding that flips would hide a small difference (`int8_products.unrounded`).
+how inputs are rounded, and a rounding that flips would hide a small difference
+(`int8_products.unrounded`).
 """
 
 import dataclasses
@@ -54,7 +55,7 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     answers: of an encoder–decoder, tokens of a decoder's row; `longest` counts what is read too
 
     Raises FrugalError where the model gives no choice a log-probability of its own. What is found
-    is remembered for a model and what is attached to it.
+    is remembered for a model and the kind of what is attached to it, whatever it has learnt.
     """
     if backbone.family == "encoder":
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
@@ -71,7 +72,8 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     if sparse:
         length = longest  # from which on it is sparse no number says
     attached = peft.of(model)
-    key = (attached, model.config._attn_implementation, model.dtype, length, answer)
+    kind = f"{type(attached).__name__} {attached.parts}" if attached else ""
+    key = (kind, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
         with int8_products.unrounded():
@@ -92,7 +94,7 @@ def flexes(backbone: Backbone) -> bool:
         return False
     known, key = _KNOWN.setdefault(model, {}), (peft.of(model), model.dtype)
     if key not in known:
-        with int8.unrounded(), torch.inference_mode(False), torch.enable_grad():
+        with int8_products.unrounded(), torch.inference_mode(False), torch.enable_grad():
             known[key] = _try_flex(backbone)
     return known[key]
 

@@ -311,7 +311,7 @@ class Asked:
         before = flops.forward(shape, prompt_tokens=cached, logits_at=0) if cached else {}
 
         @functools.cache
-        def cost(*sizes: tuple[str, int]) -> int:
+        def cost(*sizes: tuple[str, Any]) -> int:
             fed = dict(sizes)
             fed["prompt_tokens"] += front - cached
             return sum(flops.forward(shape, **fed, context_tokens=cached).values())
