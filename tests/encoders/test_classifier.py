@@ -336,7 +336,8 @@ def test_words_that_no_text_has_stay_as_they_are(backbone):
     table = model.encoder.get_input_embeddings()
     before = table.weight.detach().clone()
     classifier.fit(model, TEXTS, goals("classes"), RECIPE)
-    assert model.encoder.get_input_embeddings() is table and len(table.weight) == len(before)
+    assert model.encoder.get_input_embeddings() is table
+    assert len(table.weight) == len(before)
     read = {token for row in model.encode(TEXTS) for token in row}
     moved = {i for i in range(len(before)) if not torch.equal(table.weight[i], before[i])}
     assert moved == read  # no padding either, whose states no text sees

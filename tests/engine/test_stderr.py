@@ -40,7 +40,8 @@ def test_a_terminal_sees_how_far_the_work_is_and_then_nothing_of_it(seen):
         time.sleep(1.1)  # what is done at once needs no bar
         shown(3)
     text = terminal.getvalue()
-    assert "S1" in text and "3/4" in text
+    assert "S1" in text
+    assert "3/4" in text
     assert text.rstrip("\r").endswith(" ")  # it is wiped away
 
 
@@ -50,7 +51,8 @@ def test_within_work_that_has_a_bar_there_is_no_other(seen):
         with stderr.bar(7, "steps") as shown:
             time.sleep(1.1)
             shown(5)
-    assert "runs" in terminal.getvalue() and "steps" not in terminal.getvalue()
+    assert "runs" in terminal.getvalue()
+    assert "steps" not in terminal.getvalue()
     assert stderr._shown.get() is False
 
 

@@ -57,9 +57,7 @@ def products(name: str, device: torch.device) -> Iterator[None]:
 class _Attention(TorchFunctionMode):
     """Attention in float32: on a CPU its backward takes six times as long in bfloat16."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
