@@ -7,7 +7,8 @@ differs from each choice alone, in a pass of its own, is not packed. What cannot
 (no logits, an answer that is seen before it is predicted, chance in it) is refused.
 
 Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
-how inputs are rounded, and a rounding that flips would hide a small difference (`int8_products.unrounded`).
+how inputs are rounded, and a rounding that flips would hide a small difference
+(`int8_products.unrounded`).
 """
 
 import dataclasses
