@@ -12,7 +12,7 @@ once: all choices of an example lie in one row of the decoder.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,9 @@ from frugal.fewshot.packing import (
     tree,
 )
 from frugal.fewshot.passes import prefix_cache
-from frugal.tasks import Example
+
+if TYPE_CHECKING:
+    from frugal.tasks import Example
 
 # Tokens in a forward pass of `score`: what stays in a processor's cache, or fills a GPU.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -127,7 +129,7 @@ def together(
 
 def score(
     backbone: Backbone,
-    examples: Sequence[Example] | Sequence[EncodedExample],
+    examples: "Sequence[Example] | Sequence[EncodedExample]",
     *,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> ChoiceScores:
