@@ -86,7 +86,7 @@ def alone(b, examples):
 
 def packed(b, examples):
     trees = [packing.tree(e) for e in encoding.encode(b, examples)]
-    return choices.forward(b, packing.pack(trees, packing.layout(trees)))
+    return choices.forward(b, packing.pack(trees, packing.layout(trees), b.device))
 
 
 @pytest.mark.parametrize(("training", "attention"), [(False, "sdpa"), (True, "eager")])
@@ -149,7 +149,7 @@ def test_flops_of_the_three_rungs_are_the_closed_forms(name):
     found = [
         counted(lambda: passes.one_row_per_choice(b, encoded)),
         counted(lambda: passes.one_row_per_choice(b, encoded, read_once=True)),
-        counted(lambda: choices.forward(b, packing.pack(trees, [[0]]))),
+        counted(lambda: choices.forward(b, packing.pack(trees, [[0]], b.device))),
     ]
     closed = [
         flops.one_row_per_choice(a, **sizes),
@@ -162,7 +162,7 @@ def test_flops_of_the_three_rungs_are_the_closed_forms(name):
     # Shared beginnings are fed once: still exact, and less than the closed form without them.
     shared = example.model_copy(update={"choices": ("abcd", "abce", "abcf")})
     tree = packing.tree(encoding.encode(b, [shared])[0])
-    count = counted(lambda: choices.forward(b, packing.pack([tree], [[0]])))
+    count = counted(lambda: choices.forward(b, packing.pack([tree], [[0]], b.device)))
     assert count == evaluate.query_flops(b, [shared]) < found[2]
 
 

@@ -4,13 +4,15 @@ A list of pieces, each of a few minutes at most. The rows of a piece are added t
 data/results/gpu.csv when it is done, and a piece whose rows of this GPU and this library are there
 is not done again: what was stopped goes on. A piece that raises an error leaves no rows.
 
+Nothing is needed beyond torch and transformers; Triton is used where it is. A piece that does need
+more, as the unit tests do pytest, is left out where that is not installed, and one line says so.
+
 All weights are random and all texts made up. What is measured is time, memory and difference:
 against the plain forms of the kernels, float32, the closed forms of `costs`, and, where it is
 installed, Hugging Face `peft` with one padded row per choice.
 """
 
 import argparse
-import ast
 import contextlib
 import csv
 import dataclasses
@@ -33,30 +35,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "lib" / "frugal"
-
-
-def missing() -> list[str]:
-    """Packages that the library and its tests cannot do without, and that are not here.
-
-    Triton is none of them: torch's forms serve without it.
-    """
-    wanted = {"hypothesis", "pytest"}
-    for file in LIBRARY.rglob("*.py"):
-        for line in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(line, ast.Import):
-                wanted |= {name.name for name in line.names}
-            elif isinstance(line, ast.ImportFrom) and line.module:
-                wanted.add(line.module)
-    top = {name.partition(".")[0] for name in wanted} - {"frugal", "triton"}
-    return sorted(name for name in top if importlib.util.find_spec(name) is None)
-
-
-if absent := missing():
+NEEDED = ("torch", "transformers")  # and what they bring; triton is not: torch's forms serve
+if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
     print(f"gpu.py: not installed here: {', '.join(absent)}", file=sys.stderr)
     raise SystemExit(2)
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of `repeatable`; read once
 import torch
 import transformers
 from torch import Tensor
@@ -65,13 +49,16 @@ from frugal import peft
 from frugal.costs import arch, flops, layers, memory
 from frugal.costs.arch import Architecture
 from frugal.engine import backbones, digests, files, tiny
+from frugal.engine import training as loop
 from frugal.engine.backbones import Backbone
-from frugal.fewshot import choices, encoding, losses, packing, passes, tfew
+from frugal.engine.checkpoints import Checkpoint
+from frugal.fewshot import choices, encoding, losses, packing, passes, probe
 from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.encoding import EncodedExample
 from frugal.kernels import checks, frozen_vocab, ia3_gated, precision
-from frugal.tasks import Example
 
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "lib" / "frugal"
 OUT = ROOT / "data" / "results" / "gpu.csv"
 BOUNDS = {"float32": checks.EXACT, "bfloat16": 2e-2}  # of the largest value, as `checks` has them
 PASSES = {"float32": 1e-4, "bfloat16": 2e-2}  # of whole models: packed, and a row per choice
@@ -255,12 +242,20 @@ def _drawing(device: str, kind: str) -> Callable[..., Tensor]:
 # Models of random weights, behind the byte tokenizer
 
 
-def texts(count: int) -> list[Example]:
-    """Prompts of more than 100 bytes, which begin differently: nothing is shared but by choices."""
-    story = "is the number of a text that tells nothing to anybody, and goes on for a while;"
+class Text(NamedTuple):
+    """An example, as `encoding.encode` reads it."""
+
+    prompt: str
+    choices: tuple[str, ...]
+    label: int
+
+
+def texts(count: int, lines: int = 1) -> Any:
+    """Prompts of more than 100 bytes a line, which begin differently: they share nothing."""
+    story = "is the number of a text that tells nothing to anybody, and goes on for a while;\n"
     return [
-        Example(
-            prompt=f"{i:03d} {story} can it be divided by two?",
+        Text(
+            prompt=f"{i:03d} {story * lines} can it be divided by two?",
             choices=(" yes, it can", " no, it cannot"),
             label=i % 2,
         )
@@ -313,6 +308,20 @@ def _llama(shape: Architecture, own: Mapping[str, Any]) -> transformers.LlamaCon
     )
 
 
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
+    """Sums in one order, which is what the same bits again take.
+
+    A GPU adds to places as they come (`index_add`, the gradient of attention), unless it is told
+    not to; a training that nobody killed differs from itself in the last digits, too.
+    """
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def training(name: str, work: Work) -> Iterator[Row]:
     """Ten steps of (IA)³ in every precision, and the same killed half-way and resumed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -324,10 +333,11 @@ def training(name: str, work: Work) -> Iterator[Row]:
         taken: dict[str, float] = {}
         for kind in precision.NAMES:
             backbone = backbones.load(folder, device=work.device, precision=kind)
-            first[kind] = _gradient(backbone)
+            encoded = encoding.encode(backbone, texts(8))
+            first[kind] = _gradient(backbone, encoded)
             cosine = torch.cosine_similarity(first["float32"], first[kind], dim=0)
             with peak(work.device) as gib:
-                loss, vectors, taken[kind] = _trained(work, backbone)
+                loss, _, taken[kind] = _trained(work, backbone, encoded)
                 most = gib()
             yield Row(
                 f"(IA)³ step, {name}; 1 - cosine of the gradient",
@@ -339,36 +349,69 @@ def training(name: str, work: Work) -> Iterator[Row]:
                 bound=TURNED,
                 holds=all(map(math.isfinite, loss)) and loss[-1] < loss[0],
             )
-            with tempfile.TemporaryDirectory() as checkpoint:
-                with contextlib.suppress(KeyboardInterrupt):
-                    _trained(work, backbone, Path(checkpoint), stop=work.steps // 2)
-                _, resumed, _ = _trained(work, backbone, Path(checkpoint))
-            yield Row(f"killed and resumed, {name}", kind, error=apart(resumed, vectors), bound=0.0)
+            what = f"killed and resumed, {name}"
+            try:
+                with repeatable():
+                    yield Row(what, kind, error=_resumed(work, backbone, encoded), bound=0.0)
+            except RuntimeError as error:  # an operation that has no such order
+                yield Row(f"{what}: {str(error).splitlines()[0][:200]}", kind, holds=False)
+
+
+def _resumed(work: Work, backbone: Backbone, encoded: Sequence[EncodedExample]) -> float:
+    """How far vectors are from those of a training that nobody killed."""
+    _, whole, _ = _trained(work, backbone, encoded)
+    with tempfile.TemporaryDirectory() as folder:
+        state = Checkpoint(Path(folder) / "state.safetensors", {})
+        with contextlib.suppress(KeyboardInterrupt):
+            _trained(work, backbone, encoded, state, stop=work.steps // 2)
+        assert state.file.is_file()
+        _, resumed, _ = _trained(work, backbone, encoded, state)
+    return apart(resumed, whole)
 
 
 def _trained(
-    work: Work, backbone: Backbone, checkpoint: Path | None = None, stop: int = 0
+    work: Work,
+    backbone: Backbone,
+    encoded: Sequence[EncodedExample],
+    state: Checkpoint | None = None,
+    stop: int = 0,
 ) -> tuple[list[float], Tensor, float]:
-    """The loss of every step, the vectors, and the seconds of a step; `stop` kills it after one."""
+    """The loss of every step, the vectors, and the seconds of a step; `stop` kills it behind one.
+
+    As `tfew.train` does, with all examples in every step.
+    """
+    tuned = peft.attach(backbone.model, "ia3")
     ends = []
 
-    def progress(step: int, loss: float) -> None:
-        ends.append(time.perf_counter())
-        if step == stop:
+    def backward(step: int) -> float:
+        if stop and step == stop:
             raise KeyboardInterrupt
+        loss = _loss(choices.together(backbone, encoded))
+        loss.backward()
+        return loss.item()
 
-    recipe = tfew.Recipe(steps=work.steps, lr=3e-2)
-    trained = tfew.train(
-        backbone, texts(16), recipe, checkpoint=checkpoint, every=1, progress=progress
-    )
-    vectors = torch.cat([p.detach().flatten() for p in trained.tuned.parameters()])
-    trained.tuned.detach()
-    return trained.loss, vectors, statistics.median(b - a for a, b in itertools.pairwise(ends))
+    own = dict(tuned.named_parameters())
+    try:
+        loss, _ = loop.run(
+            own,
+            torch.optim.Adafactor(own.values(), lr=3e-2, eps=(1e-15, 1e-3), weight_decay=0.0),
+            backward,
+            steps=work.steps,
+            factor=lambda step: loop.schedule(step, work.steps, warmup=0.06),
+            gradient_clip=1.0,
+            state=state,
+            every=1,
+            progress=lambda *_: ends.append(time.perf_counter()),
+        )
+        vectors = torch.cat([p.detach().flatten() for p in own.values()])
+    finally:
+        tuned.detach()
+    return loss, vectors, statistics.median(b - a for a, b in itertools.pairwise(ends))
 
 
-def _gradient(backbone: Backbone) -> Tensor:
+def _gradient(backbone: Backbone, encoded: Sequence[EncodedExample]) -> Tensor:
     tuned = peft.attach(backbone.model, "ia3")
-    _loss(choices.together(backbone, encoding.encode(backbone, texts(8)))).backward()
+    _loss(choices.together(backbone, encoded)).backward()
     found = torch.cat([p.grad.double().cpu().flatten() for p in tuned.parameters()])
     tuned.detach()
     return found
@@ -376,6 +419,35 @@ def _gradient(backbone: Backbone) -> Tensor:
 
 def _loss(scores: ChoiceScores) -> Tensor:
     return torch.stack([loss(scores) for loss in losses.LOSSES.values()]).sum()
+
+
+def trees(name: str, work: Work) -> Iterator[Row]:
+    """Long rows of trees, forward and backward, by FlexAttention and by a mask."""
+    for kind in BOUNDS:
+        backbone = drawn(name, work.shape(name), kind, work.device)
+        tuned = peft.attach(backbone.model, "ia3")
+        some = [packing.tree(e) for e in encoding.encode(backbone, texts(16, lines=4))]
+        rows = [[4 * r + i for i in range(4)] for r in range(4)]
+        batch = packing.pack(some, rows, backbone.device)
+        what = f"{len(rows)} rows of {batch.input_ids.shape[1]} tokens, {name}; against a mask"
+        if not probe.flexes(backbone):
+            yield Row(f"{what}: FlexAttention does not serve here", kind, holds=False)
+            continue
+
+        form = functools.partial(_packed, backbone, batch, tuned)
+        flex, mask = (measured(work, functools.partial(form, f)) for f in (True, False))
+        largest = max(float(value.abs().max()) for value in mask.value[1:])
+        error = apart(flex.value[0], mask.value[0])
+        for one, other in zip(flex.value[1:], mask.value[1:], strict=True):
+            error = max(error, float((one - other).abs().max()) / largest)
+        more = {"error": error, "bound": PASSES[kind]}
+        yield Row(what, kind, flex.seconds, mask.seconds, flex.gib, **more)
+
+
+def _packed(backbone: Backbone, batch: packing.PackedBatch, tuned: Any, flex: bool) -> list[Tensor]:
+    """Log-probabilities, and the gradients of the vectors."""
+    logp = passes.packed(backbone, batch, flex=flex)
+    return [logp, *torch.autograd.grad(logp.square().sum(), list(tuned.parameters()))]
 
 
 def large(name: str, kind: str, work: Work) -> Iterator[Row]:
@@ -453,9 +525,12 @@ def _step(tuned: Any, scores: Callable[[], ChoiceScores]) -> Tensor:
 
 def suite(tests: Sequence[Path], work: Work) -> Iterator[Row]:
     """Those of some files. What needs a package that is not here is counted as not run."""
+    if importlib.util.find_spec("pytest") is None:
+        raise ModuleNotFoundError("the unit tests need pytest", name="pytest")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         argv = [sys.executable, "-m", "pytest", "-q", "-m", MARKS, "-p", "no:cacheprovider"]
+        argv += ["-W", "default"]  # other versions warn of other things
         argv += ["--continue-on-collection-errors", f"--junitxml={report}", *map(str, tests)]
         argv += ["-n", str(work.processes)] if importlib.util.find_spec("xdist") else []
         one = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -482,6 +557,7 @@ def pieces() -> dict[str, Piece]:
         "kernels": kernels,
         "rates": rates,
         "kernels at real sizes": real_sizes,
+        "trees": functools.partial(trees, "smollm2-135m"),
         "training smollm2-135m": functools.partial(training, "smollm2-135m"),
         "training t5-small": functools.partial(training, "t5-small"),
         "t0-3b": functools.partial(large, "t0-3b", "bfloat16"),
@@ -505,6 +581,7 @@ def run(todo: Mapping[str, Piece], work: Work, out: Path, seconds: float = math.
     machine = {"gpu": gpu, "torch": torch.__version__, "date": f"{datetime.date.today()}"}
     here = {**machine, "library": library()}
     started, raised = time.perf_counter(), False
+    without: dict[str, list[str]] = {}  # package -> pieces that need it
     for name, piece in todo.items():
         if any(row["piece"] == name for row in _rows(out, here)):
             continue
@@ -513,9 +590,14 @@ def run(todo: Mapping[str, Piece], work: Work, out: Path, seconds: float = math.
             break
         try:
             _add(out, [{"piece": name, **row.cells(), **here} for row in piece(work)])
+        except ModuleNotFoundError as error:
+            without.setdefault(error.name or str(error), []).append(name)
         except Exception:
             traceback.print_exc()
             raised = True
+    for package, names in without.items():
+        left = f"left out: {', '.join(names)}"
+        print(f"gpu.py: not installed here: {package}; {left}", file=sys.stderr)
     return int(raised or any(row["ok"] != "yes" for row in _rows(out, here)))
 
 

@@ -47,7 +47,7 @@ def test_parameters_and_flops_are_the_closed_forms(shipped):
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the counter does not see a CPU's fused attention
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        choices.forward(shipped, packing.pack(trees, packing.layout(trees)))
+        choices.forward(shipped, packing.pack(trees, packing.layout(trees), shipped.device))
     model.set_attn_implementation(before)
     assert counter.get_total_flops() == evaluate.query_flops(shipped, example)
 

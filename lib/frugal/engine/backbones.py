@@ -22,7 +22,7 @@ import torch
 
 from frugal import data
 from frugal.costs import derive, layers
-from frugal.engine import artifacts, derived, digests, nano, tiny, whole
+from frugal.engine import digests, nano, tiny, whole
 from frugal.errors import FrugalError, FrugalWarning, reason
 from frugal.kernels import int8
 from frugal.kernels.precision import FASTEST, FLOATS, NAMES, Float, resolve
@@ -309,10 +309,23 @@ def _quiet() -> Iterator[None]:
         sys.stderr.writelines(line for line in heard.getvalue().splitlines(True) if not _BAR(line))
 
 
-# Weights that the package index carries, as folders; see data/artifacts.toml.
+def _minilm() -> Path:
+    from frugal.engine import artifacts
+
+    return artifacts.member("minilm-l6", "model/config.json").parent
+
+
+def _smollm2() -> Path:
+    from frugal.engine import derived
+
+    return derived.folder("smollm2-135m")
+
+
+# Weights that the package index carries, as folders; see data/artifacts.toml. What fetches them is
+# imported with the first: a model in a folder needs none of it.
 PINNED: dict[str, Callable[[], Path]] = {
-    "smollm2-135m": lambda: derived.folder("smollm2-135m"),
-    "minilm-l6": lambda: artifacts.member("minilm-l6", "model/config.json").parent,
+    "smollm2-135m": _smollm2,
+    "minilm-l6": _minilm,
     "nano-t0": lambda: data.ROOT / "checkpoints" / "nano-t0",
 }
 

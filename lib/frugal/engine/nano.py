@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from frugal.engine import artifacts, digests, files
+from frugal.engine import digests, files
 from frugal.errors import FrugalError
 
 BASE = "minilm-l6"
@@ -31,6 +31,8 @@ def build(seed: int = 0) -> tuple[Any, Any]:
     2020 start the rest so); `seed` draws what is left, the map from states to the vocabulary.
     """
     from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from frugal.engine import artifacts
 
     folder = artifacts.member(BASE, "model/config.json").parent
     encoder = BertModel(BertConfig.from_pretrained(folder))

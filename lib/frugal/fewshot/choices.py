@@ -12,6 +12,7 @@ once: all choices of an example lie in one row of the decoder.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -32,7 +33,9 @@ from frugal.fewshot.packing import (
     tree,
 )
 from frugal.fewshot.passes import prefix_cache
-from frugal.tasks import Example
+
+if TYPE_CHECKING:
+    from frugal.tasks import Example
 
 # Tokens in a forward pass of `score`: what stays in a processor's cache, or fills a GPU.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -126,7 +129,7 @@ def together(
 
 
 def score(
-    backbone: Backbone, examples: Sequence[Example] | Sequence[EncodedExample]
+    backbone: Backbone, examples: "Sequence[Example] | Sequence[EncodedExample]"
 ) -> ChoiceScores:
     """Scores of all examples, without gradients, in batches sorted by length.
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.tasks import Example
+
+if TYPE_CHECKING:
+    from frugal.tasks import Example
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class EncodedExample:
     start: int
     label: int
     read: tuple[int, ...] = ()
-    example: Example | None = field(default=None, repr=False, compare=False)
+    example: "Example | None" = field(default=None, repr=False, compare=False)
 
 
 def encode(
-    backbone: Backbone, examples: Sequence[Example] | Sequence[EncodedExample]
+    backbone: Backbone, examples: "Sequence[Example] | Sequence[EncodedExample]"
 ) -> list[EncodedExample]:
     """Examples in tokens, as a model of this family takes them; what is in tokens stays as it is.
 
@@ -64,7 +66,7 @@ def encode(
     return encoded
 
 
-def _encode_whole(backbone: Backbone, examples: Sequence[Example]) -> list[EncodedExample]:
+def _encode_whole(backbone: Backbone, examples: "Sequence[Example]") -> list[EncodedExample]:
     """Examples in tokens for a causal LM: prompt and choice as one text."""
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens
     first = tokenizer.bos_token_id
@@ -106,7 +108,7 @@ def _encode_whole(backbone: Backbone, examples: Sequence[Example]) -> list[Encod
     return encoded
 
 
-def _encode_apart(backbone: Backbone, examples: Sequence[Example]) -> list[EncodedExample]:
+def _encode_apart(backbone: Backbone, examples: "Sequence[Example]") -> list[EncodedExample]:
     """Examples in tokens for an encoder–decoder: prompts to the encoder, choices to the decoder."""
     tokenizer, limit = backbone.tokenizer, backbone.max_tokens or math.inf
     start, end = backbone.decoder_ends
@@ -141,7 +143,7 @@ def _encode_apart(backbone: Backbone, examples: Sequence[Example]) -> list[Encod
     return encoded
 
 
-def _distinct(i: int, example: Example, sequences: Sequence[Sequence[int]]) -> None:
+def _distinct(i: int, example: "Example", sequences: Sequence[Sequence[int]]) -> None:
     """Raise FrugalError where two choices of an example are the same tokens."""
     first: dict[tuple[int, ...], int] = {}
     for j, sequence in enumerate(map(tuple, sequences)):

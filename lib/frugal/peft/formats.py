@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from frugal.engine import digests, files
 from frugal.errors import FrugalError, FrugalWarning, reason
-from frugal.peft import bases, configs, hf, released, surgery
+from frugal.peft import bases, hf, released, surgery
 from frugal.peft.found import Saved
 from frugal.peft.method import Method
 from frugal.peft.parts import Part
@@ -78,6 +78,8 @@ def read(model: nn.Module, path: Path) -> Saved:
     does not fit the model or was made for another one; a FrugalWarning says where that cannot be
     told.
     """
+    from frugal.peft import configs
+
     if path.is_file():
         tensors = _unpickled(path)
         _belongs(model, path, {}, None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frugal.errors import FrugalError
-from frugal.peft import configs, ia3
+from frugal.peft import ia3
 from frugal.peft.found import Found, Saved
 from frugal.peft.ia3 import IA3
 from frugal.peft.lora import LoRA
@@ -59,6 +59,8 @@ def read(
     tensors: Mapping[str, Tensor],
 ) -> Saved:
     """Parts and parameters of a peft folder with (IA)³ or LoRA, whose configuration is plain."""
+    from frugal.peft import configs
+
     found = Found(model, path)
     parts = ("lora_A.weight", "lora_B.weight") if kind == "LORA" else ("ia3_l",)
     modules: dict[str, dict[str, Tensor]] = {}
