@@ -13,7 +13,7 @@ from frugal.engine import backbones, checkpoints, presets
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, figure2, passes, probe, tfew
-from frugal.kernels import int8, precision
+from frugal.kernels import int8, int8_products, precision
 from frugal.spaces.search import Search, Settings
 from frugal.tasks import Example
 
@@ -41,7 +41,7 @@ def test_int8_is_a_quarter_of_the_linear_weights_and_near_the_float_model(name):
         one, other = (b.model(**inputs)[0] for b in (plain, small))
     assert not torch.equal(one, other)
     assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999
-    with torch.inference_mode(), int8.unrounded():
+    with torch.inference_mode(), int8_products.unrounded():
         floats = small.model(**inputs)[0]
     assert (floats - one).abs().mean() < (other - one).abs().mean()  # weights alone are rounded
 

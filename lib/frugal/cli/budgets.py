@@ -1,9 +1,8 @@
 """`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,6 +19,7 @@ from frugal.cli.options import (
     Truncate,
     UsdPerHour,
     amount,
+    changes,
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
@@ -158,13 +158,7 @@ def study(
     from frugal.engine import backbones, presets, sweep
     from frugal.engine.runs import Store
 
-    values: dict[str, Any] = presets.named(preset).budgets.model_dump()
-    for text in change or []:
-        name, _, value = text.partition("=")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
+    values = presets.named(preset).budgets.model_dump() | changes(change)
     if precision:
         values["precision"] = precision
     try:

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.options import DryRun, Json, OnRay, Precision, Preset, amount
+from frugal.cli.options import DryRun, Json, OnRay, Precision, Preset, amount, changes
 from frugal.cli.options import count as number
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit, show
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.engine import stderr
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, first_problem
 from frugal.spaces import sizes, space
 from frugal.spaces.design import MOST_LAYERS
 from frugal.spaces.sizes import Sized
@@ -105,12 +105,17 @@ def search(
     last_designs: Annotated[
         int | None, number(help="Of each candidate in S4; else the preset's.", most=10**6)
     ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the preset's search.")
+    ] = None,
     precision: Precision = None,
     ray: OnRay = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """The greedy search, S0 to S4. Killed, it goes on; made larger, it keeps its runs."""
+    from pydantic import ValidationError
+
     from frugal.costs import prices
     from frugal.engine import backbones, presets
     from frugal.engine.runs import Store as Runs
@@ -118,12 +123,12 @@ def search(
 
     chosen, runs = presets.named(preset).spaces, Runs(_store(preset, store))
     asked = precision or chosen.precision
-    settings = Settings.of(
-        chosen,
-        designs=designs,
-        last_designs=last_designs,
-        precision=backbones.resolved(asked, begun=lambda: runs.precision(JOB)),
-    )
+    own = backbones.resolved(asked, begun=lambda: runs.precision(JOB))
+    given = presets.said(designs=designs, last_designs=last_designs, precision=own)
+    try:
+        settings = Settings.of(chosen, **changes(change) | given)
+    except ValidationError as error:
+        raise FrugalError(f"--set {first_problem(error)}") from error
     found = Search(settings, runs)
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0

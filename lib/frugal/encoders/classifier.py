@@ -40,7 +40,7 @@ from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
-from frugal.kernels.precision import products
+from frugal.kernels.precision import Float, products
 
 VERSION = 2  # of this training: records that two others made, in chapters 4 and 5, are of version 1
 KEPT_BYTES = 4 * 2**30  # of frozen layers' states; those beyond are computed at every sight
@@ -82,7 +82,7 @@ class Recipe(BaseModel):
     gradient_clip: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=TEMPERATURE, gt=0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Float = "float32"
     seed: int = 0
 
     def steps(self, texts: int) -> int:
@@ -96,7 +96,7 @@ class Classifier(nn.Module):
     precision: of the products; that which it learnt in
     """
 
-    precision = "float32"
+    precision: Float = "float32"
 
     def __init__(
         self, encoder: Any, backbone: Backbone, outputs: int, trains: Trains, max_tokens: int

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -25,7 +25,7 @@ from frugal.costs import derive, layers
 from frugal.engine import artifacts, derived, digests, nano, tiny, whole
 from frugal.errors import FrugalError, FrugalWarning, reason
 from frugal.kernels import int8
-from frugal.kernels.precision import FASTEST, FLOATS, NAMES, resolve
+from frugal.kernels.precision import FASTEST, FLOATS, NAMES, Float, resolve
 from frugal.moved import names
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -181,16 +181,14 @@ def resolved(
     return resolve(precision, "cuda" if torch.cuda.is_available() else "cpu", allowed)
 
 
-def trained(
-    precision: str, *, begun: Callable[[], str | None] = lambda: None
-) -> Literal["float32", "bfloat16"]:
+def trained(precision: str, *, begun: Callable[[], str | None] = lambda: None) -> Float:
     """Of weights that are trained, where frozen ones are in `precision`: float32 or bfloat16.
 
     Beside int8, and for "fastest", the one in which products are faster where `load` puts a model,
     or what the work was `begun` in.
     """
     own = resolved(precision if precision in FLOATS else FASTEST, FLOATS, begun=begun)
-    return "bfloat16" if own == "bfloat16" else "float32"
+    return cast("Float", own)
 
 
 def held(name: str, precision: str = "float32") -> Backbone:

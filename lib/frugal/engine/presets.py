@@ -61,10 +61,12 @@ class Figure2(Table):
     """Chapter 2: what is compared in Figure 2.
 
     methods: names of `data/figure2.toml`; recipes: which of theirs
+    live:    those of them that a notebook trains; all unless given
     steps:   that stand for 1,000 of the paper's; least_steps: of any training
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
+    live: tuple[str, ...] = ()
     recipes: Literal["short", "paper"]
     task: str
     labels: int = Field(ge=1)

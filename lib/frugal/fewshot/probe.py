@@ -168,9 +168,13 @@ def _try(backbone: Backbone, length: int, answer: int) -> bool:
 def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
     """Log-probabilities of each choice alone; FrugalError where they are none."""
     name = backbone.name
+    # The first text once more, and without its last token.
+    text = probes[0].sequences[0]
+    start = max(1, len(text) - _LAST)
+    ends = [dataclasses.replace(probes[0], sequences=[t], start=start) for t in (text, text[:-1])]
     try:
         own = passes.alone(backbone, probes)
-        again = passes.alone(backbone, probes[:1])
+        longer, shorter = (passes.alone(backbone, [e]) for e in ends)
     except Exception as error:
         kind = backbone.model.config.model_type
         raise FrugalError(
@@ -178,17 +182,14 @@ def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
         ) from error
     if not own.isfinite().all():
         raise FrugalError(f"{name}: its log-probabilities are not finite ({backbone.model.dtype})")
-    if not _equal((again - own[: len(again)]).abs(), again, backbone.model.dtype):
+    first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
+    again = longer[-min(first, len(longer)) :]
+    if not _equal((again - own[first - len(again) : first]).abs(), again, backbone.model.dtype):
         raise FrugalError(f"{name}: gives another log-probability each time")
     # Two choices that begin alike: what is predicted first cannot know how they go on.
-    first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
     assert first == second
     ahead = _equal((own[:1] - own[first : first + 1]).abs(), own[:1], backbone.model.dtype)
     # Nor what is predicted before a text's end, whether it goes on by a token.
-    text = probes[0].sequences[0]
-    start = max(1, len(text) - _LAST)
-    ends = [dataclasses.replace(probes[0], sequences=[t], start=start) for t in (text, text[:-1])]
-    longer, shorter = (passes.alone(backbone, [e]) for e in ends)
     difference = (longer[: len(shorter)] - shorter).abs()
     if not (ahead and _equal(difference, shorter, backbone.model.dtype)):
         raise FrugalError(

@@ -151,7 +151,7 @@ class Int8Linear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """q_W, int8, as the layer in whose place it is has it; times c, without s_W and rest."""
+        """q_W, int8, laid out as in the layer in whose place it is; times c, without s_W."""
         q = self.joined.weight.split(self.joined.sizes)[self.index]
         return q.T if self.conv1d else q
 

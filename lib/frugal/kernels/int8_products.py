@@ -88,14 +88,8 @@ def dequantised(weights: Weights) -> Tensor:
     return w * weights.shrink
 
 
-def multiply_(x: Tensor, w: Tensor) -> Tensor:
-    """(m, k) float32, which is overwritten, times (k, n) int8 → (m, n) float32."""
-    q, s = quantise_(x, _largest(x))
-    return _floats_(product(q, w)).mul_(s)
-
-
-def multiply_finely_(x: Tensor, weights: Weights) -> Tensor:
-    """(m, in) float32 x / c, which is overwritten → (m, out) y, with loud rows rounded twice."""
+def multiply_(x: Tensor, weights: Weights) -> Tensor:
+    """(tokens, in) x / c in float32, which is overwritten → (tokens, out), as `reference`."""
     rows, largest = len(x), _largest(x)
     loud = _loud(x, largest)
     rest = x.index_select(0, loud)
@@ -115,6 +109,12 @@ def multiply_finely_(x: Tensor, weights: Weights) -> Tensor:
     if len(weights.loud):
         y.index_add_(1, weights.loud, times(weights.rest, weights.finer))
     return y
+
+
+def multiply_gradient_(g: Tensor, weights: Weights) -> Tensor:
+    """(tokens, out) g, which is overwritten → (tokens, in), as `gradient_reference`."""
+    q, s = quantise_(g, _largest(g))
+    return _floats_(product(q, weights.q)).mul_(s).mul_(weights.shrink)  # (q_g q_W) ⊙ s_g / c
 
 
 def quantise_(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,6 +162,8 @@ def _plain(t: Tensor) -> Tensor:
     torch's product on CPU takes them at their word, and else returns nonsense (pytorch #195066).
     """
     rows, columns = t.shape
+    if rows > 1 < columns:
+        return t
     return t.as_strided((rows, columns), (columns, 1) if t.is_contiguous() else (1, rows))
 
 
@@ -220,26 +222,26 @@ class Product(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weights: Weights, sizes: Sequence[int], dtype: torch.dtype
     ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(weights.q, weights.scale, weights.shrink)
+        ctx.save_for_backward(*weights)
         ctx.sizes, ctx.like = sizes, (x.shape, x.dtype)
         ctx.set_materialize_grads(False)
-        y = multiply_finely_(x.reshape(-1, x.shape[-1]) * weights.shrink, weights)
+        y = multiply_((x * weights.shrink).reshape(-1, x.shape[-1]), weights)
         return _apart(y.to(dtype).view(*x.shape[:-1], len(weights.q)), sizes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        weight, scale, shrink = ctx.saved_tensors
+        weights = Weights(*ctx.saved_tensors)
         shape, dtype = ctx.like
-        g = scale.new_empty(shape[:-1].numel(), len(weight))
-        for part, of, gradient in zip(
-            g.split(ctx.sizes, dim=1), scale.split(ctx.sizes), gradients, strict=True
+        g = weights.scale.new_empty(*shape[:-1], len(weights.q))
+        for part, scale, gradient in zip(
+            g.split(ctx.sizes, dim=-1), weights.scale.split(ctx.sizes), gradients, strict=True
         ):
             if gradient is None:
                 part.zero_()
             else:
-                torch.mul(gradient.reshape(part.shape), of, out=part)  # g = dL/dy ⊙ s_W
-        x = multiply_(g, weight).mul_(shrink)  # (q_g q_W) ⊙ s_g / c
+                torch.mul(gradient, scale, out=part)  # g = dL/dy ⊙ s_W
+        x = multiply_gradient_(g.view(-1, len(weights.q)), weights)
         return x.to(dtype).view(shape), None, None, None
 
 

@@ -12,7 +12,7 @@ known by, and what a resumed run keeps.
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -21,7 +21,8 @@ from torch.overrides import TorchFunctionMode
 from frugal.errors import FrugalError, unknown
 from frugal.kernels import int8
 
-FLOATS = ("float32", "bfloat16")
+Float = Literal["float32", "bfloat16"]
+FLOATS: tuple[Float, ...] = ("float32", "bfloat16")
 NAMES = (*FLOATS, "int8")
 FASTEST = "fastest"
 _TOKENS, _IN, _OUT = 256, 576, 1536  # a few short texts; SmolLM2-135M's feed-forward
@@ -44,7 +45,7 @@ def resolve(name: str, device: str | torch.device = "cpu", allowed: Collection[s
 
 
 @contextlib.contextmanager
-def products(name: str, device: torch.device) -> Iterator[None]:
+def products(name: Float, device: torch.device) -> Iterator[None]:
     """While this lasts, float32 tensors are multiplied in `name`, one of FLOATS."""
     if name == "float32":
         yield
