@@ -49,8 +49,9 @@ def verdicts(text):
         before, end = before[-1].rpartition("; ")[2], match.end()
         if " less " in before:
             ours, _, rest = before.partition(" less ")
-            where, _, label = rest.rpartition(": ")
-            header = re.split(r", |: |\(", ours)[-1].strip(), *where.split(", ")
+            where, colon, label = rest.rpartition(": ")
+            header = (re.split(r", |: |\(", ours)[-1].strip(), *where.split(", "))
+            header = header if colon else None  # a row of a table
         else:
             label = before
         if header:
@@ -119,6 +120,7 @@ def test_verdicts_are_read_as_they_are_written():
         {"+and LLM", "-labels", "s4"},
     ]
     assert [v.sign for v in listed] == [0, 1, -1]
+    assert verdicts("0  A less B   14   +9 points [+5, +13]   +9 points [+3, +15]") == []
 
 
 @pytest.mark.parametrize(
