@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 SURE = 0.95  # of an interval
 FEWEST = 3  # draws that can carry an interval; of two, t is 12.7
+TINY = 1e-20  # a variance that is rounding
 Z = 1.96  # of a normal distribution: 95 % intervals
 RESAMPLES = 4000  # of examples
 REDRAWS = 10_000  # of designs
-TAILS = (0.025, 0.975)  # the percentiles of a 95 % interval
-JUDGED = ("name", "mean", "low", "high", "runs", "chance", "shrunk")
+JUDGED = ("name", "mean", "low", "high", "runs", "again", "shrunk")
 
 
 class Components(NamedTuple):
@@ -81,38 +81,53 @@ class Difference:
     @property
     def interval(self) -> str:
         """As in "[+9, +21]", in points; "" where there is none."""
-        if self.low is None or self.high is None:
-            return ""
-        return f"[{_points(self.low, self._digits)}, {_points(self.high, self._digits)}]"
+        return "" if self.low is None else "".join(str(self).partition("[")[1:])
 
-    @property
-    def _digits(self) -> int:
-        return 0 if self.low is None or self.high is None or self.high - self.low >= 0.02 else 1
+    def of(self, ours: str, theirs: str, *where: str) -> str:
+        """A whole verdict, as notebooks and reports state it: what less what, where, and how sure.
+
+        "T-Few less 16-shot ICL, movie-reviews: +15 points [+9, +21]", for example. A test collects
+        these, and refuses two that contradict each other.
+        """
+        return f"{', '.join((f'{ours} less {theirs}', *where))}: {self}"
 
     def between(self, ours: str, theirs: str) -> str:
-        """Direction and size in words, for a title; what it excludes where the interval holds 0.
-
-        ours, theirs: what the two ways are called
-        """
+        """Direction and size in words, for a title; what is excluded where the interval holds 0."""
+        if self.low is None or self.high is None:
+            return self.of(ours, theirs)
         if self.clear:
+            size = str(self).lstrip("+-").partition(" [")[0]
             where = "above" if self.difference > 0 else "below"
-            size = f"{abs(100 * self.difference):.{self._digits}f} points"
             return f"{ours} is {size} {where} {theirs} {self.interval}"
-        if not self.interval:
-            return f"{ours} less {theirs}: {self}"
-        size = f"{100 * self.bound:.{self._digits}f} points"
+        tens = 10 ** _digits(self.low, self.high)
+        size = f"{math.ceil(100 * tens * self.bound - 1e-9) / tens:g} points"
         return f"{ours} and {theirs} differ by less than {size} either way {self.interval}"
 
     def __str__(self) -> str:
-        found = f"{_points(self.difference, self._digits)} points"
-        if self.interval:
-            return f"{found} {self.interval}"
+        if self.low is not None and self.high is not None:
+            return in_points(self.difference, self.low, self.high)
         draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
-        return f"{found} ({draws}; an interval needs {FEWEST})"
+        size = _points(self.difference, 0)
+        return f"{size} {_unit(size)} ({draws}; an interval needs {FEWEST})"
+
+
+def in_points(difference: float, low: float, high: float) -> str:
+    """Fractions as text: "+15 points [+9, +21]"; with a decimal near 0, or of a narrow interval."""
+    digits = _digits(low, high)
+    size, *ends = (_points(value, digits) for value in (difference, low, high))
+    return f"{size} {_unit(size)} [{', '.join(ends)}]"
+
+
+def _digits(low: float, high: float) -> int:
+    return 0 if high - low >= 0.02 and min(abs(low), abs(high)) >= 0.005 else 1
 
 
 def _points(share: float, digits: int) -> str:
     return f"{round(100 * share, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0
+
+
+def _unit(size: str) -> str:
+    return "point" if size in ("+1", "-1") else "points"
 
 
 def compare(a: ArrayLike, b: ArrayLike | float, *, of: int = 1) -> Difference:
@@ -130,7 +145,8 @@ def compare(a: ArrayLike, b: ArrayLike | float, *, of: int = 1) -> Difference:
 
     With MS the mean squares of D draws, E texts and the rest in an analysis of variance by two
     crossed factors, Var = (MS_draw + MS_text - MS_rest) / (D E), at least MS_rest / (D E); degrees
-    of freedom by Satterthwaite (1946). Where nothing varies the interval is a point.
+    of freedom by Satterthwaite (1946). Where no hit differs from another, up to 1 - 0.05^(1/E) of
+    other texts may (the rule of three); where no other score does, the interval is a point.
 
     Raises FrugalError for other shapes, texts that differ in number, or NaN.
     """
@@ -165,15 +181,20 @@ def compare(a: ArrayLike, b: ArrayLike | float, *, of: int = 1) -> Difference:
     if not parts or (drawn and draws < FEWEST):
         return found
     least = sum(-part for part, _ in parts if part < 0)
-    return _sure(found, max(least, sum(part for part, _ in parts)), parts, of)
+    variance = max(least, sum(part for part, _ in parts))
+    if variance < TINY and len(apart) > 1 and all(np.isin(own, (0, 1)).all() for own in scores):
+        variance = ((1 - (1 - SURE) ** (1 / len(apart))) / student_t(SURE, math.inf)) ** 2
+        parts = [(variance, math.inf)]
+    return _sure(found, variance, parts, of)
 
 
-def average(tasks: Sequence[Difference], *, sample: bool = False) -> Difference:
+def average(tasks: Sequence[Difference], *, sample: bool = False, of: int = 1) -> Difference:
     """Mean of differences of several tasks, and its 95 % interval.
 
     tasks:  each compared on its own draws and texts
     sample: whether these tasks are a sample, and the mean over others like them is asked for; that
         interval is wider. Otherwise it is about these tasks: the root of the summed variances
+    of:     how many averages are looked at together, as in `compare`
 
     Raises FrugalError for no task, or a sample of fewer than three.
     """
@@ -197,7 +218,24 @@ def average(tasks: Sequence[Difference], *, sample: bool = False) -> Difference:
     between = statistics.variance(means) / count if sample else 0.0  # holds what is within, too
     if between > variance:
         variance, parts = between, [(between, count - 1)]
-    return _sure(found, variance, parts, 1)
+    return _sure(found, variance, parts, of)
+
+
+def jackknife(
+    estimate: Callable[[NDArray[np.bool_]], NDArray[np.float64]], groups: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An estimate and the half-width of its 95 % interval, from leaving out each group in turn.
+
+    estimate: takes a mask of the rows that are kept; groups: (rows,), the group of each, of which
+        the estimate is a smooth function and which are alike in more than it explains
+    """
+    import numpy as np
+
+    names = np.unique(groups)
+    whole = estimate(np.full(len(np.asarray(groups)), True))
+    left = np.array([estimate(groups != name) for name in names])
+    error = np.sqrt((len(names) - 1) * ((left - left.mean(axis=0)) ** 2).mean(axis=0))
+    return whole, student_t(SURE, len(names) - 1) * error
 
 
 def half_width(given: Components, draws: int, texts: int) -> float:
@@ -360,57 +398,17 @@ def _sure(
     return replace(found, low=low, high=high, variance=variance, degrees=degrees)
 
 
-class Gap(NamedTuple):
-    """A difference of two mean accuracies in points, and twice its standard error."""
+def hits(answers: Iterable[str]) -> NDArray[np.bool_]:
+    """(draws, texts) from what records keep of each draw: a 1 for a text that it got right, or 0.
 
-    points: float
-    noise: float
-
-    @property
-    def inside(self) -> bool:
-        return abs(self.points) <= self.noise
-
-    def __str__(self) -> str:
-        where = "inside" if self.inside else "outside"
-        return f"{round(self.points):+d} points, {where} the noise of ±{self.noise:.0f}"
-
-
-def gap(ours: Sequence[float], theirs: Sequence[float] | float, examples: int) -> Gap:
-    """Mean of `ours` less mean of `theirs`, and what of it chance alone could do.
-
-    ours, theirs: an accuracy per run, all on the same `examples` test examples; or, for theirs, a
-        level that is known exactly, such as that of guessing
-
-    The variance of a side is that of its runs' mean (0 for a single run, which shows none), and
-    p (1 - p) / examples for the examples: cautious, since both sides answer the same ones.
-    """
-    sides = [list(ours)] if isinstance(theirs, float) else [list(ours), list(theirs)]
-    if not all(sides) or examples < 1:
-        raise FrugalError("gap: needs a run on each side, and at least one test example")
-    means, variance = [statistics.fmean(side) for side in sides], 0.0
-    for side, p in zip(sides, means, strict=True):
-        variance += p * (1 - p) / examples
-        variance += statistics.variance(side) / len(side) if len(side) > 1 else 0.0
-    level = theirs if isinstance(theirs, float) else means[1]
-    return Gap(100 * (means[0] - level), 200 * math.sqrt(variance))
-
-
-def paired(apart: ArrayLike) -> Gap:
-    """Mean of differences, and what of it chance alone could do.
-
-    apart: (runs, texts) on each text of each run; or (runs,), a mean of each run
-
-    Where both sides answered the same texts, the variance is that of the differences over texts,
-    plus that over runs; one alone shows none.
+    Raises FrugalError where draws have not answered the same number of texts.
     """
     import numpy as np
 
-    found = np.asarray(apart, dtype=float)
-    by_run = found if found.ndim == 1 else found.mean(1)
-    variance = by_run.var(ddof=1) / len(by_run) if len(by_run) > 1 else 0.0
-    if found.ndim > 1 and found.shape[1] > 1:
-        variance += found.mean(0).var(ddof=1) / found.shape[1]
-    return Gap(100 * float(by_run.mean()), 200 * math.sqrt(variance))
+    rows = [[hit == "1" for hit in row] for row in answers]
+    if len({len(row) for row in rows}) > 1:
+        raise FrugalError("hits: the draws have not answered the same texts")
+    return np.array(rows, dtype=bool)
 
 
 def wilson(right: int, of: int) -> tuple[float, float]:
@@ -436,40 +434,19 @@ def resampled(hits: NDArray[np.bool_], *, seed: int = 0) -> NDArray[np.float64]:
     return found
 
 
-def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Accuracy of `first` minus that of `second` on the same examples, and its 95 % interval.
-
-    The percentiles of the mean paired difference over examples drawn again with replacement.
-    """
-    import numpy as np
-
-    drawn = resampled(np.stack([first, second]))
-    return interval(first, second, drawn[:, 0] - drawn[:, 1])
-
-
-def interval(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], drawn: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Mean of `first` less that of `second`, and the 95 % interval of that, drawn so often."""
-    import numpy as np
-
-    low, high = np.quantile(drawn, TAILS)
-    return float(first.mean() - second.mean()), float(low), float(high)
-
-
 def judge(scores: Mapping[str, Sequence[float]], *, seed: int = 0) -> dict[str, list[Any]]:
     """A column each of JUDGED, a place a candidate in the given order, from its designs' scores.
 
     name:   of the candidate
-    mean, low, high: with a bootstrap interval over designs (percentiles, 95 %)
+    mean, low, high: with its 95 % interval over designs; NaN where there are fewer than three
     runs:   designs that were scored
-    chance: that it is really the best: how often its mean is highest when designs are drawn again.
+    again:  how often its mean is highest when these designs are drawn again, with replacement.
         Designs at the same place of all candidates are drawn together, as they are alike
-    shrunk: its mean, drawn towards that of all as far as noise explains their differences
+    shrunk: its mean, drawn towards that of all as far as luck explains their differences
         (empirical Bayes: τ² / (τ² + σ²/n), τ² the variance between candidates, σ² that of what
         neither candidate nor place explains); the winner's own shows the winner's curse
 
-    Candidates without a score are left out. `chance` and `shrunk` use the places that all have, and
+    Candidates without a score are left out. `again` and `shrunk` use the places that all have, and
     are NaN where these are fewer than two.
     """
     import numpy as np
@@ -477,22 +454,22 @@ def judge(scores: Mapping[str, Sequence[float]], *, seed: int = 0) -> dict[str, 
     found = {name: np.asarray(own, dtype=float) for name, own in scores.items() if len(own)}
     if not found:
         return {column: [] for column in JUDGED}
-    uniform = np.random.default_rng(seed).random((REDRAWS, max(map(len, found.values()))))
     records = []
     for name, own in found.items():
-        means = own[(uniform[:, : len(own)] * len(own)).astype(int)].mean(axis=1)
-        low, high = np.quantile(means, TAILS)
-        records.append([name, own.mean(), low, high, len(own)])
+        level = compare(own[:, None], 0.0)
+        span = (math.nan, math.nan) if level.low is None else (level.low, level.high)
+        records.append([name, level.difference, *span, len(own)])
     table = dict(zip(JUDGED, map(list, zip(*records, strict=True)), strict=False))
     places = min(map(len, found.values()))
     together = np.stack([own[:places] for own in found.values()])  # (candidates, places)
     if places < 2:
         unknown = [math.nan] * len(records)
-        return table | {"chance": unknown, "shrunk": unknown}
-    drawn = together[:, (uniform[:, :places] * places).astype(int)].mean(axis=2)
-    best = drawn == drawn.max(axis=0)
-    chance = (best / best.sum(axis=0)).mean(axis=1)
-    return table | {"chance": list(chance), "shrunk": list(_shrunk(together))}
+        return table | {"again": unknown, "shrunk": unknown}
+    drawn = np.random.default_rng(seed).integers(places, size=(REDRAWS, places))
+    means = together[:, drawn].mean(axis=2)
+    best = means == means.max(axis=0)
+    again = (best / best.sum(axis=0)).mean(axis=1)
+    return table | {"again": list(again), "shrunk": list(_shrunk(together))}
 
 
 def _shrunk(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -502,7 +479,7 @@ def _shrunk(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if candidates == 1:
         return means
     rest = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()
-    noise = (rest**2).sum() / ((candidates - 1) * (places - 1)) / places  # σ²/n
-    between = max(0.0, means.var(ddof=1) - noise)  # τ²
-    kept = between / (between + noise) if between else 0.0
+    luck = (rest**2).sum() / ((candidates - 1) * (places - 1)) / places  # σ²/n
+    between = max(0.0, means.var(ddof=1) - luck)  # τ²
+    kept = between / (between + luck) if between else 0.0
     return means.mean() + kept * (means - means.mean())

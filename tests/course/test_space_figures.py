@@ -31,18 +31,18 @@ SUMMARY = pd.DataFrame(
     [
         {
             "stage": "S1", "candidates": 4, "runs": 12, "every": 0.68, "winner": "bottleneck",
-            "mean": 0.71, "shrunk": 0.70, "chance": 0.62, "second": "spindle", "lead": 0.012,
-            "papers": "spindle", "papers_mean": 0.698, "papers_chance": 0.2,
+            "mean": 0.71, "shrunk": 0.70, "again": 0.62, "second": "spindle", "lead": 0.012,
+            "papers": "spindle", "papers_mean": 0.698, "papers_again": 0.2,
         },
         {
             "stage": "S2", "candidates": 3, "runs": 12, "every": 0.7, "winner": "uniform",
-            "mean": 0.72, "shrunk": 0.71, "chance": 0.97, "second": "increasing", "lead": 0.02,
-            "papers": "uniform", "papers_mean": 0.72, "papers_chance": 0.97,
+            "mean": 0.72, "shrunk": 0.71, "again": 0.97, "second": "increasing", "lead": 0.02,
+            "papers": "uniform", "papers_mean": 0.72, "papers_again": 0.97,
         },
         {
             "stage": "S4-G1", "candidates": 12, "runs": 6, "every": 0.7, "winner": "A",
-            "mean": 0.72, "shrunk": 0.71, "chance": 0.3, "second": "L", "lead": 0.001,
-            "papers": "", "papers_mean": float("nan"), "papers_chance": float("nan"),
+            "mean": 0.72, "shrunk": 0.71, "again": 0.3, "second": "L", "lead": 0.001,
+            "papers": "", "papers_mean": float("nan"), "papers_again": float("nan"),
         },
     ]
 )  # fmt: skip
@@ -97,7 +97,7 @@ def test_search_shows_every_design_and_marks_winner_and_paper():
     assert {(ORANGE, "D"), (BLUE, "o")} <= looks
 
 
-def test_certainty_shows_chance_and_what_luck_was():
+def test_certainty_shows_how_often_winners_win_again_and_what_luck_was():
     left, right = figures.certainty(SUMMARY, "t").axes
     assert ticks(left)[::-1] == ["S1: bottleneck", "S2: uniform", "S4-G1: A"]
     assert (0.62, 2) in marks(left, "D")
@@ -110,9 +110,9 @@ def test_certainty_shows_chance_and_what_luck_was():
 def test_the_sentence_says_who_wins_and_where_the_papers_stands():
     first, second, third = figures.search_sentence(SUMMARY).splitlines()
     assert first == (
-        "S1: bottleneck leads spindle by 1.2 points of 4 candidates with 12 designs each; it is "
-        "really best with a chance of 62%, and its 71.0 shrinks to 70.0; the paper's spindle is "
-        "1.2 points behind, best with a chance of 20%."
+        "S1: bottleneck leads spindle by 1.2 points of 4 candidates with 12 designs each; it "
+        "wins again in 62% of resamples, and its 71.0 shrinks to 70.0; the paper's spindle is 1.2 "
+        "points behind, first in 20% of them."
     )
     assert second.endswith("the paper found the same.")
     assert third.endswith("the paper's winner is no candidate here.")

@@ -68,11 +68,6 @@ def test_the_record_says_where_bitfit_belongs():
     assert found["low"]["A"] < 0 < found["high"]["A"]
 
 
-def test_students_t():
-    known = {5: 2.5706, 11: 2.2010, 30: 2.0423, 65: 1.9971}
-    assert [pool.student(n) for n in known] == pytest.approx(list(known.values()), abs=0.003)
-
-
 def test_the_luck_of_a_draw_drops_out():
     lucky = RECORDED.copy()
     lucky["score"] += (lucky["seed"] == 3) * (lucky["task"] == "movie-reviews") * 0.1

@@ -201,7 +201,9 @@ def _emit_stages(
         named["precision"] = found.settings.precision
         emit({**named, "stages": records}, as_json, outputs)
         return
-    show(found.table(stages).to_string(index=False, float_format="%.4f"))
+    table = found.table(stages).rename(columns={"again": "wins again"})
+    shares = {"wins again": lambda share: "" if share != share else f"{share:.0%} of resamples"}
+    show(table.to_string(index=False, float_format="%.4f", formatters=shares))
     if outputs:
         outputs.done()
 

@@ -32,6 +32,7 @@ class RunResult(BaseModel):
     packed: whether the choices shared passes; if not, each had one of its own, and costs one
     precision: of the backbone's weights
     accuracy: None where a benchmark keeps the labels to itself
+    hits: a 1 for an example that it got right, or 0 (`stats.hits` reads them); no part of its JSON
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +50,7 @@ class RunResult(BaseModel):
     template: int = 0
     packed: bool = True
     precision: str = "float32"
+    hits: str = Field(default="", exclude=True, repr=False)
 
 
 class TrainedResult(RunResult):
@@ -111,6 +113,7 @@ def rank(
         template=template,
         packed=scores.packed,
         precision=backbone.precision,
+        hits="".join("01"[hit] for hit in scores.hits.tolist()),
     )
     return result, scores
 

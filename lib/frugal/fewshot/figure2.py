@@ -112,6 +112,7 @@ def score(
     return {
         "score": found.accuracy,
         **found.model_dump(include={"examples", "trainable_params", "train_flops"}),
+        "hits": found.hits,
         "first_loss": found.loss[0],
         "last_loss": found.loss[-1],
     }
@@ -137,6 +138,7 @@ def records(store: runs.Store, wanted: list[runs.RunSpec]) -> list[dict[str, Any
                     **{k: spec.params[k] for k in ("name", "backbone", "task", "labels", "seed")},
                     "accuracy": result["score"],
                     "examples": result["examples"],
+                    "hits": result.get("hits"),  # not of what was recorded before they were kept
                     **{k: how[k] for k in ("steps", "lr", "optimizer")},
                     **{k: result[k] for k in learnt},
                     "seconds": took["seconds"],

@@ -11,13 +11,14 @@ those of a jackknife that leaves out whole groups of them: 95 %, with Student's 
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from frugal import stats
 from frugal.costs import arch
 from frugal.papers import tables
 from frugal.spaces import sizes
@@ -55,7 +56,7 @@ def by_depth(runs: pd.DataFrame) -> pd.DataFrame:
         found = np.linalg.lstsq(x[kept], y[kept], rcond=None)[0][: len(LETTERS)]
         return np.append(found, found[LETTERS.index("B")] - found[LETTERS.index("A")])
 
-    points, half = jackknife(slopes, together)
+    points, half = stats.jackknife(slopes, together)
     names = [*LETTERS, "B − A"]
     return pd.DataFrame(
         {"method": names, "points": points, "low": points - half, "high": points + half}
@@ -74,29 +75,6 @@ def _places(text: str) -> list[float]:
         depth.append(sum(layer - middle for layer in mine) / near / 2)
         share.append(len(mine) / found.layers)
     return depth + share
-
-
-def jackknife(estimate: Callable[[Any], Any], groups: Any) -> tuple[Any, Any]:
-    """An estimate and the half-width of its 95 % interval, from leaving out each group in turn.
-
-    estimate: takes a mask of the rows that are kept; groups: (rows,), the group of each
-    """
-    names = np.unique(groups)
-    whole = estimate(np.full(len(groups), True))
-    left = np.array([estimate(groups != name) for name in names])
-    error = np.sqrt((len(names) - 1) * ((left - left.mean(axis=0)) ** 2).mean(axis=0))
-    return whole, student(len(names) - 1) * error
-
-
-def student(degrees: int) -> float:
-    """The two-sided 95 % point of Student's t, to three digits from five degrees of freedom on.
-
-    z + (z³ + z) / 4ν + (5z⁵ + 16z³ + 3z) / 96ν² + …, Abramowitz & Stegun 26.7.5
-    """
-    z = NormalDist().inv_cdf(0.975)
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + (z**3 + z) / 4 / degrees + second / degrees**2 + third / degrees**3
 
 
 def adjusted(runs: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +143,7 @@ def against_random(pool: pd.DataFrame) -> pd.DataFrame:
         )
         by_seed = scores.groupby(level="seed").mean()
         error = math.sqrt(by_seed.var() / len(by_seed) + free[tasks].mean(axis=1).var() / len(free))
-        points, half = float(by_seed.mean()), student(len(by_seed) - 1) * error
+        points, half = float(by_seed.mean()), stats.student_t(stats.SURE, len(by_seed) - 1) * error
         designs = int(spent / free["flops"].mean())
         fits = designs <= len(free)
         expected = fmean(_best(free, t, tasks, designs) for t in tasks) if fits else math.nan
@@ -198,8 +176,8 @@ def _normal(pool: pd.DataFrame, tasks: Sequence[str], designs: int) -> float:
     between = np.cov(pool[tasks].to_numpy().T)
     pairs = list(itertools.combinations(range(len(tasks)), 2))
     real = max(0.0, fmean(float(between[i, j]) for i, j in pairs))  # τ²
-    noise = fmean(float(v) for v in between.diagonal()) - real  # σ² of one task
-    seen = math.sqrt(real + noise / (len(tasks) - 1))
+    rest = fmean(float(v) for v in between.diagonal()) - real  # σ² of one task
+    seen = math.sqrt(real + rest / (len(tasks) - 1))
     highest = NormalDist().inv_cdf((designs - 0.375) / (designs + 0.25))  # Blom
     return real / seen * highest
 
@@ -272,7 +250,8 @@ def winners(pool: pd.DataFrame) -> pd.DataFrame:
             if candidate not in over.index:
                 continue
             own = over.loc[candidate]
-            half = student(len(own) - 1) * own.std() / math.sqrt(len(own))
+            t = stats.student_t(stats.SURE, len(own) - 1)
+            half = t * own.std() / math.sqrt(len(own))
             rows.append((stage, whose, candidate, own.mean(), own.mean() - half, own.mean() + half,
                          printed.get(candidate, math.nan)))  # fmt: skip
     columns = ["stage", "whose", "candidate", "points", "low", "high", "published"]

@@ -23,6 +23,7 @@ from frugal_course.figures.costs import (
     sizes,
     work_name,
 )
+from frugal_course.figures.draws import draws_by_texts
 from frugal_course.figures.peft import (
     accuracy_against_params,
     figure2_sentence,
