@@ -12,7 +12,7 @@ from frugal.fewshot.latency import Work
 
 WORKS = [Work(1, 12), Work(3, 5), Work(1, 1, context=7)]
 NAMES = ["full", "bitfit", "layernorm", "adapter", "compacter", "prompt-10", "prefix"]
-NAMES += ["fish 0.2 %", "lora", "ia3"]
+NAMES += ["fish 0.2 %", "said 20K", "lora", "ia3"]
 
 
 def counted(backbone, work):

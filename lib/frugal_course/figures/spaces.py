@@ -84,14 +84,14 @@ def search(
     papers: Mapping[str, str],
     title: str,
     *,
-    level: float,
+    level: float | None,
 ) -> Figure:
     """Every candidate of a search, a panel a stage, best first: each design a tick, the mean with
     its 95 % interval. The winner is a diamond; the paper's is named.
 
     scored:     columns stage, candidate, score
     candidates: columns stage, name, mean, low, high, winner
-    papers:     the paper's winner by stage; level: score of guessing
+    papers:     the paper's winner by stage; level: score of guessing, None where tasks have several
     """
     stages = candidates.groupby("stage", sort=False)
     height, width = 1.4 + 0.3 * stages.size().max(), max(6.0, 3.3 * len(stages))
@@ -103,7 +103,7 @@ def search(
             _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
         known = papers.get(stage) if len(rows) > 1 else None
         names = [f"{name} (paper)" if name == known else str(name) for name in rows["name"]]
-        _rows(at, names, (level, "chance"))
+        _rows(at, names, None if level is None else (level, "chance"))
         heading(at, stage)
         at.set_xlabel("score")
     return figure
