@@ -1,11 +1,10 @@
-"""What a study's runs say: means, paired differences and their noise, what distilling is worth."""
-
-import math
+"""What a study's runs say: means, paired differences, what distilling is worth."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from frugal import stats
 from frugal.budgets import compare
 from frugal.errors import FrugalError
 
@@ -35,26 +34,21 @@ def test_summary_is_mean_and_spread_over_seeds():
 
 
 def test_gaps_pair_the_answers_text_by_text():
-    runs = runs_of({(4, "distill"): ["1110", "1111"], (4, "annotate"): ["1100", "1110"]})
+    ours, theirs = ["11100", "11110", "01110"], ["11000", "11100", "10110"]
+    runs = runs_of({(4, "distill"): ours, (4, "annotate"): theirs})
     (row,) = compare.gaps(runs, "distill", "annotate").itertuples()
-    assert (row.labels, row.model, row.seeds, row.low, row.high) == (4, "2 layers", 2, 25, 25)
-    apart = np.array([0, 0, 0.5, 0.5])  # mean over seeds; the seeds agree on their means
-    assert row.gap.points == pytest.approx(25)
-    assert row.gap.noise == pytest.approx(200 * math.sqrt(apart.var(ddof=1) / 4))
+    assert (row.labels, row.model, row.seeds) == (4, "2 layers", 3)
+    assert (row.low, row.high) == pytest.approx((0, 20))
+    as_numbers = [[[int(hit) for hit in row] for row in side] for side in (ours, theirs)]
+    assert row.gap == stats.compare(*map(np.array, as_numbers))
+    assert row.gap.difference == pytest.approx(2 / 15)
 
 
-def test_equal_answers_have_no_gap_and_one_seed_shows_no_spread():
-    runs = runs_of({(4, "distill"): ["1010"], (4, "annotate"): ["1010"]})
-    (row,) = compare.gaps(runs, "distill", "annotate").itertuples()
-    assert row.gap == (0, 0)
-    assert row.gap.inside
-
-
-def test_seeds_that_disagree_are_noise():
+def test_two_seeds_have_a_difference_and_no_interval():
     runs = runs_of({(4, "distill"): ["1111", "0000"], (4, "annotate"): ["0000", "1111"]})
     (row,) = compare.gaps(runs, "distill", "annotate").itertuples()
-    assert row.gap.points == 0
-    assert row.gap.noise == pytest.approx(200)  # 100 and -100 points: their mean's error is 100
+    assert (row.gap.difference, row.gap.low) == (0, None)
+    assert (row.low, row.high) == (-100, 100)
 
 
 def test_an_unknown_strategy_is_named():

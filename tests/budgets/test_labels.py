@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -383,6 +384,17 @@ def test_a_damaged_line_is_refused_by_its_number(tmp_path, examples, line):
     with pytest.raises(FrugalError, match=r"answers\.jsonl, line 22: not a line of answers"):
         labels.buy(pool, examples, tmp_path, cap_usd=9)
     assert file.read_bytes() == before + wrong + b"\n"
+
+
+def test_a_choice_that_json_wrote_as_a_float_is_that_whole_number(tmp_path, examples):
+    pool, file = annotators.HumanPool(0.1), tmp_path / "answers.jsonl"
+    found = labels.buy(pool, examples, tmp_path, cap_usd=9).labels
+    text = re.sub(r'"choice": (\d+)', r'"choice": \1.0', file.read_text())
+    assert '"choice": 0.0' in text
+    file.write_text(text)
+    again = labels.buy(pool, examples, tmp_path, cap_usd=9).labels
+    assert again == found
+    assert all(type(label) is int for label in again)
 
 
 def test_a_text_with_half_a_character_is_refused_before_anything_is_bought(tmp_path):

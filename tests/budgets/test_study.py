@@ -205,6 +205,18 @@ def test_an_edited_task_or_model_is_another_study(tmp_path):
     assert setting.model_copy(update={"preset": "x", "seeds": (9,)}).id == setting.id
 
 
+def test_the_precision_of_trainings_is_in_a_row_and_in_the_id_but_where_it_is_float32(tmp_path):
+    half = SMALL.model_copy(update={"training": "bfloat16", "labels": (4,)})
+    assert "training" not in SMALL.own()
+    assert "precision" not in SMALL.own()
+    assert half.own() == SMALL.own() | {"training": "bfloat16"}
+    assert half.id != SMALL.id
+    found = study.run(half, tmp_path)
+    assert set(found["training"]) == {"bfloat16"}
+    assert set(found["precision"]) == {"float32"}
+    assert study.Bench(half, tmp_path).classifying("s4", 0, False).precision == "bfloat16"
+
+
 def test_another_student_under_the_same_name_is_another_run(tmp_path):
     folder = tmp_path / "student"
     folder.mkdir()

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from frugal import tasks
+from frugal import stats, tasks
 from frugal.choice import options, recommend, trials
 from frugal.costs import memory, prices, scenario
 from frugal.encoders import classifier
@@ -55,6 +55,9 @@ def file(tmp_path, lines):
     return tasks.load(path)
 
 
+NUMBER = r"(?<![-\w])-?\d[\d,.]*\d|\b\d\b"
+
+
 def tried(*made, chance=0.5):
     """Ways as (strategy, of 100 right, FLOPs of training, FLOPs of a query, labels)."""
     found = [
@@ -88,6 +91,8 @@ def test_the_most_accurate_affordable_way_wins_and_doubts_are_said():
     alone = decide(("a", 52, 0, 1e9, 0))
     assert (alone.recommendation, alone.margin) == ("a", None)
     assert "nothing here is clearly better than guessing (0.500)" in alone.reason
+    assert "a less b, t, for these labels: +1 point [" in close.reason
+    assert f"it wins again in {close.chosen.best:.0%} of resamples" in close.reason
     nothing = decide(a, c, budget=0.5)
     assert (nothing.recommendation, nothing.margin, nothing.thriftiest) == (None, None, None)
     assert nothing.reason.startswith("nothing fits the budget: a, the cheapest, costs $1.0")
@@ -152,10 +157,11 @@ def test_a_plan_claims_only_what_is_in_its_table(own, tiny):
     mine = table[found.recommendation]
     rival, thrift = table[found.margin["over"]], table[found.thriftiest]
     known = {f"{x:.3f}" for o in (mine, thrift) for x in (o.accuracy, o.low, o.high)}
-    known |= {f"{x:.3f}" for x in (rival.behind, rival.behind_low, rival.behind_high)}
+    apart = stats.in_points(rival.behind, rival.behind_low, rival.behind_high)
+    known |= set(re.findall(NUMBER, f"{apart} {mine.elsewhere} {found.task}"))
     known |= {prices.usd(o.usd_total).strip("$") for o in (mine, thrift)}
     known |= {str(found.scored), f"{mine.best:.0%}".strip("%"), f"{found.chance:.3f}"}
-    assert set(re.findall(r"(?<![-\w])-?\d[\d,.]*\d|\b\d\b", found.reason)) <= known
+    assert set(re.findall(NUMBER, found.reason)) <= known
     assert found.margin["difference"] == pytest.approx(mine.accuracy - rival.accuracy)
     assert mine.accuracy == max(o.accuracy for o in found.options)
     accuracies = [o.accuracy for o in found.options]
@@ -358,3 +364,11 @@ def test_one_class_is_refused(tmp_path, tiny):
     lines = [{"prompt": f"{i}:", "choices": [" yes", " no"], "label": 0} for i in range(12)]
     with pytest.raises(FrugalError, match="the right answer is always ' yes'"):
         plan(file(tmp_path, lines), tiny, labels=4)
+
+
+def test_the_small_model_learns_in_a_precision_that_goes_with_the_large_ones(monkeypatch):
+    for name in ("float32", "bfloat16"):
+        ways = trials.Ways.of(presets.settings("smoke", precision=name), 8, seed=0)
+        assert ways.small.precision == ways.design.precision == name
+    monkeypatch.setattr(backbones, "resolved", lambda name, allowed: f"{name} of {len(allowed)}")
+    assert backbones.trained("int8") == "fastest of 2"

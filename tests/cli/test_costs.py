@@ -95,6 +95,7 @@ def test_memory(run):
 def test_audit(run):
     found = json.loads(run("papers audit --json")[1])
     assert found["checked"] == len(found["items"]) > 300
+    assert found["failed"] == sum(finding["cells"] for finding in found["findings"])
     failed = json.loads(run("papers audit --verdict failed --paper tfew --json")[1])
     assert len(failed["items"]) == failed["failed"]
     assert {"id", "paper", "where", "printed", "recomputed", "verdict", "note"} <= set(

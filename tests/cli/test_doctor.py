@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from frugal.kernels import checks, frozen_vocab, int8, precision
+from frugal.kernels import checks, frozen_vocab, int8_products, precision
 
 
 def test_doctor_says_what_is_here(frugal):
@@ -48,7 +48,7 @@ def test_a_result_that_is_no_number_is_wrong():
 
 
 def test_a_precision_whose_kernel_is_wrong_is_not_allowed(frugal, monkeypatch):
-    monkeypatch.setattr(int8, "reference", lambda x, weight, *_: x.new_ones(len(x), len(weight)))
+    monkeypatch.setattr(int8_products, "reference", lambda x, of: x.new_ones(len(x), len(of.q)))
     status, out, _ = frugal("doctor", "--json")
     assert status == 2
     allowed = {p["name"]: p["allowed"] for p in json.loads(out)["precisions"]}

@@ -87,3 +87,17 @@ def test_status_of_no_search_is_one_line(frugal, tmp_path):
     status, out, err = frugal("spaces", "status", "--store", tmp_path / "none")
     assert (status, out) == (2, "")
     assert "no search was started here" in err
+
+
+def test_what_the_preset_searches_can_be_changed(frugal, tmp_path):
+    small = ("spaces", "search", "--preset", "smoke", "--designs", 1, "--store", tmp_path / "s")
+    small += ("--set", 'until="S0"', "--dry-run", "--json")
+    one = json.loads(frugal(*small)[1])
+    longer = ("--set", "labels=16", "--set", 'tasks=["counting"]')
+    twice = json.loads(frugal(*small, *longer)[1])
+    assert (one["runs"], twice["runs"]) == (1, 1)
+    assert twice["flops"] > one["flops"]
+    for change, said in (("label=3", "--set label: Extra inputs"), ("labels=x", "--set labels")):
+        status, out, err = frugal(*small, "--set", change)
+        assert (status, out) == (2, "")
+        assert said in err

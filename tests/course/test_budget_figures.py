@@ -41,7 +41,7 @@ def runs(students=("2 layers",)):
             "accuracy": (text + str(seed)).count("1") / 8,
             "usd": 1.0 if strategy == "llm" else n / 10 + (strategy == "distill"),
         }
-        for n, seed in itertools.product((100, 1000), (0, 1))
+        for n, seed in itertools.product((100, 1000), (0, 1, 2))
         for strategy, text in hits.items()
         for who in (("big",) if strategy == "teacher" else students)
     )
@@ -116,8 +116,18 @@ def test_every_run_and_every_difference_of_a_seed_is_points():
     assert left.get_ylabel() == "accuracy, 8 test examples"
     assert {y for _, y in points(right)} >= {25.0}
     bands = np.ptp(np.array([c.get_segments()[0][:, 1] for c in right.collections]), axis=1)
-    assert bands == pytest.approx([2 * gap.noise for gap in gaps["gap"]])
+    assert bands == pytest.approx([100 * (gap.high - gap.low) for gap in gaps["gap"]])
+    assert right.get_title(loc="left") == "grey: 95 % interval"
     assert [t.get_text() for t in right.get_xticklabels()] == ["N = 100", "N = 1,000"]
+
+
+def test_two_seeds_have_no_band():
+    table = runs()
+    two = table[table["seed"] < 2]
+    gaps = compare.gaps(two, "distill", "annotate")
+    _, right = figures.same_dollars(two, gaps, 0.5, "a finding", "2 layers").axes
+    assert not right.collections
+    assert right.get_title(loc="left") == "a diamond a seed"
 
 
 def test_students_are_drawn_for_every_n_that_has_them():

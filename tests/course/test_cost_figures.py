@@ -1,5 +1,7 @@
 """Chapter 1's figures and tables: every value is drawn, and sentences have the figure's numbers."""
 
+import re
+
 import pandas as pd
 import pytest
 from drawn import points, words
@@ -106,32 +108,45 @@ def test_latency_sentence_compares_the_same_tokens():
     assert "up to 2.00 times" in text
 
 
+FOUND = pd.DataFrame(
+    [("a", "deck", "tfew", "it is <two>", 3, "table 1", "1", "2")],
+    columns=["id", "column", "paper", "says", "cells", "where", "printed", "recomputed"],
+)
 ITEMS = pd.DataFrame(
     [
-        ("a", "tfew", "table 1", "1", "2", "failed", "it is <two>", True),
-        ("b", "tfew", "table 2", "3", "3", "reproduced", "", True),
+        ("b", "tfew", "table 2", "3", "3", "reproduced", "in GiB", True),
         ("c", "tfew", "table 3", "4", "4", "reproduced", "", False),
     ],
     columns=["id", "paper", "where", "printed", "recomputed", "verdict", "note", "starred"],
 )
 
 
-def test_verdicts_are_grouped_marked_and_escaped(monkeypatch):
+def test_findings_are_grouped_marked_and_escaped(monkeypatch):
     shown = []
     monkeypatch.setattr(tables, "display", lambda bundle, raw: shown.append(bundle))
-    figures.audit(ITEMS)
+    figures.audit(FOUND, ITEMS)
     html = shown[0]["text/html"]
-    assert html.index("✗ does not reproduce: 1") < html.index("✓ reproduced: 2")
+    assert html.index("s: 1 findings, 3 numbers") < html.index("✓ reproduced: 2 numbers")
     assert "it is &lt;two&gt;" in html
+    assert "table 2. in GiB" in html
     assert "table 3" not in html  # only what is starred; the rest is counted
-    assert "… and 1 more: frugal papers audit --verdict reproduced" in html
+    assert "… and 1 more" in html
     assert style.ORANGE in html
-    assert "★ T-Few" in html
-    assert "★ T-Few" in shown[0]["text/plain"]
-    figures.audit(ITEMS)
+    assert "T-Few" in shown[0]["text/plain"]
+    figures.audit(FOUND, ITEMS)
     assert shown[0] == shown[1]  # nothing random in it: a committed output can be compared
-    figures.verdicts(ITEMS[["id", "printed", "verdict"]], by="id")
-    assert "✓ reproduced" in shown[2]["text/html"]
+    assert figures.whose(FOUND).loc["T-Few", "✗ the deck's"] == "1 (3)"
+
+
+def test_a_table_does_not_repaint_another_on_its_page(monkeypatch):
+    shown = []
+    monkeypatch.setattr(tables, "display", lambda bundle, raw: shown.append(bundle))
+    good = ITEMS[["id", "printed", "verdict"]]
+    figures.verdicts(good, by="id")
+    figures.verdicts(good.assign(verdict="failed"), by="id")
+    assert "✓ reproduced" in shown[0]["text/html"]
+    names = [re.search(r'<table id="(\w+)"', bundle["text/html"])[1] for bundle in shown]
+    assert names[0] != names[1]
 
 
 def test_what_comes_from_data_is_text_in_every_cell_and_heading(monkeypatch):

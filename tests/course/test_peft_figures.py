@@ -5,6 +5,7 @@ import pytest
 from drawn import apart, points, words
 from matplotlib.colors import to_hex
 
+from frugal.fewshot import overhead
 from frugal_course import figures
 
 RUNS = pd.DataFrame(
@@ -85,3 +86,25 @@ def test_vectors_are_rows_on_one_scale():
     assert bar.get_ylabel() == "deviation from 1"
     untouched = figures.vectors({"l_k": pd.DataFrame([[0.0, 0.0]])}, "a finding")
     assert untouched.axes[0].images[0].get_clim()[1] == pytest.approx(0, abs=1e-6)
+
+
+COSTS = pd.DataFrame(
+    [
+        ("adapter", "beside", 12, 3.0, 10, 2.0),
+        ("adapter", "beside", 12, 2.0, 10, 2.0),
+        ("ia3", "beside", 10, 2.2, 10, 2.0),
+        ("ia3", "folded", 10, 2.0, 10, 2.0),
+    ],
+    columns=["name", "way", "flops", "seconds", "plain_flops", "plain_seconds"],
+).assign(batch=1, tokens=8, context=0)
+
+
+def test_inference_costs_stand_beside_the_plain_model():
+    (axes,) = figures.inference_cost(COSTS, "a finding").axes
+    drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+    assert sorted(drawn) == pytest.approx([1.0, 1.1, 1.2, 1.25, 1.5])  # turns, median; FLOPs
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["ia3", "adapter"]
+    text = figures.inference_sentence(overhead.ratios(COSTS))
+    assert "(ia3), a method costs the FLOPs of the plain model and 1.00 to 1.00 times" in text
+    assert "cannot be folded: adapter. They take up to 20.0% more FLOPs (adapter)" in text
+    assert "1.25 to 1.25 times the time" in text

@@ -31,18 +31,18 @@ SUMMARY = pd.DataFrame(
     [
         {
             "stage": "S1", "candidates": 4, "runs": 12, "every": 0.68, "winner": "bottleneck",
-            "mean": 0.71, "shrunk": 0.70, "chance": 0.62, "second": "spindle", "lead": 0.012,
-            "papers": "spindle", "papers_mean": 0.698, "papers_chance": 0.2,
+            "mean": 0.71, "shrunk": 0.70, "again": 0.62, "second": "spindle", "lead": 0.012,
+            "papers": "spindle", "papers_mean": 0.698, "papers_again": 0.2,
         },
         {
             "stage": "S2", "candidates": 3, "runs": 12, "every": 0.7, "winner": "uniform",
-            "mean": 0.72, "shrunk": 0.71, "chance": 0.97, "second": "increasing", "lead": 0.02,
-            "papers": "uniform", "papers_mean": 0.72, "papers_chance": 0.97,
+            "mean": 0.72, "shrunk": 0.71, "again": 0.97, "second": "increasing", "lead": 0.02,
+            "papers": "uniform", "papers_mean": 0.72, "papers_again": 0.97,
         },
         {
             "stage": "S4-G1", "candidates": 12, "runs": 6, "every": 0.7, "winner": "A",
-            "mean": 0.72, "shrunk": 0.71, "chance": 0.3, "second": "L", "lead": 0.001,
-            "papers": "", "papers_mean": float("nan"), "papers_chance": float("nan"),
+            "mean": 0.72, "shrunk": 0.71, "again": 0.3, "second": "L", "lead": 0.001,
+            "papers": "", "papers_mean": float("nan"), "papers_again": float("nan"),
         },
     ]
 )  # fmt: skip
@@ -97,7 +97,7 @@ def test_search_shows_every_design_and_marks_winner_and_paper():
     assert {(ORANGE, "D"), (BLUE, "o")} <= looks
 
 
-def test_certainty_shows_chance_and_what_luck_was():
+def test_certainty_shows_how_often_winners_win_again_and_what_luck_was():
     left, right = figures.certainty(SUMMARY, "t").axes
     assert ticks(left)[::-1] == ["S1: bottleneck", "S2: uniform", "S4-G1: A"]
     assert (0.62, 2) in marks(left, "D")
@@ -110,9 +110,9 @@ def test_certainty_shows_chance_and_what_luck_was():
 def test_the_sentence_says_who_wins_and_where_the_papers_stands():
     first, second, third = figures.search_sentence(SUMMARY).splitlines()
     assert first == (
-        "S1: bottleneck leads spindle by 1.2 points of 4 candidates with 12 designs each; it is "
-        "really best with a chance of 62%, and its 71.0 shrinks to 70.0; the paper's spindle is "
-        "1.2 points behind, best with a chance of 20%."
+        "S1: bottleneck leads spindle by 1.2 points of 4 candidates with 12 designs each; it "
+        "wins again in 62% of resamples, and its 71.0 shrinks to 70.0; the paper's spindle is 1.2 "
+        "points behind, first in 20% of them."
     )
     assert second.endswith("the paper found the same.")
     assert third.endswith("the paper's winner is no candidate here.")
@@ -156,3 +156,55 @@ def test_rivals_show_every_run_and_their_share():
     assert marks(first, "D") == {((0.8 + 0.6) / 2, 1)}
     assert marks(second, "D") == {(0.9, 1)}
     assert "chance" in words(second)
+
+
+DEPTHS = pd.DataFrame(
+    [("A", -1.0, -2.0, 0.5), ("B", -2.0, -3.0, -1.0), ("B − A", -1.0, -2.5, 0.5)],
+    columns=["method", "points", "low", "high"],
+)
+NAMES = {"A": "adapter", "B": "bitfit"}
+
+
+def test_depths_are_drawn_beside_what_the_paper_recommends():
+    (axes,) = figures.by_depth(DEPTHS, NAMES, "a finding").axes
+    drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
+    assert {-1.0, -2.0} <= drawn
+    ticks = [t.get_text() for t in axes.get_yticklabels()]
+    assert ticks == ["bitfit less adapter", "bitfit", "adapter"]
+    assert figures.depth_title(DEPTHS, NAMES) == "bitfit is worth 2.0 points more near the input"
+    text = figures.depth_sentence(DEPTHS, NAMES)
+    assert "adapter -1.0 [-2.0, +0.5] (the paper: near the input; open here)" in text
+    assert "bitfit -2.0 [-3.0, -1.0] (the paper: near the output; unlike here)" in text
+    assert "No method is worth 2.0" in figures.depth_title(DEPTHS[:1], NAMES)
+
+
+def test_winners_are_open_in_the_paper_and_filled_here():
+    found = pd.DataFrame(
+        [("S1", "paper", "spindle", 0.5, -1.0, 2.0, 1.8), ("S1", "ours", "x", 1.0, 0.2, 1.8, 0.1)],
+        columns=["stage", "whose", "candidate", "points", "low", "high", "published"],
+    )
+    published, here = figures.winners(found, "a finding").axes
+    marks = [line for line in published.lines if line.get_marker() != "None"]
+    assert {float(line.get_xdata()[0]) for line in marks} == {1.8, 0.1}
+    assert all(line.get_markerfacecolor() == "white" for line in marks)
+    filled = [line for line in here.lines if line.get_marker() != "None"]
+    assert {float(line.get_xdata()[0]) for line in filled} == {0.5, 1.0}
+    assert all(line.get_markerfacecolor() != "white" for line in filled)
+
+
+def test_a_random_search_stands_beside_the_greedy_one():
+    found = pd.DataFrame(
+        {
+            "stage": ["S0", "S1"],
+            "flops": [1e12, 3e12],
+            "greedy": [0.1, 1.0],
+            "low": [-1.0, -0.5],
+            "high": [1.0, 2.5],
+            "designs": [10, 30],
+            "random": [0.4, float("nan")],
+            "estimate": [0.5, 0.9],
+        }
+    )
+    (axes,) = figures.against_random(found, "a finding").axes
+    drawn = {float(y) for line in axes.lines for y in line.get_ydata()}
+    assert {0.1, 1.0, 0.4, 0.5, 0.9} <= drawn

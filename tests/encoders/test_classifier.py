@@ -258,3 +258,86 @@ def test_bad_input_has_one_clear_error(backbone):
     with pytest.raises(FrugalError, match=r"step \d+: the loss is nan; lower the learning rate"):
         classifier.fit(new(backbone, "full"), TEXTS, goals("classes"), wild)
     assert losses.loss(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+
+
+HALF = RECIPE.model_copy(update={"precision": "bfloat16"})
+
+
+@pytest.mark.parametrize("trains", [LOW, HIGH, "head", "full"])
+def test_bfloat16_learns_what_float32_does(backbone, trains):
+    one, other = (new(backbone, trains) for _ in range(2))
+    exact = classifier.fit(one, TEXTS, goals("classes"), RECIPE).loss
+    found = classifier.fit(other, TEXTS, goals("classes"), HALF).loss
+    assert found != exact  # it is another precision
+    assert found == pytest.approx(exact, rel=0.05, abs=0.02)
+    assert all(p.dtype == torch.float32 for p in other.parameters())  # nothing small is lost
+    answers, _ = other.outputs(TEXTS)
+    assert answers.dtype == torch.float32
+    assert torch.allclose(answers, one.outputs(TEXTS)[0], atol=0.1)
+    before = other.fingerprint()
+    other.precision = "float32"  # the same weights answer otherwise
+    assert other.fingerprint() != before
+
+
+def test_a_checkpoint_says_in_which_precision_it_was_made(tmp_path, backbone):
+    wanted = goals("classes")
+    steps, whole, resumed = [], new(backbone, "full"), new(backbone, "full")
+    losses = classifier.fit(whole, TEXTS, wanted, HALF).loss
+
+    def stop(step, loss):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(
+            new(backbone, "full"), TEXTS, wanted, HALF, checkpoint=tmp_path, every=1, progress=stop
+        )
+    with pytest.raises(FrugalError, match="its precision is bfloat16, here float32"):
+        classifier.fit(new(backbone, "full"), TEXTS, wanted, RECIPE, checkpoint=tmp_path)
+    fitted = classifier.fit(
+        resumed, TEXTS, wanted, HALF, checkpoint=tmp_path, progress=lambda n, _: steps.append(n)
+    )
+    assert steps[0] in (7, 8)
+    assert fitted.loss == losses
+    assert whole.fingerprint() == resumed.fingerprint()
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=12))
+def test_a_batch_is_cut_where_that_is_cheapest(lengths):
+    lengths, cpu, every = sorted(lengths), torch.device("cpu"), range(len(lengths))
+
+    def cost(cuts):
+        parts = [lengths[a:b] for a, b in itertools.pairwise((0, *cuts, len(lengths)))]
+        return sum(encoder.SPLIT["cpu"] + len(part) * max(part) for part in parts)
+
+    found = encoder.parts(every, lengths, cpu)
+    assert [i for part in found for i in part] == list(every)
+    ends = list(itertools.accumulate(map(len, found)))[:-1]
+    choices = (c for n in every for c in itertools.combinations(range(1, len(lengths)), n))
+    assert cost(ends) == min(map(cost, choices))
+    assert list(encoder.parts(every, lengths, torch.device("meta"))) == [every]  # as a GPU
+
+
+@pytest.mark.parametrize("kind", ["classes", "logits"])
+def test_parts_of_a_batch_are_the_batch(backbone, kind, monkeypatch):
+    found = []
+    for room in (10**6, 0):  # one part, and one for each length
+        monkeypatch.setitem(encoder.SPLIT, "cpu", room)
+        model = new(backbone, "full")
+        fitted = classifier.fit(model, TEXTS, goals(kind), RECIPE)
+        found.append((fitted.loss, weights(model)))
+    (one, before), (parts, after) = found
+    assert parts == pytest.approx(one, abs=2e-5)
+    assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
+
+
+def test_words_that_no_text_has_stay_as_they_are(backbone):
+    model = new(backbone, "full")
+    table = model.encoder.get_input_embeddings()
+    before = table.weight.detach().clone()
+    classifier.fit(model, TEXTS, goals("classes"), RECIPE)
+    assert model.encoder.get_input_embeddings() is table
+    assert len(table.weight) == len(before)
+    read = {token for row in model.encode(TEXTS) for token in row}
+    moved = {i for i in range(len(before)) if not torch.equal(table.weight[i], before[i])}
+    assert moved == read  # no padding either, whose states no text sees

@@ -275,6 +275,13 @@ def test_what_dead_processes_left_is_swept_and_what_others_make_is_not(tmp_path)
     files.sweep(tmp_path / "none")
 
 
+def test_whoever_writes_to_a_folder_clears_what_dead_processes_left_there(tmp_path):
+    left = tmp_path / f".frugal~{files._HOST}~{dead_process()}~x1"
+    (left / "table.csv").mkdir(parents=True)
+    files.write(tmp_path / "other.txt", "whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["other.txt"]
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     place = tmp_path / "it"
     for text in ("one", "two"):

@@ -160,7 +160,9 @@ def test_another_definition_or_corpus_of_a_named_task_is_another_run(monkeypatch
     monkeypatch.setattr("frugal.tasks.task.definitions", lambda: {"counting": changed})
     assert tasks.content("counting") != first["counting"]
     monkeypatch.undo()
-    monkeypatch.setattr(digests, "pin", lambda name: f"another {name}")
+    file = tasks.content("fever")
+    monkeypatch.setattr(digests, "pin", lambda name, ending="": f"another {name} {ending}")
+    assert tasks.content("fever") != file
     assert tasks.content("movie-reviews") != first["movie-reviews"]
     assert texts.content("movie-reviews-rating") != ratings
 

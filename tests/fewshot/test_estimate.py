@@ -91,7 +91,7 @@ def test_price_gpu_and_length_can_be_given(server):
 
 def test_backbones_at_hand_need_no_word_of_the_preset():
     found = estimate.study(presets.settings("smoke"))
-    assert (found["runs"], found["parts"][0]["backbone"]) == (2, "tiny-causal")
+    assert (found["runs"], found["parts"][0]["backbone"]) == (3, "tiny-causal")
     assert estimate.study(presets.settings("laptop"), backbone="gpt3-6.7b")["flops"] > 0
 
 

@@ -1,6 +1,8 @@
 """Precisions of a backbone: named, kept by what they made, and no reason to score wrongly."""
 
+import gc
 import json
+import weakref
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from frugal.engine import backbones, checkpoints, presets
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, figure2, passes, probe, tfew
-from frugal.kernels import int8, precision
+from frugal.kernels import int8, int8_products, precision
 from frugal.spaces.search import Search, Settings
 from frugal.tasks import Example
 
@@ -39,7 +41,7 @@ def test_int8_is_a_quarter_of_the_linear_weights_and_near_the_float_model(name):
         one, other = (b.model(**inputs)[0] for b in (plain, small))
     assert not torch.equal(one, other)
     assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999
-    with torch.inference_mode(), int8.unrounded():
+    with torch.inference_mode(), int8_products.unrounded():
         floats = small.model(**inputs)[0]
     assert (floats - one).abs().mean() < (other - one).abs().mean()  # weights alone are rounded
 
@@ -242,6 +244,7 @@ def test_a_design_is_trained_and_scored_in_int8(frugal, tmp_path):
         ["plan", "--task", "counting", "--budget", "5"],
         ["budgets", "study", "--dry-run"],
         ["figure2", "--dry-run"],
+        ["table1", "--dry-run"],
     ],
 )
 def test_every_command_of_a_language_model_takes_a_precision(frugal, argv, tmp_path, monkeypatch):
@@ -252,3 +255,27 @@ def test_every_command_of_a_language_model_takes_a_precision(frugal, argv, tmp_p
     status, _, err = frugal(*argv, "--preset", "smoke", "--precision", "int7", "--json")
     assert status == 2
     assert "unknown precision 'int7'; did you mean 'int8'?" in err
+
+
+def test_what_is_trained_is_as_fast_as_can_be_where_the_rest_is_int8(monkeypatch):
+    for faster in precision.FLOATS:
+        taken = {name: 1.0 if name == faster else 2.0 for name in precision.FLOATS}
+        monkeypatch.setattr(precision, "seconds", lambda *_, taken=taken: taken)
+        assert backbones.trained("int8") == backbones.trained("fastest") == faster
+        assert [backbones.trained(name) for name in precision.FLOATS] == [*precision.FLOATS]
+
+
+def test_packing_is_tried_once_for_what_is_attached(monkeypatch):
+    backbone, tried, own = backbones.load("tiny-causal"), [], probe._try
+    monkeypatch.setattr(probe, "_try", lambda *given: tried.append(given) or own(*given))
+    methods = [("ia3", {}), ("ia3", {}), ("lora", {"rank": 2}), ("lora", {"rank": 4}), ("ia3", {})]
+    for name, options in methods:
+        tuned = peft.attach(backbone.model, name, options)
+        assert probe.packs(backbone)
+        tuned.detach()
+    assert len(tried) == 3
+    gone = weakref.ref(backbone.model)
+    del backbone, tuned
+    tried.clear()
+    gc.collect()
+    assert gone() is None  # what is remembered keeps no model

@@ -81,7 +81,7 @@ def test_swapped_labels_are_all_wrong_and_the_queries_stay(tiny, counting, monke
 
     monkeypatch.setattr(evaluate, "rank", rank)
     runs = studies.label_swap(tiny, counting, shots=[2, 4], draws=2, limit=4)
-    assert list(runs.columns) == ["task", "shots", "draw", "labels", "accuracy"]
+    assert list(runs.columns) == ["task", "shots", "draw", "labels", "accuracy", "hits"]
     assert list(runs[["shots", "draw", "labels"]].itertuples(index=False, name=None)) == list(
         itertools.product([2, 4], [0, 1], ["right", "swapped"])
     )

@@ -1,6 +1,8 @@
 """What a name of a precision means, and that "fastest" is measured and nothing else."""
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 from frugal.errors import FrugalError
 from frugal.kernels import precision
@@ -81,3 +83,16 @@ def test_this_machine_has_a_fastest_one():
     assert set(taken) == set(NAMES)
     assert all(0 < t < 10 for t in taken.values())
     assert resolve("fastest") in NAMES
+
+
+def test_products_are_in_bfloat16_and_attention_is_not_on_a_cpu():
+    cpu, x = torch.device("cpu"), torch.randn(2, 3, 5, 8)
+    exact = F.scaled_dot_product_attention(x, x, x)
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with precision.products(name, cpu):
+            assert (x @ x.mT).dtype == dtype
+            half = x.to(dtype)
+            found = F.scaled_dot_product_attention(half, half, value=half)
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, exact, atol=0.02)
+    assert (x @ x.mT).dtype == torch.float32

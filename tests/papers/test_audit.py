@@ -3,6 +3,7 @@
 from collections import Counter
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from frugal import data
@@ -105,6 +106,29 @@ def test_places_name_the_table():
     assert ITEMS["tfew_table5_peft/LoRA/average"].where.startswith("arXiv 2205.05638v2, table 5")
     assert ITEMS["spaces_strategy_g2/winner"].where == "strategy assignment of G2: best average"
     assert not any("et al." in item.where for item in ITEMS.values())
+
+
+def test_every_failure_belongs_to_one_finding():
+    items = audit.run()
+    found = audit.findings(items)
+    failed = [item for item in items if item.verdict == "failed"]
+    assert all(item.finding for item in failed)
+    assert not any(item.finding for item in items if item.verdict != "failed")
+    known = [row["id"] for row in data.rows("findings.csv")]
+    assert sorted(known) == sorted(f.id for f in found)  # none that nothing fails by
+    assert sum(f.cells for f in found) == len(failed)
+    assert [f.column for f in found] == sorted((f.column for f in found), key=audit.COLUMNS.index)
+    by = {f.id: f for f in found}
+    assert (by["budget-headings"].column, by["budget-headings"].cells) == ("deck", 30)
+    assert (by["stars"].column, by["stars"].cells) == ("assumption", 25)
+    assert by["mislabelled-loss"].column == "paper"  # section 3.2 has it, the deck copied it
+    assert by["t0-accuracy"].recomputed == "62.5091"
+
+
+def test_a_number_can_be_looked_up():
+    """`make figures` writes the table in which every number stands."""
+    written = pd.read_csv(data.ROOT / "results" / "audit.csv", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(written, audit.frame().astype(str))
 
 
 def test_starred_items_come_first():

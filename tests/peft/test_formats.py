@@ -303,8 +303,11 @@ def test_what_an_adapter_of_ours_cannot_say(part, message, tmp_path):
     for wrong, message in (
         ({"parts": config["parts"] * 2}, "is in another part already"),
         ({"parts": []}, "holds no parameters"),
-        ({"parts": {}}, "holds no parameters"),
+        ({"parts": {}}, "parts of frugal_adapter.json is {}, no list"),
         ({"scale": 2}, "scale is no field of frugal_adapter.json"),
+        ({"model_type": {"value": "llama"}}, "model_type of frugal_adapter.json is"),
+        ({"trainable_params": True}, "trainable_params of frugal_adapter.json is True, no int"),
+        ({"base_model_name_or_path": ["x"]}, "base_model_name_or_path of"),
         ({"model_type": "mistral"}, "belongs to a model of type mistral; this one is llama"),
     ):
         file.write_text(json.dumps(config | wrong))

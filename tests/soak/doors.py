@@ -814,7 +814,9 @@ def command_door(place, only=""):
     wild = st.lists(
         st.sampled_from([*ODD, "costs", "query", "rank", "spaces", "run", "--arch"]), max_size=5
     )
-    wild = wild.filter(lambda argv: not {"tfew", "plan", "figure2", "vectors"} & set(argv))
+    wild = wild.filter(
+        lambda argv: not {"tfew", "plan", "figure2", "table1", "vectors"} & set(argv)
+    )
     return Door(
         "CLI options",
         inputs(st.sampled_from(sound), changed_command(sound), wild),

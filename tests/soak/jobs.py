@@ -101,6 +101,12 @@ def figure2(urls):
     frugal(*["figure2", "--preset", "smoke", "--store", "store", "--out", "table.csv", "--json"])
 
 
+def table1(urls):
+    given = ["--way", "ia3", "--way", "zero-shot", "--precision", "float32"]
+    place = ["--store", "store", "--out", "table.csv"]
+    frugal(*["table1", "--preset", "smoke", *given, *place, "--json"])
+
+
 def spaces(urls):
     frugal(
         *["spaces", "search", "--preset", "smoke", "--designs", "1", "--store", "store", "--json"]
@@ -238,6 +244,7 @@ JOBS = [
     Job("tfew --save", tfew, adapter),
     Job("vectors", vectors, adapter),
     Job("figure2", figure2, store, results, shared=True),
+    Job("table1", table1, store, results, shared=True),
     Job("spaces search", spaces, store, results, shared=True),
     Job("budgets label", label(50), labelled, answers),
     Job("label, small cap", label(0.5), lambda folder: None, answers, shared=True),

@@ -1,5 +1,6 @@
 """What a search's table of runs keeps: enough to say all that the search said."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +11,6 @@ from frugal.engine.runs import Store
 from frugal.errors import FrugalError
 from frugal.spaces import record, rivals, search
 from frugal.spaces.search import Search, Settings
-from frugal.stats import Gap
 
 SETTINGS = Settings(
     backbone="none",
@@ -97,9 +97,9 @@ def test_the_live_settings_are_a_part_of_a_presets():
 
 
 def test_rivals_share_draws_that_no_search_used(tmp_path):
-    wanted = rivals.specs(SETTINGS, {"s4": {}, "B": {}, "full": {"lr": 1e-4}}, 2)
+    wanted = rivals.specs(SETTINGS, {"s4": {}, "B": {}, "full": {"lr": 1e-4}}, 3)
     seeds = {spec.params["seed"] for specs in wanted.values() for spec in specs}
-    assert seeds == {1000, 1001}
+    assert seeds == {1000, 1001, 1002}
     (shape,) = {SETTINGS.architecture()}
     bitfit = wanted["B"][0].params["budget"]
     assert bitfit < SETTINGS.budget  # it has no size, so that it trains less
@@ -108,7 +108,19 @@ def test_rivals_share_draws_that_no_search_used(tmp_path):
     store = Store(tmp_path)
     sweep.run([spec for specs in wanted.values() for spec in specs], store)
     table = rivals.table(store, wanted)
-    assert len(table) == 3 * 2 * 2
+    assert len(table) == 3 * 3 * 2
     assert set(table["name"]) == {"the paper's S4", "bitfit", "full"}
     assert (table["params"] == 100).all()  # without the head
-    assert rivals.gap(table, "full", "bitfit") == Gap(pytest.approx(0.3), pytest.approx(0))
+    apart = rivals.gap(table, "full", "bitfit")
+    assert (apart.difference, apart.draws) == (pytest.approx(0.003), 3)
+    assert apart.high == pytest.approx(apart.low)  # the scores of two designs rise alike
+    own = table[table["seed"] < 1002]
+    assert rivals.gap(own, "full", "bitfit").low is None
+    shaken = table.assign(score=table["score"] + 0.01 * np.sin(7 * np.arange(len(table))))
+    wide = shaken.pivot(index=["task", "seed"], columns="name", values="score")
+    each = (wide["full"] - wide["bitfit"]).unstack("task")
+    apart = rivals.gap(shaken, "full", "bitfit")
+    assert apart.difference == pytest.approx(each.to_numpy().mean())
+    assert apart.variance == pytest.approx((each.var() / 3).sum() / 4)
+    one, three = (rivals.gap(shaken, "full", "bitfit", of=of).high for of in (1, 3))
+    assert three > one

@@ -135,7 +135,7 @@ def test_what_is_not_done_has_no_winner(found):
     assert record["stage"] == "S0"
     assert record["winner"] is None
     assert record["candidates"][0].keys() >= {"name", "mean", "low", "high", "runs"}
-    assert record["candidates"][0]["chance"] is None
+    assert record["candidates"][0]["again"] is None
 
 
 def test_candidates_are_the_papers():

@@ -1,4 +1,4 @@
-"""What the runs of a study say: means and spread, differences and their noise, labels' worth."""
+"""What the runs of a study say: means and spread, differences with intervals, labels' worth."""
 
 from typing import Any
 
@@ -27,11 +27,10 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Accuracy of strategy `first` less that of `second`, at every N and student, in points.
+    """Accuracy of strategy `first` less that of `second`, at every N and student.
 
-    Columns: labels, model, seeds (that have both), low, high (least and most of a seed), gap: the
-    mean with its noise, twice the standard error. Both answered the same texts, so its variance is
-    that of the differences over texts, plus that over seeds.
+    Columns: labels, model, seeds (that have both), low, high (least and most of a seed, in points),
+    gap: a `stats.Difference`, paired by seed and text.
 
     Raises FrugalError for a strategy that has no runs.
     """
@@ -41,15 +40,11 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     wide = runs.pivot(index=["labels", "model", "seed"], columns="strategy", values="hits")
     records: list[dict[str, Any]] = []
     for (n, model), pairs in wide[[first, second]].dropna().groupby(level=["labels", "model"]):
-        ours, theirs = (
-            np.array([[int(hit) for hit in hits] for hits in pairs[name]])
-            for name in (first, second)
-        )
-        apart = ours - theirs  # (seeds, texts)
-        each = apart.mean(1)
+        ours, theirs = (stats.hits(pairs[name]) for name in (first, second))
+        each = ours.mean(1) - theirs.mean(1)
         span = {"low": 100 * each.min(), "high": 100 * each.max()}
         found = {"labels": n, "model": model, "seeds": len(each), **span}
-        records.append({**found, "gap": stats.paired(apart)})
+        records.append({**found, "gap": stats.compare(ours, theirs)})
     return pd.DataFrame(records)
 
 

@@ -265,24 +265,23 @@ class Ledger:
     def _count(self, k: str, answer: Answer) -> None:
         usd = money(check.amount("usd", answer.usd))
         tokens, cached = check.whole("tokens", answer.tokens), check.whole("cached", answer.cached)
-        if answer.choice is not None:
-            choice = check.whole("choice", answer.choice)
-            if choice >= self.choices.get(k, choice + 1):
-                raise ValueError(f"choice {choice}: there are not so many")
+        choice = None if answer.choice is None else check.whole("choice", answer.choice)
+        if choice is not None and choice >= self.choices.get(k, choice + 1):
+            raise ValueError(f"choice {choice}: there are not so many")
         if answer.state == "refused":
             self.gone += usd
             return
         self.tries[k] += 1
-        if answer.choice is None:
+        if choice is None:
             self.last = str(answer.text)
         if answer.state == "answered":
             self.spent += usd
             self.answers += 1
             self.tokens += tokens
             self.cached += cached
-            self.malformed += answer.choice is None
-            if answer.choice is not None:
-                self.label.setdefault(k, answer.choice)
+            self.malformed += choice is None
+            if choice is not None:
+                self.label.setdefault(k, choice)
         elif answer.state in ("lost", "declined"):
             self.gone += usd
             if answer.state == "declined":

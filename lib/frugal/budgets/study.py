@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from frugal.engine.runs import RunSpec, Store
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
-from frugal.kernels.precision import NAMES
+from frugal.kernels.precision import FLOATS, NAMES
 from frugal.tasks import Example, Task, texts
 
 JOB = "budgets.cell"
@@ -75,8 +75,8 @@ class Setting(presets.Study):
     def own(self) -> dict[str, Any]:
         """What every cell shares, as JSON."""
         left_out = {"labels", "seeds", "students", "preset"}
-        if self.precision == "float32":  # what a study without it was in is the same study
-            left_out.add("precision")
+        # What a study that did not name it was in is the same study.
+        left_out |= {name for name in ("precision", "training") if getattr(self, name) == "float32"}
         return self.model_dump(mode="json", exclude=left_out)
 
     def read(self) -> dict[str, str]:
@@ -103,6 +103,7 @@ class Bench:
 
     setting: Setting
     folder: Path
+    _pools: dict[int, list[Example]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def task(self) -> Task:
@@ -133,11 +134,13 @@ class Bench:
 
     def _pool(self, seed: int) -> list[Example]:
         """What people may label, in an order that the seed decides."""
-        pool = self.task.draw(self.task.drawable, seed)
-        if self.task.test_size:
-            return pool
-        kept = {e.model_dump_json() for e in self._kept}
-        return [e for e in pool if e.model_dump_json() not in kept]
+        if seed not in self._pools:
+            pool = self.task.draw(self.task.drawable, seed)
+            if not self.task.test_size:
+                kept = {e.model_dump_json() for e in self._kept}
+                pool = [e for e in pool if e.model_dump_json() not in kept]
+            self._pools[seed] = pool
+        return self._pools[seed]
 
     def texts(self, seed: int) -> list[Example]:
         """The texts that nobody labels by hand: the same for every number of labels.
@@ -192,7 +195,14 @@ class Bench:
         fresh, design = students.fresh(who), students.of_encoder(who)
         lr = s.student_lr if fresh else s.design_lr if design else s.teacher_lr
         epochs, least = (0, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
-        return Recipe(epochs=epochs, least_steps=least, batch_size=s.batch_size, lr=lr, seed=seed)
+        return Recipe(
+            epochs=epochs,
+            least_steps=least,
+            batch_size=s.batch_size,
+            lr=lr,
+            precision=s.training,
+            seed=seed,
+        )
 
     def learn(
         self,
@@ -267,13 +277,11 @@ def specs(setting: Setting, folder: Path) -> list[RunSpec]:
     return found
 
 
-def begun(setting: Setting, store: Path) -> str | None:
-    """The precision of the study in `store` that is `setting` but for that, if there is one."""
-    found = [
-        name
-        for name in NAMES
-        if Store(store / setting.model_copy(update={"precision": name}).id).key()
-    ]
+def begun(setting: Setting, store: Path) -> Setting | None:
+    """The one study in `store` that is `setting` but for its precisions."""
+    both = itertools.product(NAMES, FLOATS)
+    tried = [setting.model_copy(update={"precision": p, "training": t}) for p, t in both]
+    found = [one for one in tried if Store(store / one.id).key()]
     return found[0] if len(found) == 1 else None
 
 
@@ -304,6 +312,7 @@ def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataF
             "setting": setting.id,
             "preset": setting.preset,
             "precision": setting.precision,
+            "training": setting.training,
             "machine": presets.machine(),
             "date": store.machine(spec.id)["started"][:10],
         }

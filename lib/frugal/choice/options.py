@@ -1,21 +1,30 @@
 """Ways of answering as options: priced, compared on the same examples, set against each other.
 
-Intervals are over the scored examples. What another draw of the labels would change is not in them.
+Every way has had one draw of the labels, so that intervals are over the scored examples, for these
+labels. What another draw would change is not in them: `elsewhere` says what it did in records.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from frugal import stats
+from frugal.budgets import compare
 from frugal.choice.trials import Trial
 from frugal.costs import check, memory, prices, scenario
 
 NOTHING = "nothing"  # what a budget buys that is too small
+# Where several draws of a way are recorded: which study, and what the way is called there.
+RECORDED = {
+    "t-few": ("study_tfew", "teacher"),
+    "small-full": ("study", "annotate"),
+    "small-distilled": ("study", "distill"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,9 @@ class Option(Trial):
     usd_labels, usd_training, usd_serving: what usd_total is the sum of; usd_per_query: serving one
     affordable: whether the budget pays for it
     behind, behind_low, behind_high: by how much the recommended way is more accurate, with its 95 %
-        interval (paired bootstrap); None where none is recommended
+        interval, which holds for all ways at once; None where none is recommended
     best: how often it is the most accurate affordable way when the examples are drawn again
+    elsewhere: what another draw of the labels did to such a way where that is recorded; or ""
     """
 
     accuracy: float
@@ -68,6 +78,7 @@ class Option(Trial):
     behind_low: float | None = None
     behind_high: float | None = None
     best: float = 0.0
+    elsewhere: str = ""
 
     @property
     def usd_once(self) -> float:
@@ -100,6 +111,27 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
         usd_serving=queries * per_query,
         usd_per_query=per_query,
         affordable=total <= budget,
+        elsewhere=elsewhere(tried.strategy),
+    )
+
+
+@cache
+def elsewhere(strategy: str) -> str:
+    """What another draw of the labels did to a way, in the study that is recorded; "" if none is.
+
+    The least and the most accurate of its draws, on as few labels as it has: a way that nobody has
+    drawn again may be as far from its mean.
+    """
+    if strategy not in RECORDED:
+        return ""
+    name, of = RECORDED[strategy]
+    runs = compare.recorded(name)
+    runs = runs[(runs["strategy"] == of) & (runs["labels"] == runs["labels"].min())]
+    each = runs.groupby("model")["accuracy"].agg(["min", "max", "size"])
+    row = each.loc[(each["max"] - each["min"]).idxmax()]
+    return (
+        f"{row['min']:.3f} to {row['max']:.3f} over {row['size']:.0f} draws of "
+        f"{runs['labels'].min()} labels ({runs['task'].iloc[0]}, {name}.csv)"
     )
 
 
@@ -122,10 +154,15 @@ def compared(options: Sequence[Option]) -> list[Option]:
     shares = dict(zip(able, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True))
     found = []
     for i, option in enumerate(options):
-        difference, low, high = stats.interval(hits[best], hits[i], drawn[:, best] - drawn[:, i])
-        ahead = float(shares.get(i, 0.0))
+        apart = stats.compare(hits[best], hits[i], of=max(1, len(options) - 1))
         found.append(
-            replace(option, behind=difference, behind_low=low, behind_high=high, best=ahead)
+            replace(
+                option,
+                behind=apart.difference,
+                behind_low=apart.low,
+                behind_high=apart.high,
+                best=float(shares.get(i, 0.0)),
+            )
         )
     return sorted(found, key=order)
 

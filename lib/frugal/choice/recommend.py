@@ -1,7 +1,7 @@
 """Which way should I spend my budget on this task? Every way is tried on it, then priced.
 
 All ways are scored on the same examples, none of which they have seen. What is recommended is the
-most accurate way that the budget pays for, with its margin, and what that margin is worth.
+most accurate way that the budget pays for, with its margin, and how sure that margin is.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from frugal import stats
 from frugal.choice.options import Option, Prices, compared, priced
 from frugal.choice.trials import Attempt, Tried, Ways
 from frugal.costs import check
@@ -112,9 +113,7 @@ def decide(tried: Tried, *, budget: float, queries: float, price: Prices) -> Pla
         thrift = min([chosen, *alike], key=lambda o: o.usd_total)
         reason = _reason(tried, chosen, others, thrift)
         if others:
-            names = {"difference": "behind", "low": "behind_low", "high": "behind_high"}
-            margin = {"over": others[0].strategy}
-            margin |= {name: getattr(others[0], own) for name, own in names.items()}
+            margin = {"over": others[0].strategy, **_margin(others[0])}
     else:
         least = min(options, key=lambda o: o.usd_total)
         cost = usd(least.usd_total)
@@ -153,6 +152,12 @@ def by_volume(
     return pd.DataFrame(rows)
 
 
+def _margin(other: Option) -> dict[str, Any]:
+    """By how much the recommended way is ahead of another."""
+    names = {"difference": "behind", "low": "behind_low", "high": "behind_high"}
+    return {name: getattr(other, own) for name, own in names.items()}
+
+
 def _reason(tried: Tried, mine: Option, others: Sequence[Option], thrift: Option) -> str:
     text = (
         f"{mine.strategy} answers {mine.accuracy:.3f} [{mine.low:.3f}, {mine.high:.3f}] of "
@@ -161,16 +166,18 @@ def _reason(tried: Tried, mine: Option, others: Sequence[Option], thrift: Option
     )
     if others:
         other = others[0]
+        apart, task = stats.in_points(*_margin(other).values()), tried.task.rsplit("/", 1)[-1]
         text += (
-            f". The next, {other.strategy}, is {other.behind:.3f} behind "
-            f"[{other.behind_low:.3f}, {other.behind_high:.3f}]; drawn again, these "
-            f"examples put {mine.strategy} first in {mine.best:.0%} of cases"
+            f". {mine.strategy} less {other.strategy}, {task}, for these labels: {apart}; "
+            f"it wins again in {mine.best:.0%} of resamples of these examples"
         )
     if thrift.strategy != mine.strategy:
         text += (
             f"; {thrift.strategy} ({thrift.accuracy:.3f}) costs {usd(thrift.usd_total)}, and these "
             "examples do not tell the two apart"
         )
+    if mine.elsewhere:
+        text += f"; such a way, with other labels elsewhere: {mine.elsewhere}"
     if mine.low <= tried.chance:
         text += f"; nothing here is clearly better than guessing ({tried.chance:.3f})"
     return text

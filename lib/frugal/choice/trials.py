@@ -19,6 +19,7 @@ from frugal.budgets.distill import ClassTeacher, RankTeacher, right
 from frugal.costs import check
 from frugal.encoders import classifier
 from frugal.encoders.classifier import Recipe, Trains
+from frugal.engine import backbones
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
 from frugal.engine.training import Cost
@@ -84,13 +85,14 @@ class Ways:
 
     @classmethod
     def of(cls, preset: Preset, labels: int, seed: int) -> "Ways":
-        """As a preset says, for so many labels."""
+        """As a preset says, for so many labels; the small model learns in float32 or bfloat16."""
         of = preset.budgets
         small = Recipe(
             epochs=of.epochs,
             least_steps=of.least_steps,
             batch_size=min(of.batch_size, labels),
             lr=of.teacher_lr,
+            precision=backbones.trained(preset.precision),
             seed=seed,
         )
         return cls(
@@ -271,7 +273,7 @@ class Attempt:
         pairs = [(self.texts, rows)]
         if not self.texts:
             pairs = [(scored[1 - half :: 2], rows[half::2]) for half in (0, 1)]
-        hits, spent = np.zeros(len(scored), dtype=bool), Cost()
+        hits, spent, answering = np.zeros(len(scored), dtype=bool), Cost(), 0.0
         for more, mine in pairs:
             read = [*self.shots, *more]
             table, asked = RankTeacher(self.lm).logits(read)
@@ -280,12 +282,13 @@ class Attempt:
             answers, answered = right(student, [scored[i] for i in mine])
             hits[mine] = answers.numpy()
             spent += asked + learnt.cost + Cost(answered.seconds)
+            answering += answered.flops
         return Trial(
             strategy="small-distilled",
             model=self.encoder.name,
             hits=hits,
             train_flops=teacher.train_flops + spent.flops / len(pairs),
-            flops_per_query=student.logits(scored)[1].flops / len(scored),
+            flops_per_query=answering / len(scored),
             labels=len(self.shots),
             seconds=teacher.seconds + spent.seconds,
             note=f"taught by t-few on {len(read)} texts",

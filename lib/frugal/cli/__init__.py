@@ -29,6 +29,7 @@ from frugal.cli import (
     papers,
     pretrain,
     spaces,
+    table1,
     tfew,
 )
 from frugal.engine import stderr
@@ -68,6 +69,7 @@ app.command("rank")(fewshot.rank)
 app.command("tfew")(tfew.tfew)
 app.command("vectors")(tfew.vectors)
 app.command("figure2")(figure2.figure2)
+app.command("table1")(table1.table1)
 app.command("pretrain")(pretrain.pretrain)
 app.command("plan")(budgets.plan)
 app.command("doctor")(doctor.doctor)

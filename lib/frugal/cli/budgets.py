@@ -1,9 +1,8 @@
 """`frugal plan` and `frugal budgets`: what to do with a budget, on your task and in the paper."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,6 +19,7 @@ from frugal.cli.options import (
     Truncate,
     UsdPerHour,
     amount,
+    changes,
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
@@ -158,21 +158,23 @@ def study(
     from frugal.engine import backbones, presets, sweep
     from frugal.engine.runs import Store
 
-    values: dict[str, Any] = presets.named(preset).budgets.model_dump()
-    for text in change or []:
-        name, _, value = text.partition("=")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
+    values = presets.named(preset).budgets.model_dump() | changes(change)
     if precision:
         values["precision"] = precision
     try:
         setting = live.Setting(**values)
     except ValidationError as error:
         raise FrugalError(f"--set {first_problem(error)}") from error
-    own = backbones.resolved(setting.precision, begun=lambda: live.begun(setting, store))
-    setting = setting.model_copy(update={"precision": own})
+    before = live.begun(setting, store)
+    own = {
+        "precision": backbones.resolved(
+            setting.precision, begun=lambda: getattr(before, "precision", None)
+        ),
+        "training": backbones.trained(
+            precision or setting.training, begun=lambda: getattr(before, "training", None)
+        ),
+    }
+    setting = setting.model_copy(update=own)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, {"--store": store}, reads=(setting.task,))
@@ -180,14 +182,13 @@ def study(
     runs = Store(store / setting.id)
     wanted = live.specs(setting, runs.folder)
     about = {"setting": setting.id, "preset": setting.preset, "store": str(runs.folder)}
-    about["precision"] = setting.precision
+    about |= {"precision": setting.precision, "training": setting.training}
     if dry_run:
         plan = sweep.plan(wanted, runs, flops_per_second=1.0)
         cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
         emit({"dry_run": True, **about, **cost}, as_json)
         return
-    with stderr.bar(len(wanted), "runs") as bar:
-        sweep.run(wanted, runs, ray=ray, progress=lambda done, total: bar(done))
+    sweep.run(wanted, runs, ray=ray)
     found = live.table(setting, runs, wanted)
     record = {
         **about,
@@ -240,11 +241,12 @@ def plan(
         for line in prices.get("gpu", gpu).warnings():
             stderr.note(line)
     lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
+    ways = Ways.of(chosen, labels, seed)
     found = recommend.plan(
         source,
         lm,
         backbones.load(chosen.budgets.encoder),
-        Ways.of(chosen, labels, seed),
+        ways,
         labels=labels,
         budget=budget,
         queries=queries,
@@ -256,5 +258,5 @@ def plan(
     )
     result = found.record()
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}
-    result["precision"] = lm.precision
+    result |= {"precision": lm.precision, "training": ways.small.precision}
     emit(result, as_json)

@@ -74,16 +74,8 @@ def rank(
     overlap(source, examples, queries)
     model = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     tuned = peft.load(model.model, adapter) if adapter else None
-    with stderr.bar(len(queries), "scored") as progress:
-        result, found = evaluate.rank(
-            model,
-            source,
-            queries,
-            examples,
-            seed=seed,
-            method=tuned.method if tuned else None,
-            progress=progress,
-        )
+    method = tuned.method if tuned else None
+    result, found = evaluate.rank(model, source, queries, examples, seed=seed, method=method)
     named = {"preset": chosen.name, "adapter": str(adapter) if adapter else None}
     record = {**result.model_dump(), **named}
     finish(record, outputs, as_json, {"--scores": lambda file: write_scores(file, found)})

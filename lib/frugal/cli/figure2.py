@@ -9,7 +9,6 @@ from frugal.cli.fewshot import finish
 from frugal.cli.options import BackboneName, DryRun, Json, OnRay, Precision, Preset, count
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit
-from frugal.engine import stderr
 
 
 def figure2(
@@ -52,8 +51,7 @@ def figure2(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
     outputs = Outputs({"--out": out}, reads=(task, chosen.backbone))
-    with stderr.bar(len(specs), "runs") as progress:
-        sweep.run(specs, runs, ray=ray, progress=lambda done, total: progress(done))
+    sweep.run(specs, runs, ray=ray)
     found = figure2.records(runs, specs)
     record = {"store": str(runs.folder), "preset": chosen.name, "runs": found}
     table = pd.DataFrame(found)

@@ -4,7 +4,9 @@ A range alone lets NaN through (it is below nothing); `_finite` does not. Every 
 is made here, which a test of all commands asserts, so that no command starts on nonsense.
 """
 
+import json
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +37,18 @@ def amount(*names: str, help: str, least: float = 0.0, most: float = 1e15) -> An
 def seed(help: str) -> Any:
     """An option (typer) for a seed, or for several."""
     return typer.Option(min=0, max=SEEDS, help=help)
+
+
+def changes(given: Sequence[str] | None) -> dict[str, Any]:
+    """What `--set NAME=VALUE` says, several times: values are JSON, or text where they are not."""
+    found: dict[str, Any] = {}
+    for text in given or []:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _told(context: typer.Context, option: typer.CallbackParam, value: str) -> str:

@@ -8,7 +8,6 @@ import typer
 from frugal.cli.options import Json, count
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit
-from frugal.engine import stderr
 
 
 def pretrain(
@@ -29,8 +28,7 @@ def pretrain(
     Outputs({}, {"--out": out})
     recipe = pretrain.Recipe.model_validate({"seed": seed} | ({"steps": steps} if steps else {}))
     prompts = mixture.load()
-    with stderr.bar(recipe.steps, "steps") as progress:
-        loss = pretrain.pretrain(prompts, recipe, out, progress=lambda step, value: progress(step))
+    loss = pretrain.pretrain(prompts, recipe, out)
     fewer = min(recipe.steps, pretrain.VECTORS.steps)
     backbone = backbones.load(str(out), truncate=True)
     trained = pretrain.vectors(

@@ -1,20 +1,18 @@
 """`frugal spaces`: draw designs, search among them, and report what the search found."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frugal.cli.options import DryRun, Json, OnRay, Precision, Preset, amount
+from frugal.cli.options import DryRun, Json, OnRay, Precision, Preset, amount, changes
 from frugal.cli.options import count as number
 from frugal.cli.options import seed as seeds
 from frugal.cli.output import Outputs, emit, show
 from frugal.costs import arch as architectures
 from frugal.costs.arch import Architecture
 from frugal.engine import stderr
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, first_problem
 from frugal.spaces import sizes, space
 from frugal.spaces.design import MOST_LAYERS
 from frugal.spaces.sizes import Sized
@@ -107,12 +105,17 @@ def search(
     last_designs: Annotated[
         int | None, number(help="Of each candidate in S4; else the preset's.", most=10**6)
     ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the preset's search.")
+    ] = None,
     precision: Precision = None,
     ray: OnRay = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """The greedy search, S0 to S4. Killed, it goes on; made larger, it keeps its runs."""
+    from pydantic import ValidationError
+
     from frugal.costs import prices
     from frugal.engine import backbones, presets
     from frugal.engine.runs import Store as Runs
@@ -120,12 +123,12 @@ def search(
 
     chosen, runs = presets.named(preset).spaces, Runs(_store(preset, store))
     asked = precision or chosen.precision
-    settings = Settings.of(
-        chosen,
-        designs=designs,
-        last_designs=last_designs,
-        precision=backbones.resolved(asked, begun=lambda: runs.precision(JOB)),
-    )
+    own = backbones.resolved(asked, begun=lambda: runs.precision(JOB))
+    given = presets.said(designs=designs, last_designs=last_designs, precision=own)
+    try:
+        settings = Settings.of(chosen, **changes(change) | given)
+    except ValidationError as error:
+        raise FrugalError(f"--set {first_problem(error)}") from error
     found = Search(settings, runs)
     if dry_run:
         rate = prices.get("gpu", settings.gpu).usd if settings.gpu else 0.0
@@ -134,8 +137,7 @@ def search(
         named["precision"] = settings.precision
         emit({"dry_run": True, **named, **vars(plan)}, as_json)
         return
-    with _bars() as progress:
-        stages = found.run(ray=ray, progress=progress)
+    stages = found.run(ray=ray, progress=_say)
     _emit_stages(found, stages, as_json)
 
 
@@ -199,23 +201,14 @@ def _emit_stages(
         named["precision"] = found.settings.precision
         emit({**named, "stages": records}, as_json, outputs)
         return
-    show(found.table(stages).to_string(index=False, float_format="%.4f"))
+    table = found.table(stages).rename(columns={"again": "wins again"})
+    shares = {"wins again": lambda share: "" if share != share else f"{share:.0%} of resamples"}
+    show(table.to_string(index=False, float_format="%.4f", formatters=shares))
     if outputs:
         outputs.done()
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage on a terminal; in a log, a line when a stage is done."""
-    with ExitStack() as shown:
-        update: dict[str, Callable[[int], Any]] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in update:
-                update[stage] = shown.enter_context(stderr.bar(total, "runs", stage=stage))
-            update[stage](done)
-            if done == total:
-                shown.close()
-                stderr.say(f"{stage}: {total} runs are done")
-
-        yield progress
+def _say(stage: str, done: int, total: int) -> None:
+    """A line when a stage is done."""
+    if done == total:
+        stderr.say(f"{stage}: {total} runs are done")

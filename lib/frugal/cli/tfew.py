@@ -157,17 +157,9 @@ def tfew(
         cost = _plan(model, source, examples, recipe)
         emit({**cost, "preset": chosen.name}, as_json)
         return
-    with stderr.bar(recipe.steps, "steps") as progress:
-        result, found, trained = evaluate.few_shot(
-            model,
-            source,
-            examples,
-            queries,
-            recipe,
-            start=start,
-            checkpoint=save,
-            progress=lambda step, loss: progress(step),
-        )
+    result, found, trained = evaluate.few_shot(
+        model, source, examples, queries, recipe, start=start, checkpoint=save
+    )
     record = {**result.model_dump(), "start": str(start) if start else None, "preset": chosen.name}
     if predictions:
         record["accuracy"] = None
@@ -235,15 +227,7 @@ def vectors(
     )
     encoded = tfew.encode(model, examples, recipe)
     spent = evaluate.training_flops(model, encoded, recipe)
-    with stderr.bar(recipe.steps, "steps") as progress:
-        trained = tfew.train(
-            model,
-            encoded,
-            recipe,
-            start=start,
-            checkpoint=save,
-            progress=lambda step, loss: progress(step),
-        )
+    trained = tfew.train(model, encoded, recipe, start=start, checkpoint=save)
     if processes.number() == 0:
         result: dict[str, Any] = {
             "tasks": task,

@@ -11,6 +11,7 @@ FLOPs are operations, not operations per second.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frugal.costs import check, methods
 from frugal.costs.arch import Architecture
@@ -29,6 +30,7 @@ def forward(
     logits_at: int | None = None,
     context_tokens: int = 0,
     batch: int = 1,
+    method: str | Method = methods.FROZEN,
 ) -> Parts:
     """Exact FLOPs of one forward pass, by part; `sum(values)` is FlopCounterMode's total.
 
@@ -39,15 +41,28 @@ def forward(
         unless given. An encoder has no such projection, but a pooler where `arch.pooler`
     context_tokens: tokens whose K and V lie in a cache already (decoder-only)
     batch: sequences of this shape
+    method: attached to the model and not folded into its weights, as `train_step` takes it; where
+        there is a context, a trained prompt stands in front of that. Multiplications by vectors,
+        Compacter's Kronecker sums and SAID's transform hold no matrix product
 
     Raises FrugalError for a negative or fractional count, or one that does not suit the kind.
     """
-    walk = Walk(arch, methods.FROZEN)
-    walk.model(*shape(arch, prompt_tokens, target_tokens, logits_at, context_tokens))
-    return _parts(walk.forward, check.whole("batch", batch, least=1))
+    chosen = methods.get(method) if isinstance(method, str) else method
+    prompt, target, logits, context = shape(
+        arch, prompt_tokens, target_tokens, logits_at, context_tokens
+    )
+    if chosen.prompt and context:
+        chosen, context = methods.FROZEN, context + chosen.tokens
+    walk = Walk(arch, chosen)
+    walk.model(prompt, target, logits, context)
+    networks = per_step(arch, chosen).get("forward/prefix", 0)  # once, for all sequences
+    own = {"prefix": networks} if networks else {}
+    return _parts(walk.forward, check.whole("batch", batch, least=1)) | own
 
 
-def packed_shape(arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]) -> Parts:
+def packed_shape(
+    arch: Architecture, prompt_tokens: int, choice_tokens: Sequence[int]
+) -> dict[str, Any]:
     """Arguments `prompt_tokens`, `target_tokens` and `logits_at` of one packed example.
 
     All choices follow the prompt, which is read once; the last token of a choice is predicted,

@@ -28,6 +28,8 @@ from frugal.encoders.encoder import (
     Batch,
     Split,
     padded,
+    parts,
+    rows_read,
     scoring_batches,
     shuffled,
     training_batches,
@@ -38,6 +40,7 @@ from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
+from frugal.kernels.precision import Float, products
 
 VERSION = 2  # of this training: records that two others made, in chapters 4 and 5, are of version 1
 KEPT_BYTES = 4 * 2**30  # of frozen layers' states; those beyond are computed at every sight
@@ -66,6 +69,7 @@ class Recipe(BaseModel):
     epochs, least_steps: whichever takes longer
     max_tokens:  longer texts are cut
     temperature: where it learns logits
+    precision:   of its products; what is trained is float32
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +82,7 @@ class Recipe(BaseModel):
     gradient_clip: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=TEMPERATURE, gt=0)
+    precision: Float = "float32"
     seed: int = 0
 
     def steps(self, texts: int) -> int:
@@ -86,7 +91,12 @@ class Recipe(BaseModel):
 
 
 class Classifier(nn.Module):
-    """(texts, outputs) of texts: W · mean over tokens of the encoder's states + b."""
+    """(texts, outputs) of texts: W · mean over tokens of the encoder's states + b.
+
+    precision: of the products; that which it learnt in
+    """
+
+    precision: Float = "float32"
 
     def __init__(
         self, encoder: Any, backbone: Backbone, outputs: int, trains: Trains, max_tokens: int
@@ -110,6 +120,11 @@ class Classifier(nn.Module):
     def device(self) -> torch.device:
         return self.head.weight.device
 
+    @property
+    def pad(self) -> int:
+        """Id of the token that shorter texts are padded with."""
+        return self.backbone.tokenizer.pad_token_id or 0
+
     def forward(self, batch: Batch) -> Tensor:
         """(B, outputs) of a batch."""
         said: Tensor = self.head(self.split.mean(batch, self.split.frozen(batch)))
@@ -125,7 +140,7 @@ class Classifier(nn.Module):
 
     def batch(self, ids: Sequence[Sequence[int]], index: Sequence[int]) -> Batch:
         """The texts at these places, padded to the longest."""
-        return padded(ids, index, self.backbone.tokenizer.pad_token_id or 0, self.device)
+        return padded(ids, index, self.pad, self.device)
 
     @torch.inference_mode()
     def outputs(self, texts: Sequence[str]) -> tuple[Tensor, Cost]:
@@ -134,15 +149,19 @@ class Classifier(nn.Module):
         ids = self.encode(texts)
         lengths = [len(row) for row in ids]
         found = torch.empty(len(ids), self.head.out_features)
-        for index in scoring_batches(lengths, self.device):
-            found[index] = self(self.batch(ids, index)).float().cpu()
+        with products(self.precision, self.device):
+            for index in scoring_batches(lengths, self.device):
+                found[index] = self(self.batch(ids, index)).float().cpu()
         of = partial(_flops, self.trains, self.arch, self.head.out_features, train=False)
         spent = float(sum(map(cache(of), lengths)))
         return found, Cost(time.perf_counter() - started, sum(lengths), spent)
 
     def fingerprint(self) -> str:
         """Changes whenever an output can."""
-        return digests.weights([*self.named_parameters(), *self.tuned.items()])
+        weights = digests.weights([*self.named_parameters(), *self.tuned.items()])
+        if self.precision == "float32":
+            return weights
+        return digests.stream([weights, self.precision])
 
 
 def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -233,43 +252,55 @@ def fit(
     if not len(texts) == len(goals) > 0:
         raise FrugalError(f"nothing to train on: {len(texts)} texts, {len(goals)} goals")
     started = time.perf_counter()
-    trained, ids = model.trained(), model.encode(texts)
+    ids = model.encode(texts)
     state = None
     if checkpoint:
         of = {
-            "recipe": recipe.model_dump_json(),
+            "recipe": recipe.model_dump_json(exclude={"precision"}),
+            "precision": recipe.precision,
             "data": digests.stream([repr(ids), digests.raw(goals)]),
             "start": model.fingerprint(),
         }
         state = Checkpoint(checkpoint / "student.safetensors", of)
+    model.precision = recipe.precision
     lengths = [len(row) for row in ids]
     schedule = Schedule.of(lengths, recipe, model.split.below, model.head.in_features)
-    batches = [model.batch(ids, index) for index in schedule.batches]
+    batches = [
+        [model.batch(ids, part) for part in parts(index, lengths, model.device)]
+        for index in schedule.batches
+    ]
     goals = goals.to(model.device)
-    kept: dict[int, Tensor | None] = {}
+    kept: dict[tuple[int, int], Tensor | None] = {}
 
     def backward(step: int) -> float:
         number = schedule.order[step]
-        batch = batches[number]
-        states = kept[number] if number in kept else model.split.frozen(batch)
-        if number in schedule.kept:
-            kept[number] = states
-        said = model.head(model.split.mean(batch, states)).float()
-        value = loss(said, goals[batch.index], recipe.temperature)
-        value.backward()
-        return value.item()
+        found = 0.0
+        for part, batch in enumerate(batches[number]):
+            with products(recipe.precision, model.device):
+                states = kept[number, part] if (number, part) in kept else model.split.frozen(batch)
+                said = model.head(model.split.mean(batch, states)).float()
+            if number in schedule.kept:
+                kept[number, part] = states
+            # The loss is a mean over texts: each part counts by its share.
+            share = len(batch.index) / len(schedule.batches[number])
+            value = share * loss(said, goals[batch.index], recipe.temperature)
+            value.backward()
+            found += value.item()
+        return found
 
-    preparing = time.perf_counter() - started
-    losses, seconds = training.run(
-        trained,
-        torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0),
-        backward,
-        steps=len(schedule.order),
-        factor=lambda step: training.schedule(step, len(schedule.order), recipe.warmup),
-        gradient_clip=recipe.gradient_clip,
-        state=state,
-        **options,
-    )
+    with rows_read(model.encoder, ids, model.pad):
+        trained = model.trained()
+        preparing = time.perf_counter() - started
+        losses, seconds = training.run(
+            trained,
+            torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0, fused=True),
+            backward,
+            steps=len(schedule.order),
+            factor=lambda step: training.schedule(step, len(schedule.order), recipe.warmup),
+            gradient_clip=recipe.gradient_clip,
+            state=state,
+            **options,
+        )
     tokens, spent = schedule.cost(lengths, model.trains, model.arch, model.head.out_features)
     return Fitted(losses, Cost(preparing + seconds, tokens, spent))
 

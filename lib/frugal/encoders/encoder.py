@@ -5,12 +5,15 @@ as the batches are the same in every epoch, and nothing is dropped out: what is 
 what would have been computed, bit by bit.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers.masking_utils import create_bidirectional_mask
 
@@ -19,6 +22,8 @@ from frugal.peft import surgery
 POOL = 32  # batches that are sorted by length together: fewer mix more, more pad less
 # Tokens in a batch that needs no gradients: on a CPU so few that their states stay in its cache.
 SCORED = {"cpu": 1024, "cuda": 16384}
+# Tokens whose computing takes as long as it does to split a batch: a GPU has none to spare.
+SPLIT = {"cpu": 128}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,25 @@ def training_batches(lengths: Sequence[int], size: int, seed: int) -> list[list[
         pool = sorted(order[start : start + size * POOL], key=lambda i: lengths[i])
         found += [pool[i : i + size] for i in range(0, len(pool), size)]
     return found
+
+
+def parts(
+    index: Sequence[int], lengths: Sequence[int], device: torch.device
+) -> list[Sequence[int]]:
+    """A batch, shortest text first, cut where padding would take longer than another pass."""
+    if device.type not in SPLIT:
+        return [index]
+    # cost[i]: of the first i texts; they end with a part that begins at `start`
+    best = [(0, 0)]
+    for end in range(1, len(index) + 1):
+        width = lengths[index[end - 1]]
+        best.append(
+            min((best[at][0] + SPLIT[device.type] + width * (end - at), at) for at in range(end))
+        )
+    cuts = [len(index)]
+    while cuts[-1]:
+        cuts.append(best[cuts[-1]][1])
+    return [index[a:b] for a, b in pairwise(reversed(cuts))]
 
 
 def scoring_batches(lengths: Sequence[int], device: torch.device) -> Iterator[list[int]]:
@@ -65,6 +89,44 @@ def shuffled(count: int, seed: int, epoch: int = -1) -> list[int]:
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch + 1)
     order: list[int] = torch.randperm(count, generator=generator).tolist()
     return order
+
+
+class _Rows(nn.Module):
+    """The rows of a table that are read, in its place."""
+
+    def __init__(self, table: nn.Embedding, read: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(table.weight.detach()[read])
+        self.place = torch.full((len(table.weight),), len(read), device=read.device)
+        self.place[read] = torch.arange(len(read), device=read.device)
+        pad = table.padding_idx
+        self.padding_idx = int(self.place[pad]) if pad is not None and pad in read else None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(self.place[ids], self.weight, self.padding_idx)
+
+
+@contextlib.contextmanager
+def rows_read(encoder: Any, ids: Sequence[Sequence[int]], pad: int) -> Iterator[None]:
+    """While this lasts, an embedding that is trained has the rows of these texts alone.
+
+    No other row gets a gradient, and one that never had any is not moved by Adam: nothing changes
+    but the time that its zeros take.
+    """
+    table = encoder.get_input_embeddings()
+    owners = sum(p is table.weight for _, p in encoder.named_parameters(remove_duplicate=False))
+    if type(table) is not nn.Embedding or not table.weight.requires_grad or owners > 1:
+        yield
+        return
+    read = torch.tensor(sorted({pad}.union(*ids)), device=table.weight.device)
+    rows = _Rows(table, read)
+    encoder.set_input_embeddings(rows)
+    try:
+        yield
+    finally:
+        encoder.set_input_embeddings(table)
+        with torch.no_grad():
+            table.weight[read] = rows.weight
 
 
 class Split:

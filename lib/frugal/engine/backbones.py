@@ -7,6 +7,7 @@
 import contextlib
 import dataclasses
 import functools
+import inspect
 import io
 import os
 import re
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -24,7 +25,7 @@ from frugal.costs import derive, layers
 from frugal.engine import digests, nano, tiny, whole
 from frugal.errors import FrugalError, FrugalWarning, reason
 from frugal.kernels import int8
-from frugal.kernels.precision import FASTEST, NAMES, resolve
+from frugal.kernels.precision import FASTEST, FLOATS, NAMES, Float, resolve
 from frugal.moved import names
 
 Family = Literal["causal", "encoder-decoder", "encoder"]
@@ -180,6 +181,16 @@ def resolved(
     return resolve(precision, "cuda" if torch.cuda.is_available() else "cpu", allowed)
 
 
+def trained(precision: str, *, begun: Callable[[], str | None] = lambda: None) -> Float:
+    """Of weights that are trained, where frozen ones are in `precision`: float32 or bfloat16.
+
+    Beside int8, and for "fastest", the one in which products are faster where `load` puts a model,
+    or what the work was `begun` in.
+    """
+    own = resolved(precision if precision in FLOATS else FASTEST, FLOATS, begun=begun)
+    return cast("Float", own)
+
+
 def held(name: str, precision: str = "float32") -> Backbone:
     """As `load`; kept until another is wanted, or its files change: for the runs of a sweep."""
     return _held(name, digests.backbone(name), precision)
@@ -190,12 +201,14 @@ def _held(name: str, content: str, precision: str) -> Backbone:
     return load(name, precision=precision)
 
 
-def _smoothing(backbone: Backbone) -> Iterator[dict[str, torch.Tensor]]:
+def _smoothing(backbone: Backbone) -> Iterator[dict[str, Any]]:
     """The texts of data/smoothing.txt, each as the model's forward takes it."""
     most = min(backbone.max_tokens or _SMOOTHED, _SMOOTHED)
     for text in (data.ROOT / "smoothing.txt").read_text(encoding="utf-8").splitlines():
         ids = backbone.tokenizer(text)["input_ids"][:most]
-        batch = {"input_ids": torch.tensor([ids], device=backbone.device)}
+        batch: dict[str, Any] = {"input_ids": torch.tensor([ids], device=backbone.device)}
+        if "logits_to_keep" in inspect.signature(backbone.model.forward).parameters:
+            batch["logits_to_keep"] = 1  # nobody looks at the logits
         if backbone.family == "encoder-decoder":
             start, _ = backbone.decoder_ends
             batch["decoder_input_ids"] = torch.tensor([[start, *ids[:-1]]], device=backbone.device)

@@ -92,12 +92,12 @@ def folder(path: Path) -> str:
     return of({name.as_posix(): file(p) for name, p in seen.items()})
 
 
-def pin(name: str) -> str:
-    """Of a pinned artifact: what it must be, whether it is here or not."""
+def pin(name: str, ending: str = "") -> str:
+    """Of a pinned artifact, or its member of that ending: what it must be, here or not."""
     from frugal.engine import artifacts
 
     entry = artifacts.pinned()[name]
-    return of(entry.sha256, entry.members)
+    return of(entry.sha256, {m: sha for m, sha in entry.members.items() if m.endswith(ending)})
 
 
 def backbone(name: str) -> str:

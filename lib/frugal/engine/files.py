@@ -110,8 +110,12 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A path in a folder of this process, on the disk of `target`; the folder is gone after."""
+    """A path in a folder of this process, on the disk of `target`; the folder is gone after.
+
+    So is what dead processes left there.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent)
     mark = f".frugal~{_HOST}~{os.getpid()}~"
     place = Path(tempfile.mkdtemp(prefix=mark, dir=target.parent))
     try:

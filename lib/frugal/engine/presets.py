@@ -61,10 +61,12 @@ class Figure2(Table):
     """Chapter 2: what is compared in Figure 2.
 
     methods: names of `data/figure2.toml`; recipes: which of theirs
+    live:    those of them that a notebook trains; all unless given
     steps:   that stand for 1,000 of the paper's; least_steps: of any training
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
+    live: tuple[str, ...] = ()
     recipes: Literal["short", "paper"]
     task: str
     labels: int = Field(ge=1)
@@ -137,6 +139,7 @@ class Study(Table):
     unlabelled: texts for the teacher and the LLM, the same for all N; limit: test examples
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
         llm_texts: of the unlabelled ones, at most; in which precision its weights are
+    training:   the precision in which small classifiers learn and answer
     teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
     teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
@@ -152,6 +155,7 @@ class Study(Table):
     llm_shots: int = Field(ge=0)
     llm_texts: int = Field(ge=1)
     precision: str = "float32"
+    training: Literal["float32", "bfloat16"] = "float32"
     labels: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)

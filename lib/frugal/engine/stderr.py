@@ -3,8 +3,11 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def line(text: str) -> None:
@@ -20,12 +23,8 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """What is doubtful and stops no work; of several processes the first says it."""
-    if "torch" in sys.modules:  # who has no torch works alone, and answers at once
-        from frugal.engine import processes
-
-        if processes.number():
-            return
-    say(f"note: {text}")
+    if not _number():
+        say(f"note: {text}")
 
 
 @functools.cache
@@ -34,17 +33,64 @@ def note_once(text: str) -> None:
     note(text)
 
 
+_shown = ContextVar("shown", default=False)  # whether a bar is
+
+
 @contextlib.contextmanager
 def bar(total: int, unit: str, *, stage: str = "", done: int = 0) -> Iterator[Callable[[int], Any]]:
-    """A bar on a terminal, nothing in a log; call what it gives with how much is done.
+    """A bar where somebody looks; call what it gives with how much is done.
+
+    On a terminal or in a notebook that a person runs: nothing in a log, nor in a notebook that is
+    executed. What is done inside of work that has a bar has none.
 
     unit: B for bytes; done: how much of it was there before
     """
+    if _shown.get() or not _looked_at():
+        yield lambda now: None
+        return
     from tqdm import tqdm
 
     size = {"unit": "B", "unit_scale": True} if unit == "B" else {"unit": f" {unit}"}
-    shown = tqdm(
-        total=total, desc=stage, initial=done, **size, file=sys.stderr, disable=None, leave=False
-    )
-    with shown:
-        yield lambda now: shown.update(now - shown.n)
+    token = _shown.set(True)
+    try:
+        with tqdm(
+            total=total, desc=stage, initial=done, **size, file=sys.stderr, leave=False, delay=1
+        ) as shown:
+            yield lambda now: shown.update(now - shown.n)
+    finally:
+        _shown.reset(token)
+
+
+def each(items: Sequence[T], unit: str) -> Iterator[T]:
+    """The items one by one, with a bar of how many are done."""
+    with bar(len(items), unit) as shown:
+        for done, item in enumerate(items, start=1):
+            yield item
+            shown(done)
+
+
+def _looked_at() -> bool:
+    """Whether stderr is a terminal, or that of a notebook whose front-end could ask a person.
+
+    What executes notebooks (papermill, nbconvert, nbval) says that it cannot.
+    """
+    if _number():
+        return False
+    if type(sys.stderr).__module__ == "ipykernel.iostream":
+        from IPython.core.getipython import get_ipython
+
+        kernel = getattr(get_ipython(), "kernel", None)
+        return bool(getattr(kernel, "_allow_stdin", False))
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def _number() -> int:
+    """Of this process among those that share the work."""
+    if "torch" not in sys.modules:  # who has no torch works alone, and answers at once
+        return 0
+    from frugal.engine import processes
+
+    return processes.number()

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from frugal.engine import stderr
 from frugal.engine.runs import Attempt, RunSpec, Store, find, remote_attempt
 from frugal.errors import FrugalError
 
@@ -63,19 +64,23 @@ def run(
     store: Store,
     *,
     ray: bool = False,
+    stage: str = "",
     progress: Progress = lambda done, total: None,
 ) -> pd.DataFrame:
     """Compute every spec that has no result yet; the table of all of them, as `collect` gives it.
 
-    ray: on the cluster at RAY_ADDRESS, or else on a local one for this sweep alone
+    ray:   on the cluster at RAY_ADDRESS, or else on a local one for this sweep alone
+    stage: what its bar calls the runs
 
     Raises FrugalError after all others are done if some have failed; the next call tries those
     again.
     """
     specs = _once(specs)
     store.add(specs)
-    for done, _ in enumerate((_on_ray if ray else _in_line)(specs, store), start=1):
-        progress(done, len(specs))
+    with stderr.bar(len(specs), "runs", stage=stage) as shown:
+        for done, _ in enumerate((_on_ray if ray else _in_line)(specs, store), start=1):
+            progress(done, len(specs))
+            shown(done)
     if failed := [spec.id for spec in specs if not store.done(spec.id)]:
         raise FrugalError(
             f"{len(failed)} of {len(specs)} runs failed; the first is {failed[0]}: "

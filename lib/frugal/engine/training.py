@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from frugal.engine import stderr
 from frugal.engine.checkpoints import Checkpoint
 from frugal.errors import FrugalError
 
@@ -56,22 +57,24 @@ def run(
     rates = [group["lr"] for group in optimizer.param_groups]
     losses, before = state.restore(parameters, optimizer) if state else ([], 0.0)
     started = time.perf_counter() - before
-    for step in range(len(losses), steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor(step)
-        value = backward(step)
-        if not math.isfinite(value):
-            several = ", ".join(f"{rate:g}" for rate in rates)
-            raise FrugalError(
-                f"step {step + 1}: the loss is {value}; lower the learning rate ({several})"
-            )
-        nn.utils.clip_grad_norm_(parameters.values(), gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(value)
-        progress(step + 1, value)
-        if state and ((step + 1) % every == 0 or step + 1 == steps):
-            state.keep(parameters, optimizer, losses, time.perf_counter() - started)
+    with stderr.bar(steps, "steps", done=len(losses)) as shown:
+        for step in range(len(losses), steps):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor(step)
+            value = backward(step)
+            if not math.isfinite(value):
+                several = ", ".join(f"{rate:g}" for rate in rates)
+                raise FrugalError(
+                    f"step {step + 1}: the loss is {value}; lower the learning rate ({several})"
+                )
+            nn.utils.clip_grad_norm_(parameters.values(), gradient_clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(value)
+            progress(step + 1, value)
+            shown(step + 1)
+            if state and ((step + 1) % every == 0 or step + 1 == steps):
+                state.keep(parameters, optimizer, losses, time.perf_counter() - started)
     return losses, time.perf_counter() - started
 
 

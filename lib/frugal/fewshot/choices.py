@@ -10,14 +10,15 @@ once: all choices of an example lie in one row of the decoder.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot import passes, probe
@@ -128,16 +129,12 @@ def together(
 
 
 def score(
-    backbone: Backbone,
-    examples: "Sequence[Example] | Sequence[EncodedExample]",
-    *,
-    progress: Callable[[int], Any] = lambda done: None,
+    backbone: Backbone, examples: "Sequence[Example] | Sequence[EncodedExample]"
 ) -> ChoiceScores:
     """Scores of all examples, without gradients, in batches sorted by length.
 
-    `progress` is called with the number of examples done after each batch. Raises FrugalError for
-    an empty list, a prompt longer than the model's context, a model that gives no choice a
-    log-probability of its own, and one that is not finite.
+    Raises FrugalError for an empty list, a prompt longer than the model's context, a model that
+    gives no choice a log-probability of its own, and one that is not finite.
     """
     probe.packs(backbone)
     encoded = encode(backbone, examples)
@@ -147,7 +144,7 @@ def score(
     longest = prefix + max(_width(trees, row) for row in rows)
     packed = probe.packs(backbone, longest, answers(backbone, trees))
     token_logp: dict[int, Tensor] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), stderr.bar(len(encoded), "examples") as shown:
         if packed:
             cache = prefix_cache(backbone, encoded[0].sequences[0][:prefix]) if prefix else None
             computed = prefix + sum(map(len, trees))
@@ -155,7 +152,7 @@ def score(
             computed = _tokens_alone(encoded)
             for i, example in enumerate(encoded):
                 token_logp[i] = passes.alone(backbone, [example]).cpu()
-                progress(len(token_logp))
+                shown(len(token_logp))
             rows = []
         budget = BATCH_TOKENS.get(backbone.device.type, BATCH_TOKENS["cuda"])
         while rows:
@@ -166,7 +163,7 @@ def score(
             found = forward(backbone, batch, cache).token_logp.cpu()
             pieces = found.split([len(trees[i].target) for i in some])
             token_logp.update(zip(some, pieces, strict=True))
-            progress(len(token_logp))
+            shown(len(token_logp))
     every = [token_logp[i] for i in range(len(trees))]
     if wrong := [i for i, logp in enumerate(every) if not logp.isfinite().all()]:
         bad = wrong[0]

@@ -5,7 +5,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -32,6 +32,7 @@ class RunResult(BaseModel):
     packed: whether the choices shared passes; if not, each had one of its own, and costs one
     precision: of the backbone's weights
     accuracy: None where a benchmark keeps the labels to itself
+    hits: a 1 for an example that it got right, or 0 (`stats.hits` reads them); no part of its JSON
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +50,7 @@ class RunResult(BaseModel):
     template: int = 0
     packed: bool = True
     precision: str = "float32"
+    hits: str = Field(default="", exclude=True, repr=False)
 
 
 class TrainedResult(RunResult):
@@ -77,7 +79,6 @@ def rank(
     method: str | None = None,
     template: int = 0,
     order: Sequence[int] | None = None,
-    progress: Callable[[int], Any] = lambda done: None,
 ) -> tuple[RunResult, ChoiceScores]:
     """Answer `queries` by rank classification, after `shots` in the prompt if there are any.
 
@@ -91,7 +92,7 @@ def rank(
     cost = query_flops(backbone, encoded)
     started = time.perf_counter()
     mine = processes.part(encoded)
-    found = choices.score(backbone, mine, progress=progress) if mine else None
+    found = choices.score(backbone, mine) if mine else None
     scores = joined([part for part in processes.gather(found) if part is not None])
     seconds = time.perf_counter() - started
     if not scores.packed:
@@ -112,6 +113,7 @@ def rank(
         template=template,
         packed=scores.packed,
         precision=backbone.precision,
+        hits="".join("01"[hit] for hit in scores.hits.tolist()),
     )
     return result, scores
 
@@ -237,7 +239,7 @@ def query_flops(
     encoded = encoding.encode(backbone, examples)
 
     @cache
-    def cost(*sizes: tuple[str, int]) -> int:
+    def cost(*sizes: tuple[str, Any]) -> int:
         return sum(flops.forward(shape, **dict(sizes)).values())
 
     return statistics.fmean(

@@ -43,12 +43,13 @@ def recipe(name: str, settings: Figure2, common: Mapping[str, Any] | None = None
 def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
     """A run for each seed and method, on the preset's backbone.
 
-    Methods that train the model's own weights do so in float32 where the others are in int8.
+    Methods that train the model's own weights do so in float32 where the others are in int8; those
+    of one precision stand together, so that the model is loaded once in each.
     """
     own = backbones.resolved(preset.precision)
     mine = preset.listed(preset.backbone).recipe
     read = inputs(preset.backbone, settings.task)
-    return [
+    found = [
         runs.spec(
             JOB,
             {
@@ -68,6 +69,7 @@ def specs(preset: Preset, settings: Figure2) -> list[runs.RunSpec]:
         for name in settings.methods
         for how in [recipe(name, settings, {**preset.recipe, **mine})]
     ]
+    return sorted(found, key=lambda spec: str(spec.params["dtype"]))
 
 
 def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
@@ -110,6 +112,7 @@ def score(
     return {
         "score": found.accuracy,
         **found.model_dump(include={"examples", "trainable_params", "train_flops"}),
+        "hits": found.hits,
         "first_loss": found.loss[0],
         "last_loss": found.loss[-1],
     }
@@ -135,6 +138,7 @@ def records(store: runs.Store, wanted: list[runs.RunSpec]) -> list[dict[str, Any
                     **{k: spec.params[k] for k in ("name", "backbone", "task", "labels", "seed")},
                     "accuracy": result["score"],
                     "examples": result["examples"],
+                    "hits": result.get("hits"),  # not of what was recorded before they were kept
                     **{k: how[k] for k in ("steps", "lr", "optimizer")},
                     **{k: result[k] for k in learnt},
                     "seconds": took["seconds"],

@@ -14,12 +14,15 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from frugal.costs import arch, check, flops
+from frugal.costs.methods import FROZEN, Method
+from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot.passes import prefix_cache
 
 Kind = Literal["prefill", "decode"]
 KINDS = ("prefill", "decode")
+Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,13 @@ class Work:
         if self.kind == "decode" and self.context:
             raise FrugalError("context: decoding is measured from an empty cache")
 
-    def flops(self, shape: arch.Architecture) -> int:
-        """Exact FLOPs on `shape`."""
-        sizes = {"context_tokens": self.context, "batch": self.batch}
+    def flops(self, shape: arch.Architecture, method: Method = FROZEN) -> int:
+        """Exact FLOPs on `shape`; of a prefill also with a `method` attached."""
+        sizes: dict[str, Any] = {"context_tokens": self.context, "batch": self.batch}
         if self.kind == "decode":
             return sum(flops.decode(shape, new_tokens=self.tokens, **sizes).values())
-        return sum(flops.forward(shape, prompt_tokens=self.tokens, logits_at=1, **sizes).values())
+        fed: dict[str, Any] = {"prompt_tokens": self.tokens, "logits_at": 1, "method": method}
+        return sum(flops.forward(shape, **fed, **sizes).values())
 
 
 def splits(totals: Sequence[int], batches: Sequence[int], kind: Kind = "prefill") -> list[Work]:
@@ -62,7 +66,7 @@ def splits(totals: Sequence[int], batches: Sequence[int], kind: Kind = "prefill"
     return [Work(batch, total // batch, kind) for total in totals for batch in batches]
 
 
-def prepare(backbone: Backbone, work: Work) -> Callable[[], Any]:
+def prepare(backbone: Backbone, work: Work) -> Run:
     """A function that does `work` once; what it needs beforehand is made here.
 
     Raises FrugalError for a model that is not a causal LM, or a context it does not have.
@@ -107,13 +111,9 @@ def measure(backbone: Backbone, works: Sequence[Work], repeats: int) -> pd.DataF
     runs = [prepare(backbone, work) for work in works]
     records = []
     with torch.inference_mode():
-        for repeat in range(-1, repeats):
+        for repeat in stderr.each(range(-1, repeats), "rounds"):
             for work, run in zip(works, runs, strict=True):
-                _wait(backbone.device)
-                started = time.perf_counter()
-                run()
-                _wait(backbone.device)
-                took = {"repeat": repeat, "seconds": time.perf_counter() - started}
+                took = {"repeat": repeat, "seconds": seconds(run, backbone.device)}
                 records.append({**vars(work), "flops": work.flops(shape), **took})
     return pd.DataFrame(records[len(works) :])
 
@@ -125,6 +125,15 @@ def medians(runs: pd.DataFrame) -> pd.DataFrame:
     found["spread"] = by_work["seconds"].max() / by_work["seconds"].min()
     found["flops_per_second"] = found["flops"] / found["seconds"]
     return found.reset_index()
+
+
+def seconds(run: Run, device: torch.device) -> float:
+    """How long `run` takes, all that it asks of an accelerator included."""
+    _wait(device)
+    started = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - started
 
 
 def _wait(device: torch.device) -> None:

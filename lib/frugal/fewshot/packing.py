@@ -30,7 +30,7 @@ from frugal.fewshot.encoding import EncodedExample, common
 __getattr__ = moved.names(__name__, {"encode": "frugal.fewshot.encoding"})
 
 # Tokens in a row, at least: the matrix products of shorter ones are slow.
-ROW_TOKENS = 64
+ROW_TOKENS = 32
 # Row length at which attention, masked pairs included, costs as much as all else (measured).
 PAIR_TOKENS = 2000
 # A shared prefix costs one more forward pass, so it must spare at least this many tokens.

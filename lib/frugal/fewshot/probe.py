@@ -10,7 +10,8 @@ Where a model's attention can do without a mask (`flexes`), that is tried likewi
 gradients; it must be what a mask gives.
 
 Weights that are int8 are multiplied in floats here: who sees whom, and where, does not depend on
-how inputs are rounded, and a rounding that flips would hide a small difference (`int8.unrounded`).
+how inputs are rounded, and a rounding that flips would hide a small difference
+(`int8_products.unrounded`).
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from frugal.errors import FrugalError, reason
 from frugal.fewshot import passes
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import layout, pack, tree
-from frugal.kernels import int8
+from frugal.kernels import int8_products
 
 # Numbers of a configuration that are lengths of a text, and those that are none. Any other may be.
 _LENGTH = re.compile(r"position|window|length|seq|chunk|block|local|ctx|context|distance|capacity")
@@ -54,7 +55,7 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     answers: of an encoder–decoder, tokens of a decoder's row; `longest` counts what is read too
 
     Raises FrugalError where the model gives no choice a log-probability of its own. What is found
-    is remembered for a model and what is attached to it.
+    is remembered for a model and the kind of what is attached to it, whatever it has learnt.
     """
     if backbone.family == "encoder":
         raise FrugalError(f"{backbone.name} is an encoder; it gives no choice a log-probability")
@@ -71,10 +72,11 @@ def packs(backbone: Backbone, longest: int = 0, answers: int = 0) -> bool:
     if sparse:
         length = longest  # from which on it is sparse no number says
     attached = peft.of(model)
-    key = (attached, model.config._attn_implementation, model.dtype, length, answer)
+    kind = f"{type(attached).__name__} {attached.parts}" if attached else ""
+    key = (kind, model.config._attn_implementation, model.dtype, length, answer)
     known = _KNOWN.setdefault(model, {})
     if key not in known:
-        with int8.unrounded():
+        with int8_products.unrounded():
             known[key] = _try(backbone, length, answer) and not sparse
     return known[key] and not crowded
 
@@ -92,7 +94,7 @@ def flexes(backbone: Backbone) -> bool:
         return False
     known, key = _KNOWN.setdefault(model, {}), (peft.of(model), model.dtype)
     if key not in known:
-        with int8.unrounded(), torch.inference_mode(False), torch.enable_grad():
+        with int8_products.unrounded(), torch.inference_mode(False), torch.enable_grad():
             known[key] = _try_flex(backbone)
     return known[key]
 
@@ -166,9 +168,13 @@ def _try(backbone: Backbone, length: int, answer: int) -> bool:
 def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
     """Log-probabilities of each choice alone; FrugalError where they are none."""
     name = backbone.name
+    # The first text once more, and without its last token.
+    text = probes[0].sequences[0]
+    start = max(1, len(text) - _LAST)
+    ends = [dataclasses.replace(probes[0], sequences=[t], start=start) for t in (text, text[:-1])]
     try:
         own = passes.alone(backbone, probes)
-        again = passes.alone(backbone, probes[:1])
+        longer, shorter = (passes.alone(backbone, [e]) for e in ends)
     except Exception as error:
         kind = backbone.model.config.model_type
         raise FrugalError(
@@ -176,17 +182,14 @@ def _alone(backbone: Backbone, probes: list[EncodedExample]) -> Tensor:
         ) from error
     if not own.isfinite().all():
         raise FrugalError(f"{name}: its log-probabilities are not finite ({backbone.model.dtype})")
-    if not _equal((again - own[: len(again)]).abs(), again, backbone.model.dtype):
+    first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
+    again = longer[-min(first, len(longer)) :]
+    if not _equal((again - own[first - len(again) : first]).abs(), again, backbone.model.dtype):
         raise FrugalError(f"{name}: gives another log-probability each time")
     # Two choices that begin alike: what is predicted first cannot know how they go on.
-    first, second = (len(s) - probes[0].start for s in probes[0].sequences[:2])
     assert first == second
     ahead = _equal((own[:1] - own[first : first + 1]).abs(), own[:1], backbone.model.dtype)
     # Nor what is predicted before a text's end, whether it goes on by a token.
-    text = probes[0].sequences[0]
-    start = max(1, len(text) - _LAST)
-    ends = [dataclasses.replace(probes[0], sequences=[t], start=start) for t in (text, text[:-1])]
-    longer, shorter = (passes.alone(backbone, [e]) for e in ends)
     difference = (longer[: len(shorter)] - shorter).abs()
     if not (ahead and _equal(difference, shorter, backbone.model.dtype)):
         raise FrugalError(

@@ -52,7 +52,7 @@ def label_swap(
 ) -> pd.DataFrame:
     """ICL behind right and behind wrong labels, for `draws` draws at each k of `shots`.
 
-    Columns: task, shots, draw, labels ("right" or "swapped"), accuracy. If the labels in the
+    Columns: task, shots, draw, labels ("right" or "swapped"), accuracy, hits. If the labels in the
     context did not matter (Min et al. 2022), both would be equal.
     """
     runs = []
@@ -61,8 +61,8 @@ def label_swap(
             drawn, queries = task.draw(k, draw), task.test(limit, shots=k, seed=draw)
             for labels, context in (("right", drawn), ("swapped", swapped(drawn))):
                 result, _ = evaluate.rank(backbone, task, queries, context, seed=draw)
-                runs.append((task.name, k, draw, labels, result.accuracy))
-    return pd.DataFrame(runs, columns=["task", "shots", "draw", "labels", "accuracy"])
+                runs.append((task.name, k, draw, labels, result.accuracy, result.hits))
+    return pd.DataFrame(runs, columns=["task", "shots", "draw", "labels", "accuracy", "hits"])
 
 
 def rungs(backbone: Backbone, example: Example) -> pd.DataFrame:

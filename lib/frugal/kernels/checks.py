@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frugal.kernels import frozen_vocab, ia3_gated, int8
+from frugal.kernels import frozen_vocab, ia3_gated, int8, int8_products
 
 EXACT = 1e-5  # of the largest value: sums of float32 in another order
 
@@ -57,19 +57,12 @@ def _cases(
 
     x, w = some(37, 72), some(50, 72).float()
     joined = int8.Joined([w], None).to(device)
-    shrink, weight, scale = joined.shrink, joined.weight.data, joined.scale
-    yield (
-        "int8",
-        lambda: (joined(x, 0).float(), int8.reference(x, weight, scale, shrink).to(dtype)),
-    )
-    # g ⊙ s_W as the input of the transposed map, whose scales are 1 / c.
-    y = (some(37, 50).float() * scale).to(dtype)
+    yield "int8", lambda: (joined(x, 0), int8_products.reference(x, joined.weights).to(dtype))
+    g = some(37, 50)
 
     def int8_gradient() -> tuple[Tensor, Tensor]:
-        (found,) = torch.autograd.grad(joined(x.requires_grad_(), 0), x, (y / scale).to(dtype))
-        ones = torch.ones_like(scale)
-        like = (y / scale).to(dtype) * scale
-        return found, int8.reference(like, weight.T, shrink, ones, float("inf"))
+        (found,) = torch.autograd.grad(joined(x.requires_grad_(), 0), x, g)
+        return found, int8_products.gradient_reference(g, joined.weights).to(dtype)
 
     yield "int8 gradient", int8_gradient
 

@@ -1,4 +1,7 @@
-"""In which precision a model's frozen weights are: a name, or whatever is fastest on this machine.
+"""In which precision a model computes: a name, or whatever is fastest on this machine.
+
+Frozen weights are kept in it. Weights that are trained are float32 in any: in bfloat16 they are
+multiplied (`products`), since a small step would be rounded away.
 
 Nothing is assumed of a processor by its name. Some multiply bfloat16 twice and int8 four times as
 fast as float32; others, without the instructions, take longer for the smaller numbers. So "fastest"
@@ -6,15 +9,20 @@ is measured, on a linear map of a small model's size, and is a name from then on
 known by, and what a resumed run keeps.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from frugal.errors import FrugalError, unknown
 from frugal.kernels import int8
 
-FLOATS = ("float32", "bfloat16")
+Float = Literal["float32", "bfloat16"]
+FLOATS: tuple[Float, ...] = ("float32", "bfloat16")
 NAMES = (*FLOATS, "int8")
 FASTEST = "fastest"
 _TOKENS, _IN, _OUT = 256, 576, 1536  # a few short texts; SmolLM2-135M's feed-forward
@@ -34,6 +42,32 @@ def resolve(name: str, device: str | torch.device = "cpu", allowed: Collection[s
     if name not in allowed:
         raise FrugalError(f"precision {name!r} does not serve here; {', '.join(allowed)} can")
     return name
+
+
+@contextlib.contextmanager
+def products(name: Float, device: torch.device) -> Iterator[None]:
+    """While this lasts, float32 tensors are multiplied in `name`, one of FLOATS."""
+    if name == "float32":
+        yield
+        return
+    own = _Attention() if device.type == "cpu" else contextlib.nullcontext()
+    with torch.autocast(device.type, torch.bfloat16), own:
+        yield
+
+
+class _Attention(TorchFunctionMode):
+    """Attention in float32: on a CPU its backward takes six times as long in bfloat16."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return func(*map(_float, args), **{k: _float(v) for k, v in kwargs.items()})
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def rates(device: str | torch.device) -> dict[str, float]:

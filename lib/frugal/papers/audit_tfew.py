@@ -197,7 +197,7 @@ def parameters() -> Iterator[Item]:
 
 
 def losses() -> Iterator[Item]:
-    """The loss ablation of the slides against the rows of tables 3 and 4."""
+    """Section 3.2's loss ablation, as the slide has it too, against rows of tables 3 and 4."""
     means = {
         row: ([c["printed"] for k, c in cells.items() if k not in ("average", "params")])
         for (_, row), cells in tables.scores("tfew_table3_losses").items()
@@ -216,11 +216,12 @@ def losses() -> Iterator[Item]:
         if judge(printed, value, slack=mean_slack(texts)) == "failed":
             closest = min(means, key=lambda r: abs(_mean(means[r]) - number(printed)))
             note = (
-                f"this is the row {closest!r} ({_mean(means[closest]):.2f}): the label is swapped"
+                f"this is the row {closest!r} ({_mean(means[closest]):.2f}): the paper's text has "
+                "the wrong label, and the slide copied it"
             )
         yield item(
             f"loss/{objective}",
-            f"slide on the losses: {objective}",
+            f"section 3.2, and the slide on the losses: {objective}",
             "mean_of_row",
             printed,
             value,

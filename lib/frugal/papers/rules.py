@@ -22,6 +22,7 @@ class Item:
 
     id: unique; where: table and cell, or section; rule: the function or formula that was used
     printed, recomputed: as text, in the same unit; note: one sentence, empty where all is well
+    finding: id of what its failure belongs to (`data/findings.csv`), empty where it did not fail
     """
 
     id: str
@@ -32,6 +33,7 @@ class Item:
     recomputed: str
     verdict: Verdict
     note: str = ""
+    finding: str = ""
 
 
 def finding(

@@ -30,7 +30,12 @@ OWN = ("frugal_adapter.json", "frugal_adapter.safetensors")
 _ABOUT = "frugal"  # our entry in the header of the tensors
 # What a configuration says of the function; names of models may be mended by hand.
 _MEANING = ("peft_type", "r", "lora_alpha", "use_rslora", "target_modules", "feedforward_modules")
-_OWN_FIELDS = {"parts", "model_type", "trainable_params", "base_model_name_or_path"}
+_OWN_FIELDS: dict[str, type] = {
+    "parts": list,
+    "model_type": str,
+    "trainable_params": int,
+    "base_model_name_or_path": str,
+}
 
 
 def write(
@@ -88,7 +93,11 @@ def read(model: nn.Module, path: Path) -> Saved:
     (names,) = there
     config = _object(path / names[0])
     tensors, about = _tensors(path, names[1])
-    kind = configs.check(path, config) if names == hf.FILES else None
+    kind = None
+    if names == hf.FILES:
+        kind = configs.check(path, config)
+    else:
+        _check(path, config)
     sample = about.get("base")
     if about and about.get("digest") != _digest(config, tensors, sample):
         raise FrugalError(
@@ -194,10 +203,17 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     return {key: value.detach() for key, value in found.items()}
 
 
+def _check(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise FrugalError for a field that our own layout does not have, or of another type."""
+    if odd := sorted(set(config) - set(_OWN_FIELDS)):
+        raise FrugalError(f"{path}: {odd[0]} is no field of {OWN[0]}")
+    for name, kind in _OWN_FIELDS.items():
+        if type(config.get(name)) not in (kind, type(None)):  # a bool is no int here
+            raise FrugalError(f"{path}: {name} of {OWN[0]} is {config[name]!r}, no {kind.__name__}")
+
+
 def _from_own(path: Path, config: Mapping[str, Any], tensors: dict[str, Tensor]) -> Saved:
     """Parts and parameters of our own layout."""
-    if odd := sorted(set(config) - _OWN_FIELDS):
-        raise FrugalError(f"{path}: {odd[0]} is no field of {OWN[0]}")
     parts = config.get("parts")
     if not isinstance(parts, list) or not parts or not tensors:
         raise FrugalError(f"{path}: holds no parameters")

@@ -1,6 +1,7 @@
 """A model with methods attached: count, save, load, merge, detach."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,17 @@ class Tuned(Attached):
         self._unhook()
         for method in self.methods:
             method.fold()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The model as if nothing were attached, for a while; FrugalError where it is merged."""
+        if self._originals is not None:
+            raise FrugalError("merged: the weights hold what was attached")
+        self._unhook()
+        try:
+            yield
+        finally:
+            self._hook()
 
     @torch.no_grad()
     def unmerge(self) -> None:

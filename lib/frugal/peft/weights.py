@@ -176,15 +176,23 @@ class Fish(_Alone):
             raise FrugalError("fish chooses by gradients: give `losses`, one for each example")
         flags = [p.requires_grad for p in own]
         fisher = [torch.zeros_like(p, dtype=torch.float32) for p in own]
+
+        def square(total: Tensor, p: Tensor) -> None:
+            assert p.grad is not None
+            gradient = p.grad.float()
+            total.addcmul_(gradient, gradient)
+            p.grad = None  # before the next one is computed: all of them are as large as the model
+
+        handles = []
         try:
-            for p in own:
+            for p, total in zip(own, fisher, strict=True):
                 p.requires_grad_(True)
+                handles.append(p.register_post_accumulate_grad_hook(partial(square, total)))
             for loss in losses:
-                gradients = torch.autograd.grad(loss, own, allow_unused=True)
-                for total, gradient in zip(fisher, gradients, strict=True):
-                    if gradient is not None:
-                        total += gradient.float() ** 2
+                loss.backward()
         finally:
+            for handle in handles:
+                handle.remove()
             for p, flag in zip(own, flags, strict=True):
                 p.requires_grad_(flag)
         importance = torch.cat([f.flatten() for f in fisher])

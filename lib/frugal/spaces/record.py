@@ -16,8 +16,8 @@ from frugal.errors import FrugalError
 from frugal.spaces.search import Search, Stage, papers_winner
 
 FILE = data.ROOT / "results" / "spaces_runs.csv"
-SUMMARY = ["stage", "candidates", "runs", "every", "winner", "mean", "shrunk", "chance", "second"]
-SUMMARY += ["lead", "papers", "papers_mean", "papers_chance"]
+SUMMARY = ["stage", "candidates", "runs", "every", "winner", "mean", "shrunk", "again", "second"]
+SUMMARY += ["lead", "papers", "papers_mean", "papers_again"]
 
 
 def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
@@ -90,9 +90,9 @@ def summary(found: list[Stage]) -> pd.DataFrame:
     """How sure each decision is: a row for each stage that is done and had something to decide.
 
     Columns: stage, candidates, runs (designs of each), every (mean of all candidates); winner, its
-    mean, shrunk (without the winner's curse), chance (that it is really best); second (the
+    mean, shrunk (without the winner's curse), again (how often it wins again); second (the
     runner-up), lead (over it); papers (the paper's winner, "" where it is no candidate),
-    papers_mean, papers_chance
+    papers_mean, papers_again
     """
     records: list[dict[str, Any]] = []
     for stage in found:
@@ -110,12 +110,12 @@ def summary(found: list[Stage]) -> pd.DataFrame:
                 "runs": int(best["runs"]),
                 "every": rows["mean"].mean(),
                 "winner": stage.winner,
-                **{name: best[name] for name in ("mean", "shrunk", "chance")},
+                **{name: best[name] for name in ("mean", "shrunk", "again")},
                 "second": others.idxmax(),
                 "lead": best["mean"] - others.max(),
                 "papers": papers if papers in rows.index else "",
                 "papers_mean": theirs["mean"],
-                "papers_chance": theirs["chance"],
+                "papers_again": theirs["again"],
             }
         )
     return pd.DataFrame(records, columns=SUMMARY)

@@ -15,7 +15,7 @@ from frugal.spaces import sizes
 from frugal.spaces.build import named
 from frugal.spaces.design import METHODS
 from frugal.spaces.search import Settings
-from frugal.stats import Gap
+from frugal.stats import Difference
 
 FIRST_SEED = 1000  # a search seeds its runs with 0, 1, 2, …
 NAMES = {**METHODS, "s4": "the paper's S4"}
@@ -66,7 +66,12 @@ def table(store: Store, wanted: Mapping[str, list[RunSpec]]) -> pd.DataFrame:
     return every[["name", "design", "task", "seed", "params", "score", "seconds"]]
 
 
-def gap(runs: pd.DataFrame, ours: str, theirs: str) -> Gap:
-    """Mean score of `ours` less that of `theirs`, over runs of the same task and seed."""
-    wide = runs.pivot(index=["task", "seed"], columns="name", values="score")
-    return stats.paired(wide[ours] - wide[theirs])
+def gap(runs: pd.DataFrame, ours: str, theirs: str, *, of: int = 1) -> Difference:
+    """Mean score of `ours` less that of `theirs`, draw by draw, over the tasks as they are.
+
+    of: how many such comparisons are looked at together
+    """
+    wide = runs.pivot(index="seed", columns=["task", "name"], values="score")
+    tasks = wide.columns.unique("task")
+    each = [stats.compare(wide[[(t, ours)]], wide[[(t, theirs)]]) for t in tasks]
+    return stats.average(each, of=of)

@@ -242,7 +242,7 @@ class Search:
         self.keep_settings()
 
         def compute(stage: str, runs: list[RunSpec]) -> None:
-            sweep.run(runs, self.store, ray=ray, progress=partial(progress, stage))
+            sweep.run(runs, self.store, ray=ray, stage=stage, progress=partial(progress, stage))
 
         return list(self.walk(compute))
 

@@ -65,7 +65,7 @@ def rows(source: Source) -> Iterator[dict[str, Any]]:
         return _sides(source.vader)
     if source.bigbench is not None:
         return _ranked(source.bigbench)
-    return {"counting": _counting}[str(source.made)]()
+    return {"counting": _counting, "first-letter": _first_letter}[str(source.made)]()
 
 
 def vader(file: str) -> Iterator[tuple[str, float]]:
@@ -78,9 +78,14 @@ def vader(file: str) -> Iterator[tuple[str, float]]:
 
 def bigbench(folder: str) -> Iterator[tuple[str, dict[str, float]]]:
     """The inputs of a BIG-bench task, and the score of each answer to it."""
-    path = artifacts.member("bigbench", f"/{folder}/task.json")
+    path = artifacts.member("bigbench", _task(folder))
     for record in json.loads(path.read_text(encoding="utf-8"))["examples"]:
         yield record["input"], record["target_scores"]
+
+
+def _task(folder: str) -> str:
+    """How the path of a BIG-bench task's file ends."""
+    return f"/{folder}/task.json"
 
 
 def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
@@ -110,8 +115,10 @@ def splits(source: Source, offline: Iterable[str] = ()) -> dict[str, Dataset]:
 
 def content(source: Source) -> str:
     """A digest of what the rows of a source are made of, not of where they lie."""
-    if pinned := next((k for k in ("vader", "bigbench") if getattr(source, k) is not None), None):
-        return digests.of(source.model_dump(), digests.pin(pinned))
+    if source.vader is not None:
+        return digests.of(source.model_dump(), digests.pin("vader"))
+    if source.bigbench is not None:  # one file of many, so that others can be added
+        return digests.of(source.model_dump(), digests.pin("bigbench", _task(source.bigbench)))
     if source.made is not None:
         return digests.of(source.model_dump())
     folder = local() / str(source.hub or source.folder)
@@ -207,8 +214,10 @@ def _sides(file: str) -> Iterator[dict[str, Any]]:
 
 
 def _ranked(folder: str) -> Iterator[dict[str, Any]]:
-    """A BIG-bench task whose examples list all their choices."""
+    """A BIG-bench task whose examples list all their choices; one without a text is left out."""
     for text, scores in bigbench(folder):
+        if not text.strip():
+            continue
         choices = sorted(scores)
         yield {
             "input": text.strip(),
@@ -219,9 +228,20 @@ def _ranked(folder: str) -> Iterator[dict[str, Any]]:
 
 def _counting() -> Iterator[dict[str, Any]]:
     """A tiny generated task for tests: which letter occurs, with choices of unequal length."""
-    for i in range(48):
-        made = digest(f"counting/{i}")
-        word = "".join("abc"[byte % 3] for byte in made[:6])
+    for word, made in _words():
         choices = [" a", " b b", " c c c"][: 2 + made[6] % 2]
         counts = [word.count(choice[1]) for choice in choices]
         yield {"word": word, "choices": choices, "label": counts.index(max(counts))}
+
+
+def _first_letter() -> Iterator[dict[str, Any]]:
+    """Another: which letter comes first, of choices that all words share."""
+    for word, _ in _words():
+        yield {"word": word, "choices": [" a", " b", " c"], "label": "abc".index(word[0])}
+
+
+def _words() -> Iterator[tuple[str, bytes]]:
+    """Words of three letters' making, and the bytes that they are made of."""
+    for i in range(48):
+        made = digest(f"counting/{i}")
+        yield "".join("abc"[byte % 3] for byte in made[:6]), made

@@ -112,6 +112,20 @@ class Task:
         what one of those drawn asks. A benchmark's own test part is scored as it is, whatever it
         shares with its training part.
         """
+        return self._test(limit, shots, seed, template)
+
+    def content_free(self, limit: int | None = None) -> list[Example]:
+        """The same as `test(limit)`, in prompts that say nothing of them (`Template.example`)."""
+        return self._test(limit, content_free=True)
+
+    def _test(
+        self,
+        limit: int | None,
+        shots: int = 0,
+        seed: int = 0,
+        template: int = 0,
+        content_free: bool = False,
+    ) -> list[Example]:
         seen: set[Content] = set()
         if self.test_size:
             numbers: Iterable[int] = range(len(self.rows) - self.test_size, len(self.rows))
@@ -126,9 +140,9 @@ class Task:
             try:
                 if self._content(row) in seen:
                     raise FrugalError(f"{self.name}: repeats a drawn example")
-                found.append(self._example(row, template))
+                found.append(self._example(row, template, content_free))
             except FrugalError as error:
-                warnings.warn(f"{error} (row {number}); left out", stacklevel=2)
+                warnings.warn(f"{error} (row {number}); left out", stacklevel=3)
         return found
 
     def questions(self, limit: int | None = None, *, template: int = 0) -> list[Example]:
@@ -178,7 +192,9 @@ class Task:
     def _drawn(self, shots: int, seed: int) -> Dataset:
         return self.rows.select(self._drawn_numbers(shots, seed))
 
-    def _example(self, row: Mapping[str, Any], template: int) -> Example:
+    def _example(
+        self, row: Mapping[str, Any], template: int, content_free: bool = False
+    ) -> Example:
         try:
             chosen = self.templates[template]
         except IndexError:
@@ -186,7 +202,8 @@ class Task:
                 f"{self.name}: template {template}; it has {len(self.templates)}, from 0"
             ) from None
         try:
-            return chosen.example({"labels": self._readable, **row}, row["label"])
+            told = {"labels": self._readable, **row}
+            return chosen.example(told, row["label"], content_free=content_free)
         except ValidationError as error:
             raise FrugalError(f"{self.name}: {first_problem(error)}") from error
 

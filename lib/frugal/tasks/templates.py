@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 Content = tuple[str, frozenset[str]]
+CONTENT_FREE = "N/A"  # Zhao et al. 2021, §5
 
 
 def content(prompt: str, choices: Sequence[str]) -> Content:
@@ -109,9 +110,17 @@ class Template(BaseModel):
         """Which question a row is under this template."""
         return content(self.prompt_of(row), self.choices_of(row))
 
-    def example(self, row: Mapping[str, Any], label: int) -> Example:
-        """The example that a row makes under this template."""
-        return Example(prompt=self.prompt_of(row), choices=self.choices_of(row), label=label)
+    def example(self, row: Mapping[str, Any], label: int, *, content_free: bool = False) -> Example:
+        """The example that a row makes under this template.
+
+        content_free: with "N/A" in place of each text in the prompt; the choices are the row's
+        """
+        told = {**row, **dict.fromkeys(self._texts(row), CONTENT_FREE)} if content_free else row
+        return Example(prompt=self.prompt_of(told), choices=self.choices_of(row), label=label)
+
+    def _texts(self, row: Mapping[str, Any]) -> list[str]:
+        """The columns in the prompt that hold a text, and no list."""
+        return [name for name in _named(self.prompt) if isinstance(row[name], str)]
 
 
 def _named(text: str) -> list[str]:

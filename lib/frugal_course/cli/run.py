@@ -83,8 +83,7 @@ def _run_grid(
     from frugal_course.notebooks import grid
 
     cells = grid.grid(notebook, given, varied)
-    with stderr.bar(len(cells.specs), "notebooks") as progress:
-        table = grid.run(cells, out, ray=ray, progress=lambda done, total: progress(done))
+    table = grid.run(cells, out, ray=ray)
     return {
         "output": str(out / "table.csv"),
         "runs": len(table),

@@ -152,8 +152,8 @@ vectors are simply added.)""",
             "The vectors are added, as the slide says. (IA)³ multiplies: l ⊙ K.": lambda keys, vectors, tasks: (
                 keys + _rows(vectors, tasks)
             ),
-            "Every row got the same vector. Each row has its own task's; Hugging Face's peft "
-            "does what you did, without an error.": lambda keys, vectors, tasks: (
+            "Every row got the same vector. Each row has its own task's; the (IA)³ of Hugging "
+            "Face's peft does what you did, without an error.": lambda keys, vectors, tasks: (
                 keys * vectors[next(filter(None, tasks))]
             ),
             "A row without a task became zero. The base model is what a vector of ones gives.": lambda keys, vectors, tasks: (

@@ -70,7 +70,7 @@ CASES = [
     ([[-0.7, -0.7], [-0.6]], 0),
     ([[-0.1], [-0.2, -4.0]], 1),
 ]
-_slide = {r["row"]: r["printed"] for r in tables.records("tfew_loss_ablation")}
+_printed = {r["row"]: r["printed"] for r in tables.records("tfew_loss_ablation")}
 
 EXERCISES = [
     Exercise(
@@ -139,8 +139,8 @@ The sums run over the wrong choices and their tokens. Compute it from log-probab
         title="The length-normalized loss",
         text=f"""\
 $L_{{LN}}$ is a softmax over the choices' mean log-probabilities $\\beta$: it trains the very
-ranking that answers. The slide prints {_slide["L_LM + L_LN"]} for $L_{{LM}} + L_{{LN}}$, which is the row of
-$L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
+ranking that answers. The paper's section 3.2 prints {_printed["L_LM + L_LN"]} for $L_{{LM}} + L_{{LN}}$, and the slide
+after it; it is the row of $L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
         difficulty=2,
         minutes=10,
         cases=CASES,

@@ -23,7 +23,21 @@ from frugal_course.figures.costs import (
     sizes,
     work_name,
 )
-from frugal_course.figures.peft import accuracy_against_params, figure2_sentence, vectors
+from frugal_course.figures.draws import draws_by_texts
+from frugal_course.figures.peft import (
+    accuracy_against_params,
+    figure2_sentence,
+    inference_cost,
+    inference_sentence,
+    vectors,
+)
+from frugal_course.figures.pool import (
+    against_random,
+    by_depth,
+    depth_sentence,
+    depth_title,
+    winners,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,
@@ -35,10 +49,14 @@ from frugal_course.figures.spaces import (
     task_gains,
 )
 from frugal_course.figures.style import picture
-from frugal_course.figures.tables import audit, readable, verdicts
+from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,
+    against_icl,
+    against_icl_sentence,
+    against_icl_title,
+    differences,
     label_swap,
     loss_ablation,
     order_dots,

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from frugal.stats import Difference
 from frugal_course.figures.style import (
     BLUE,
     GREEN,
@@ -150,7 +151,7 @@ def same_dollars(
 
     runs:   columns strategy, model, labels, seed, usd, accuracy, hits; `student` and its
             teacher are drawn, every run a dash, a line through the means
-    gaps:   columns labels, model, low, high, gap (points, noise): distilled less labelled
+    gaps:   columns labels, model, gap (a `stats.Difference`): distilled less labelled
     level:  accuracy of guessing
     """
     figure, (at, leads) = panels(2, title, height=4.6, width=12, width_ratios=[3, 2])
@@ -187,12 +188,13 @@ def same_dollars(
 
 
 def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame) -> None:
-    """Distilled less labelled, in points: a diamond a seed, a line the mean, a band its noise."""
+    """Distilled less labelled, in points: a diamond a seed, a line the mean, grey its interval."""
     wide = runs.pivot(index=["labels", "seed"], columns="strategy", values="accuracy")
     each = 100 * (wide["distill"] - wide["annotate"]).dropna()
     for x, row in enumerate(gaps.itertuples()):
-        points, noise = row.gap
-        at.vlines(x, points - noise, points + noise, color=GREY, alpha=0.35, linewidth=9)
+        points = 100 * row.gap.difference
+        if row.gap.low is not None:
+            at.vlines(x, 100 * row.gap.low, 100 * row.gap.high, color=GREY, alpha=0.35, linewidth=9)
         seeds = each.loc[row.labels]
         at.plot([x] * len(seeds), seeds, "D", color=ORANGE, alpha=0.75, markersize=7)
         at.plot([x - 0.2, x + 0.2], [points] * 2, color=ORANGE, linewidth=2)
@@ -200,7 +202,11 @@ def _gaps(at: Axes, runs: pd.DataFrame, gaps: pd.DataFrame) -> None:
     at.axhline(0, color=GREY, linewidth=1)
     at.set_xticks(range(len(gaps)), [f"N = {n:,}" for n in gaps["labels"]])
     at.set(xlim=(-0.5, len(gaps) - 0.25), ylabel="distilled less labels alone, points")
-    heading(at, "grey: the noise of the mean")
+    heading(at, "grey: 95 % interval" if gaps["gap"].map(_known).all() else "a diamond a seed")
+
+
+def _known(gap: Difference) -> bool:
+    return gap.low is not None
 
 
 def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:

@@ -1,4 +1,5 @@
-"""Chapter 2's figures: what trained vectors look like, and accuracy against their number."""
+"""Chapter 2's figures: what trained vectors look like, accuracy against their number, and what a
+method costs at inference."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -175,3 +176,68 @@ def figure2_sentence(runs: pd.DataFrame, zero_shot: float | None = None) -> str:
         below = [name for name, accuracy in ranked.items() if accuracy < zero_shot]
         text += f". Zero-shot is {zero_shot:.1%}; below it: {', '.join(map(str, below)) or 'none'}"
     return text + "."
+
+
+WAYS = {"beside": (ORANGE, "D"), "folded": (BLUE, "o")}
+
+
+def inference_cost(runs: pd.DataFrame, title: str) -> Figure:
+    """Time and FLOPs of a tuned model over the plain one's: a panel a work, a row a method.
+
+    runs: a row a run, as `fewshot.overhead.measure` gives them
+
+    Every turn's ratio is a tick, their median a mark: a diamond with the parameters beside the
+    weights, a circle where they are folded in. A cross marks the FLOPs beside the weights.
+    """
+    found = runs.assign(
+        time=runs["seconds"] / runs["plain_seconds"], count=runs["flops"] / runs["plain_flops"]
+    )
+    folds = found.loc[found["way"] == "folded", "name"].unique()
+    names = sorted(found["name"].unique(), key=lambda name: name in folds)[::-1]
+    works = found.groupby(["batch", "tokens", "context"], sort=False)
+    height = 1.6 + 0.36 * len(names)
+    figure, axes = panels(len(works), title, height=height, width=10.5, sharex=True, sharey=True)
+    for at, ((_, tokens, context), mine) in zip(axes, works, strict=True):
+        for (name, way), turns in mine.groupby(["name", "way"], sort=False):
+            colour, marker = WAYS[str(way)]
+            y = names.index(name) + (0.16 if way == "folded" else -0.16)
+            at.plot(turns["time"], [y] * len(turns), "|", color=colour, alpha=0.5)
+            at.plot(turns["time"].median(), y, marker, color=colour, markersize=7, zorder=3)
+            if way == "beside":
+                at.plot(turns["count"].iloc[0], y, "x", color="black", markersize=6, zorder=4)
+        at.axvline(1, color=GREY, linewidth=1, linestyle=":")
+        at.grid(visible=False)
+        behind = f" behind {context}" if context else ""
+        heading(at, f"{tokens} token{'s' * (tokens > 1)} at once{behind}")
+        at.set_xlabel("times the plain model: ◆ beside, ● folded, × FLOPs")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(-0.7, len(names) - 0.3)
+    return figure
+
+
+def inference_sentence(found: pd.DataFrame) -> str:
+    """What `inference_cost` shows, with its numbers; `found` is of `fewshot.overhead.ratios`."""
+    folded, beside = (found[found["way"] == way] for way in ("folded", "beside"))
+    rest = beside[~beside["name"].isin(folded["name"])]
+    most = rest.loc[rest["flops"].idxmax()]
+    text = "Nothing here can be folded. "
+    if len(folded):
+        text = (
+            f"Folded into the weights ({', '.join(folded['name'].unique())}), a method costs the "
+            f"FLOPs of the plain model and {_range(folded['seconds'])} times its time. "
+        )
+    text += (
+        f"These cannot be folded: {', '.join(rest['name'].unique())}. They take up to "
+        f"{most['flops'] - 1:.1%} more FLOPs ({most['name']}) and {_range(rest['seconds'])} times "
+        "the time."
+    )
+    if len(mine := beside[beside["name"] == "ia3"]):
+        text += (
+            " (IA)³ beside the weights adds no matrix product; with its multiplications a pass "
+            f"takes {_range(mine['seconds'])} times the time."
+        )
+    return text
+
+
+def _range(values: "pd.Series[float]") -> str:
+    return f"{values.min():.2f} to {values.max():.2f}"

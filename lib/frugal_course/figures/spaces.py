@@ -84,14 +84,14 @@ def search(
     papers: Mapping[str, str],
     title: str,
     *,
-    level: float,
+    level: float | None,
 ) -> Figure:
     """Every candidate of a search, a panel a stage, best first: each design a tick, the mean with
     its 95 % interval. The winner is a diamond; the paper's is named.
 
     scored:     columns stage, candidate, score
     candidates: columns stage, name, mean, low, high, winner
-    papers:     the paper's winner by stage; level: score of guessing
+    papers:     the paper's winner by stage; level: score of guessing, None where tasks have several
     """
     stages = candidates.groupby("stage", sort=False)
     height, width = 1.4 + 0.3 * stages.size().max(), max(6.0, 3.3 * len(stages))
@@ -103,7 +103,7 @@ def search(
             _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
         known = papers.get(stage) if len(rows) > 1 else None
         names = [f"{name} (paper)" if name == known else str(name) for name in rows["name"]]
-        _rows(at, names, (level, "chance"))
+        _rows(at, names, None if level is None else (level, "chance"))
         heading(at, stage)
         at.set_xlabel("score")
     return figure
@@ -141,23 +141,23 @@ def _rows(at: Axes, names: Sequence[str], line: tuple[float, str] | None = None)
 def certainty(summary: pd.DataFrame, title: str) -> Figure:
     """How sure the decisions of a search are: a row a stage.
 
-    On the left, the chance that the winner is really best, beside the chance of a guess (a tick).
-    On the right, the winner's mean as found (diamond), without the winner's curse (circle), and
-    the mean of all candidates (a tick).
+    On the left, how often the winner wins again when its stage's designs are drawn again, beside
+    how often a guess would (a tick). On the right, the winner's mean as found (diamond), without
+    the winner's curse (circle), and the mean of all candidates (a tick).
 
-    summary: columns stage, candidates, winner, mean, shrunk, chance, every
+    summary: columns stage, candidates, winner, mean, shrunk, again, every
     """
     figure, (left, right) = panels(2, title, height=1.5 + 0.42 * len(summary), width=10)
     rows = np.arange(len(summary))[::-1]
-    left.hlines(rows, 0, summary["chance"], color=ORANGE, alpha=0.4)
+    left.hlines(rows, 0, summary["again"], color=ORANGE, alpha=0.4)
     left.plot(1 / summary["candidates"], rows, "|", color=GREY, markersize=14)
-    left.plot(summary["chance"], rows, "D", color=ORANGE, markersize=8)
-    for y, chance in zip(rows, summary["chance"], strict=True):
-        beside(left, f"{chance:.0%}", chance, y, ORANGE, right=8, fontsize=9)
+    left.plot(summary["again"], rows, "D", color=ORANGE, markersize=8)
+    for y, again in zip(rows, summary["again"], strict=True):
+        beside(left, f"{again:.0%}", again, y, ORANGE, right=8, fontsize=9)
     names = [f"{s}: {w}" for s, w in zip(summary["stage"], summary["winner"], strict=True)]
-    _rows(left, names[::-1], (0.95, "95 %"))
-    left.set(xlim=(0, 1.08), xlabel="chance (tick: of a guess)")
-    heading(left, "chance that the winner is really best")
+    _rows(left, names[::-1])
+    left.set(xlim=(0, 1.08), xlabel="share of resamples (tick: of a guess)")
+    heading(left, "how often the winner wins again")
     right.hlines(rows, summary["shrunk"], summary["mean"], color=ORANGE, alpha=0.4)
     right.plot(summary["every"], rows, "|", color=GREY, markersize=14)
     right.plot(summary["mean"], rows, "D", color=ORANGE, markersize=8)
@@ -247,8 +247,8 @@ def search_sentence(summary: pd.DataFrame) -> str:
     for row in summary.to_dict("records"):
         text: Any = (
             f"{row['stage']}: {row['winner']} leads {row['second']} by {100 * row['lead']:.1f} "
-            f"points of {row['candidates']} candidates with {row['runs']} designs each; it is "
-            f"really best with a chance of {row['chance']:.0%}, and its {100 * row['mean']:.1f} "
+            f"points of {row['candidates']} candidates with {row['runs']} designs each; it wins "
+            f"again in {row['again']:.0%} of resamples, and its {100 * row['mean']:.1f} "
             f"shrinks to {100 * row['shrunk']:.1f}"
         )
         if not row["papers"]:
@@ -258,8 +258,8 @@ def search_sentence(summary: pd.DataFrame) -> str:
         else:
             behind = 100 * (row["mean"] - row["papers_mean"])
             text += (
-                f"; the paper's {row['papers']} is {behind:.1f} points behind, best with a chance "
-                f"of {row['papers_chance']:.0%}."
+                f"; the paper's {row['papers']} is {behind:.1f} points behind, first in "
+                f"{row['papers_again']:.0%} of them."
             )
         lines.append(text)
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Tables: the audit's, printed and recomputed side by side, and numbers as people read them."""
 
+import zlib
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,13 @@ VERDICTS = {
     "reproduced": ("✓ reproduced", GREEN),
 }
 PAPERS = {"tfew": "T-Few", "spaces": "Design spaces", "annotate": "Distill or annotate"}
+# Whose a finding is (`papers.audit.COLUMNS`).
+WHOSE = {
+    "paper": "✗ the papers'",
+    "deck": "✗ the deck's",
+    "assumption": "? under an assumption",
+    "typography": "✎ typography",
+}
 
 
 def verdicts(rows: pd.DataFrame, by: str) -> None:
@@ -24,8 +32,12 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
     marked = rows.replace({"verdict": words}) if "verdict" in rows else rows
     table = marked.set_index([by, rows.groupby(by, sort=False).cumcount()])
 
+    # Each table's own name, the same at every run: a page holds several, with their own colours.
+    name = f"{zlib.crc32(marked.to_csv().encode()):08x}"
+
     def colour(text: str) -> str:
-        found = (c for word, c in VERDICTS.values() if str(text).startswith(word))
+        looks = [*VERDICTS.values(), *((word, ORANGE) for word in WHOSE.values())]
+        found = (c for word, c in looks if str(text).startswith(word))
         return next((f"color: {c}" for c in found), "")
 
     style = (
@@ -36,7 +48,7 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
         .map_index(colour, level=0)
         .hide(axis="index", level=1)
         .hide(axis="index", names=True)
-        .set_uuid(by)
+        .set_uuid(name)
         .set_table_styles(
             [
                 {"selector": "td, th", "props": "text-align: left; vertical-align: top"},
@@ -48,19 +60,40 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
     display({"text/html": style.to_html(), "text/plain": marked.to_string(index=False)}, raw=True)
 
 
-def audit(items: pd.DataFrame) -> None:
-    """Show the starred items of `papers.audit.frame`, grouped by verdict; the rest is counted."""
+def whose(found: pd.DataFrame) -> pd.DataFrame:
+    """How many distinct findings there are, and of how many numbers: a row a paper, a column each.
+
+    found: a row a finding, as `papers.audit.findings` gives them
+    """
+    text = found.groupby(["paper", "column"])["cells"].agg(["size", "sum"])
+    text = text.apply(lambda n: f"{n['size']} ({n['sum']})", axis=1)
+    table = text.unstack(fill_value="–").reindex(
+        index=list(PAPERS), columns=list(WHOSE), fill_value="–"
+    )
+    return table.rename(index=PAPERS, columns=WHOSE).rename_axis("findings (numbers)", axis=1)
+
+
+def audit(found: pd.DataFrame, items: pd.DataFrame) -> None:
+    """Show the distinct findings, grouped by whose they are, then the starred items that hold.
+
+    found: a row a finding, as `papers.audit.findings` gives them; items: `papers.audit.frame`
+    """
+    columns = ["paper", "what", "printed", "recomputed", "numbers"]
     groups = []
-    for verdict, (word, _) in VERDICTS.items():
+    for column, word in WHOSE.items():
+        mine = found[found["column"] == column].rename(columns={"says": "what", "cells": "numbers"})
+        title = f"{word}: {len(mine)} findings, {mine['numbers'].sum()} numbers"
+        groups.append(mine[columns].assign(group=title).astype(str))
+    for verdict in ("rounded", "reproduced"):
         mine = items[items["verdict"] == verdict]
-        shown = mine[mine["starred"]].rename(columns={"note": "what happened"})
-        group = shown[["paper", "where", "printed", "recomputed", "what happened"]]
-        group = group.assign(paper="★ " + group["paper"].replace(PAPERS))
-        rest = len(mine) - len(shown)
-        last = {"where": f"… and {rest} more: frugal papers audit --verdict {verdict}"}
-        group = pd.concat([group, pd.DataFrame([last])]).fillna("")
-        groups.append(group.assign(group=f"{word}: {len(mine)}"))
-    verdicts(pd.concat(groups, ignore_index=True), by="group")
+        shown = mine[mine["starred"]]
+        what = shown["where"] + (". " + shown["note"]).where(shown["note"] != "", "")
+        group = shown.assign(what=what, numbers="1")[columns]
+        rest = dict.fromkeys(columns, "") | {"what": f"… and {len(mine) - len(shown)} more"}
+        group = pd.concat([group, pd.DataFrame([rest])])
+        groups.append(group.assign(group=f"{VERDICTS[verdict][0]}: {len(mine)} numbers"))
+    every = pd.concat(groups, ignore_index=True)
+    verdicts(every.assign(paper=every["paper"].replace(PAPERS)), by="group")
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -88,9 +88,7 @@ def grid(notebook: Path, given: Mapping[str, str], values: Mapping[str, Sequence
     return Grid(notebook, points, specs)
 
 
-def run(
-    of: Grid, out: Path, *, ray: bool = False, progress: sweep.Progress = lambda done, total: None
-) -> pd.DataFrame:
+def run(of: Grid, out: Path, *, ray: bool = False) -> pd.DataFrame:
     """Run what has no result in `out` yet; one row a run, also in `out`/table.csv.
 
     Columns: parameters, a column for each claim with what was measured, seconds, notebook, id.
@@ -98,7 +96,7 @@ def run(
     """
     store = runs.Store(out)
     try:
-        sweep.run(of.specs, store, ray=ray, progress=progress)
+        sweep.run(of.specs, store, ray=ray, stage="notebooks")
     finally:
         table = _collect(of, store)
     return table

@@ -1,0 +1,545 @@
+"""Our own Table 1: zero-shot, in-context learning and few-shot tuning on many tasks, paired.
+
+What is measured was frozen before anything was scored (`data/table1.toml`). A run is one way on one
+task with one draw of labels; all runs of a task answer the same test texts, and keep which of them
+they got right, so that any two ways are compared text by text.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from torch.nn.utils.rnn import pad_sequence
+
+from frugal import data, peft, stats, tasks
+from frugal.costs import flops
+from frugal.encoders import classifier
+from frugal.engine import backbones, digests, presets, runs, sweep
+from frugal.engine.backbones import Backbone
+from frugal.engine.presets import Preset, Table
+from frugal.errors import FrugalError, first_problem, unknown
+from frugal.fewshot import calibration, encoding, evaluate, icl, packing
+from frugal.fewshot.encoding import EncodedExample
+from frugal.fewshot.tfew import Recipe
+from frugal.kernels.precision import rates
+from frugal.tasks import Example, Task
+
+JOB = "table1.score"
+CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
+RECORD = data.ROOT / "results" / "table1.csv"
+USED = ["task", "way", "draw", "accuracy", "hits", "examples", "flops_per_query"]  # by what follows
+# What is compared over tasks: T-Few and its rivals, and what each loss adds.
+PAIRS = (
+    ("ia3", "icl-16"),
+    ("ia3", "icl-16" + CALIBRATED),
+    ("ia3", "icl-4"),
+    ("ia3", "icl-64"),
+    ("ia3", "zero-shot"),
+    ("ia3", "zero-shot" + CALIBRATED),
+    ("ia3", "head"),
+    ("ia3", "lora"),
+    ("ia3", "bitfit"),
+    ("ia3", "layernorm"),
+    ("ia3", "full"),
+    ("icl-16" + CALIBRATED, "icl-16"),
+    ("ia3", "L_LM"),
+    ("ia3", "L_LM + L_LN"),
+    ("ia3", "L_LM + L_UL"),
+)
+# Of the rate of the machine's matrix products, what these runs reach (data/results/bench.csv).
+SHARES = {"float32": 0.8, "bfloat16": 0.6, "int8": 0.4}
+
+
+class Way(Table):
+    """How a task is answered: by `shots` in the prompt, a `recipe` (T-Few's), or a linear `head`.
+
+    draws: of labels; also: only on the tasks of `Frozen.also`
+    """
+
+    draws: int = Field(ge=1)
+    also: bool = False
+    shots: int | None = Field(None, ge=0)
+    recipe: dict[str, Any] = Field({})
+    head: dict[str, Any] = Field({})
+
+    @property
+    def kind(self) -> Literal["prompt", "tune", "head"]:
+        if self.shots is not None:
+            return "prompt"
+        return "tune" if self.recipe else "head"
+
+
+class Rates(Table):
+    """How rates are chosen: on a task that is not in the table. tried: way -> rates."""
+
+    task: str
+    draws: int = Field(ge=1)
+    tried: dict[str, tuple[float, ...]]
+
+
+class Frozen(Table):
+    """What is measured, as `data/table1.toml` says what each is."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    also: tuple[str, ...]
+    limit: int = Field(ge=1)
+    labels: int = Field(ge=1)
+    encoder: str
+    recipe: dict[str, Any]
+    ways: dict[str, Way]
+    rates: Rates
+
+
+def frozen(preset: str = "") -> Frozen:
+    """What is measured, with what a preset sets instead."""
+    table = data.toml("table1.toml")
+    own = table.pop("presets").get(preset, {})
+    try:
+        return Frozen.model_validate(table | own)
+    except ValidationError as error:
+        raise FrugalError(f"table1.toml: {first_problem(error)}") from error
+
+
+def specs(
+    preset: Preset,
+    precision: str,
+    *,
+    names: Sequence[str] = (),
+    ways: Sequence[str] = (),
+) -> list[runs.RunSpec]:
+    """A run for every task, way and draw; those of one model after each other, task by task.
+
+    precision: of the language model's frozen weights, resolved; what trains them takes float32
+    names, ways: of the tasks and ways, if not all. Raises FrugalError for one that is unknown.
+    """
+    plan = frozen(preset.name)
+    for what, given, known in (("task", names, plan.tasks), ("way", ways, plan.ways)):
+        if wrong := [name for name in given if name not in known]:
+            raise unknown(f"{what} of Table 1", wrong[0], known)
+    wanted = [
+        (task, name, draw)
+        for task in plan.tasks
+        if not names or task in names
+        for name, way in plan.ways.items()
+        if (not ways or name in ways) and (task in plan.also or not way.also)
+        for draw in range(way.draws)
+    ]
+    found = _specs(preset, plan, precision, [(*some, plan.ways[some[1]]) for some in wanted])
+    # A model is held until another is wanted.
+    models = [(spec.params["backbone"], spec.params["precision"]) for spec in found]
+    places = {model: i for i, model in enumerate(dict.fromkeys(models))}
+    return sorted(found, key=lambda s: places[s.params["backbone"], s.params["precision"]])
+
+
+def rate_specs(preset: Preset, precision: str) -> list[runs.RunSpec]:
+    """The runs that rates were chosen by, way by way, rate by rate."""
+    plan = frozen(preset.name)
+    wanted = [
+        (plan.rates.task, name, draw, _at(plan.ways[name], lr))
+        for name, tried in plan.rates.tried.items()
+        for lr in tried
+        for draw in range(plan.rates.draws)
+    ]
+    return _specs(preset, plan, precision, wanted)
+
+
+def _at(way: Way, lr: float) -> Way:
+    """The same way at another rate."""
+    changed = {kind: {**of, "lr": lr} for kind in ("recipe", "head") if (of := getattr(way, kind))}
+    return way.model_copy(update=changed)
+
+
+def _specs(
+    preset: Preset, plan: Frozen, precision: str, wanted: Sequence[tuple[str, str, int, Way]]
+) -> list[runs.RunSpec]:
+    """wanted: task, name of the way, draw, way"""
+    read = functools.cache(inputs)
+    found = []
+    for task, name, draw, way in wanted:
+        backbone, own, recipe = preset.backbone, precision, {}
+        if way.kind == "tune":
+            how = Recipe.of(plan.recipe, way.recipe)
+            recipe = how.model_dump(mode="json", exclude={"seed"})
+            own = precision if precision in peft.precisions(how.method) else "float32"
+        if way.kind == "head":
+            backbone, own = plan.encoder, "float32"
+            recipe = classifier.Recipe(**way.head).model_dump(mode="json", exclude={"seed"})
+        params = {
+            "task": task,
+            "way": name,
+            "draw": draw,
+            "backbone": backbone,
+            "precision": own,
+            "kind": way.kind,
+            "shots": plan.labels if way.shots is None else way.shots,
+            "limit": plan.limit,
+            "recipe": recipe,
+        }
+        own_inputs = read(backbone=backbone, task=task)
+        found.append(
+            runs.spec(JOB, params, inputs=own_inputs, preset=preset.name, num_gpus=preset.num_gpus)
+        )
+    return found
+
+
+def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
+    """What a run reads beside its params, and the libraries that compute it."""
+    return {
+        "backbone": digests.backbone(backbone),
+        "task": tasks.content(task),
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")),
+    }
+
+
+def score_flops(**params: Any) -> float:
+    """FLOPs of `score`: of a training and of all queries, shots read once for all of them."""
+    return Asked(**params).flops()
+
+
+@runs.job(JOB, inputs=inputs, flops=score_flops)
+def score(**params: Any) -> dict[str, Any]:
+    """Answer the test texts of a task in one way, after one draw of labels; `Asked` has the params.
+
+    `hits` are `packed`. `flops_per_query` is of one query alone, with its shots and nothing cached;
+    `train_flops` of all that is done once, before the first query. Of a prompted way also what it
+    is when `calibrated`.
+    """
+    return Asked(**params).result()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked to do.
+
+    way:   what this is called; kind: "prompt", "tune" or "head", the latter two with a recipe
+    shots: solved examples in the prompt, or labels to learn from; draw: which ones
+    limit: test texts
+    """
+
+    task: str
+    way: str
+    draw: int
+    backbone: str
+    precision: str
+    kind: str
+    shots: int
+    limit: int
+    recipe: dict[str, Any]
+
+    @property
+    def _model(self) -> Backbone:
+        return backbones.held(self.backbone, self.precision)
+
+    @property
+    def _source(self) -> Task:
+        return _task(self.task, tasks.content(self.task))
+
+    @property
+    def _drawn(self) -> list[Example]:
+        return self._source.draw(self.shots, self.draw)
+
+    @property
+    def _texts(self) -> list[Example]:
+        return self._source.test(self.limit)
+
+    @property
+    def _queries(self) -> list[EncodedExample]:
+        """The test texts in tokens, nothing shown before them."""
+        content = tasks.content(self.task)
+        return _encoded(self.backbone, self.precision, self.task, content, self.limit)
+
+    def result(self) -> dict[str, Any]:
+        """See `score`."""
+        return {"prompt": self._prompted, "tune": self._tuned, "head": self._head}[self.kind]()
+
+    def flops(self) -> float:
+        """See `score_flops`."""
+        if self.kind == "head":
+            how, outputs, texts, asked = self._for_head()
+            return classifier.planned_flops(self._model, outputs, "head", how, texts, asked)
+        if self.kind == "prompt":
+            return self._prompted_flops()
+        training = evaluate.training_flops(self._model, *self._training())
+        query = evaluate.query_flops(self._model, self._queries)
+        each = (evaluate.counted(flops, self.backbone) for flops in (training, query))
+        return next(each) + len(self._queries) * next(each)
+
+    def _prompted(self) -> dict[str, Any]:
+        """Both as it is and calibrated: the queries are scored once."""
+        blank, places = calibration.once(self._source.content_free(self.limit))
+        queries, drawn = self._queries, self._drawn
+        if drawn:
+            queries = encoding.encode(self._model, icl.prompted(self._texts, drawn))
+        free = encoding.encode(self._model, icl.prompted(blank, drawn))
+        # Together, since the shots are then read once for all of them.
+        _, scores = evaluate.rank(self._model, self._source, [*queries, *free])
+        every = scores.table(scores.mean_logp)
+        beta, prior = every[: len(queries)], every[len(queries) :][places]
+        labels = torch.tensor([e.label for e in queries])
+        plain, other = (
+            (values.argmax(dim=1) == labels).numpy()
+            for values in (beta, calibration.calibrated(beta, prior))
+        )
+        each, more = (
+            evaluate.query_flops(self._model, some, packed=scores.packed)
+            for some in (queries, free)
+        )
+        if each is None or more is None:
+            costs: tuple[float | None, float | None] = (None, None)
+        elif len(blank) == 1:  # the prior is the same for all
+            costs = (each, more)
+        else:
+            costs = (each + more, 0.0)
+        return {**_result(plain, each, 0.0, 0), "calibrated": _result(other, *costs, 0)}
+
+    def _prompted_flops(self) -> float:
+        if (shape := evaluate.architecture(self._model)) is None:
+            return evaluate.counted(None, self.backbone)
+        blank, _ = calibration.once(self._source.content_free(self.limit))
+        free = encoding.encode(self._model, blank)
+        context = icl.prompted(blank[:1], self._drawn)[0].prompt.removesuffix(blank[0].prompt)
+        front = len(self._model.tokenizer(context)["input_ids"]) if context else 0
+        cached = front if self._model.family == "causal" else 0
+        before = flops.forward(shape, prompt_tokens=cached, logits_at=0) if cached else {}
+
+        @functools.cache
+        def cost(*sizes: tuple[str, Any]) -> int:
+            fed = dict(sizes)
+            fed["prompt_tokens"] += front - cached
+            return sum(flops.forward(shape, **fed, context_tokens=cached).values())
+
+        passes = (fed for e in (*self._queries, *free) for fed in packing.shapes(e))
+        return float(sum(before.values()) + sum(cost(*fed.items()) for fed in passes))
+
+    def _training(self) -> tuple[list[list[Example]], Recipe]:
+        how = Recipe.of(self.recipe, {"seed": self.draw})
+        return self._source.wordings(self.shots, self.draw, "first"), how
+
+    def _tuned(self) -> dict[str, Any]:
+        examples, how = self._training()
+        found, scores, trained = evaluate.few_shot(
+            self._model,
+            self._source,
+            examples,
+            self._queries,  # type: ignore[arg-type]  # in tokens already
+            how,
+        )
+        trained.tuned.detach()
+        spent = found.train_flops, found.trainable_params
+        return _result(scores.hits.numpy(), found.flops_per_query, *spent)
+
+    def _for_head(self) -> tuple[classifier.Recipe, int, list[str], list[str]]:
+        """Recipe, number of classes, and what is read in training and in scoring.
+
+        Where all examples share their answers these are the classes, and a text is read; else it is
+        read with each of its answers, which is wrong or right.
+        """
+        train, queries = self._drawn, self._texts
+        shared = len({e.choices for e in (*train, *queries)}) == 1
+        texts, asked = (
+            [e.prompt + c for e in some for c in ([""] if shared else e.choices)]
+            for some in (train, queries)
+        )
+        how = classifier.Recipe(**self.recipe, seed=self.draw)
+        return how, len(train[0].choices) if shared else 2, texts, asked
+
+    def _head(self) -> dict[str, Any]:
+        """A linear head on frozen states."""
+        how, outputs, texts, asked = self._for_head()
+        train, queries = self._drawn, self._texts
+        shared = len(texts) == len(train)
+        goals = [e.label for e in train]
+        if not shared:
+            goals = [int(i == e.label) for e in train for i in range(len(e.choices))]
+        head = classifier.new(self._model, outputs, "head", seed=self.draw)
+        fitted = classifier.fit(head, texts, torch.tensor(goals), how)
+        said, cost = head.outputs(asked)
+        if not shared:
+            right = (said[:, 1] - said[:, 0]).split([len(e.choices) for e in queries])
+            said = pad_sequence(list(right), batch_first=True, padding_value=float("-inf"))
+        hits = said.argmax(dim=1) == torch.tensor([e.label for e in queries])
+        trained = sum(p.numel() for p in head.trained().values())
+        return _result(hits.numpy(), cost.flops / len(queries), fitted.cost.flops, trained)
+
+
+@functools.lru_cache(maxsize=1)
+def _task(name: str, content: str) -> Task:
+    """Kept for the other runs of a task, until what it is made of changes."""
+    return tasks.load(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _encoded(
+    backbone: str, precision: str, task: str, content: str, limit: int
+) -> list[EncodedExample]:
+    """The test texts in tokens, kept for the other runs that show nothing before them."""
+    return encoding.encode(backbones.held(backbone, precision), _task(task, content).test(limit))
+
+
+def _result(
+    hits: NDArray[Any], flops_per_query: float | None, train_flops: float | None, trained: int
+) -> dict[str, Any]:
+    return {
+        "score": float(hits.mean()),
+        "hits": packed(hits),
+        "examples": len(hits),
+        "flops_per_query": flops_per_query,
+        "train_flops": train_flops,
+        "trainable_params": trained,
+    }
+
+
+def packed(hits: NDArray[Any]) -> str:
+    """(texts,) right or wrong, as hexadecimal digits: four texts each, the first one highest."""
+    return np.packbits(hits.astype(bool)).tobytes().hex()
+
+
+def unpacked(hits: str, examples: int) -> NDArray[np.bool_]:
+    """(examples,) right or wrong, of what `packed` made."""
+    bits = np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)
+    return np.unpackbits(bits, count=examples).astype(bool)
+
+
+def cost(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> sweep.Plan:
+    """What is left of a sweep: FLOPs, and hours on this machine at the rates of its products."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    achieved = rates(device)
+    parts = [
+        sweep.plan(
+            [spec for spec in wanted if spec.params["precision"] == name],
+            store,
+            flops_per_second=share * achieved[name],
+        )
+        for name, share in SHARES.items()
+    ]
+    return sweep.Plan(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
+
+
+def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str, Any]]:
+    """The runs that are done, as `data/results/table1.csv` keeps them, sorted.
+
+    A run of a prompted way is two rows: as it is, and calibrated.
+    """
+    machine, found = presets.machine(), []
+    for spec in wanted:
+        if not store.done(spec.id):
+            continue
+        took, result = store.machine(spec.id), store.result(spec.id)
+        other = result.pop("calibrated", None)
+        about = {
+            "shots": spec.params["shots"],
+            "lr": spec.params["recipe"].get("lr"),
+            "seconds": round(took["seconds"], 2),
+            "precision": spec.params["precision"],
+            "backbone": spec.params["backbone"],
+            "preset": spec.preset,
+            "date": took["started"][:10],
+            "machine": machine,
+            "versions": spec.inputs["versions"],
+            "spec": spec.id,
+        }
+        named = {k: spec.params[k] for k in ("task", "way", "draw")}
+        for suffix, of in (("", result), (CALIBRATED, other)):
+            if of:
+                accuracy = {"accuracy": of.pop("score")}
+                found.append({**named, "way": named["way"] + suffix, **accuracy, **of, **about})
+    return sorted(found, key=lambda row: [row[k] for k in ("task", "way", "precision", "draw")])
+
+
+def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
+    """The rows that `records` made, of one precision; none where nothing is recorded.
+
+    precision: by default the one of most rows. A way that has no rows at it, since it cannot have,
+        has those in float32
+    """
+    if not file.exists():
+        return pd.DataFrame(columns=USED)
+    rows = pd.read_csv(file, dtype={"hits": str})
+    low = rows.loc[rows["precision"] != "float32", "precision"]
+    precision = precision or (low.mode()[0] if len(low) else "float32")
+    at = rows["precision"] == precision
+    return rows[at | (~rows["way"].isin(rows.loc[at, "way"]) & (rows["precision"] == "float32"))]
+
+
+def hits(rows: pd.DataFrame, task: str, way: str) -> NDArray[np.bool_]:
+    """(draws, texts) which texts were answered rightly, as `stats.compare` takes them."""
+    mine = rows[(rows["task"] == task) & (rows["way"] == way)].sort_values("draw")
+    found = [unpacked(*row) for row in zip(mine["hits"], mine["examples"], strict=True)]
+    return np.stack(found) if found else np.empty((0, 0), dtype=bool)
+
+
+def differences(rows: pd.DataFrame, ours: str, theirs: str) -> dict[str, stats.Difference]:
+    """By task, what `ours` answers rightly less what `theirs` does, paired by text.
+
+    Of the tasks on which both ways have all their draws.
+    """
+    plan, found = frozen(), {}
+    for task in plan.tasks:
+        sides = [hits(rows, task, way) for way in (ours, theirs)]
+        wanted = [plan.ways[way.removesuffix(CALIBRATED)].draws for way in (ours, theirs)]
+        if [len(side) for side in sides] == wanted:
+            found[task] = stats.compare(*(s[0] if len(s) == 1 else s for s in sides))
+    return found
+
+
+def verdicts(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
+    """A row a task on which both ways are recorded, the clearest gain first.
+
+    Columns: task, ours and theirs (mean accuracies), ours_flops and theirs_flops (of a query),
+    difference, low, high, and verdict, which says these in points.
+    """
+    records = []
+    for task, found in differences(rows, ours, theirs).items():
+        mine = rows[rows["task"] == task].groupby("way")[["accuracy", "flops_per_query"]].mean()
+        records.append(
+            {
+                "task": task,
+                "ours": mine.loc[ours, "accuracy"],
+                "theirs": mine.loc[theirs, "accuracy"],
+                "ours_flops": mine.loc[ours, "flops_per_query"],
+                "theirs_flops": mine.loc[theirs, "flops_per_query"],
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "verdict": str(found),
+            }
+        )
+    columns = ["task", "ours", "theirs", "ours_flops", "theirs_flops", "difference", "low", "high"]
+    table = pd.DataFrame(records, columns=[*columns, "verdict"])
+    return table.sort_values("difference", ascending=False, ignore_index=True)
+
+
+def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair of PAIRS that is recorded: the mean difference over its tasks.
+
+    Columns: ours, theirs, tasks (their number), difference (these tasks taken as given), sample (as
+    a sample of tasks like them), flops (of a query of theirs, in those of ours: mean ratio).
+    """
+    records = []
+    for ours, theirs in PAIRS:
+        each = differences(rows, ours, theirs)
+        if not each:
+            continue
+        table = verdicts(rows, ours, theirs)
+        enough = len(each) >= stats.FEWEST
+        records.append(
+            {
+                "ours": ours,
+                "theirs": theirs,
+                "tasks": len(each),
+                "difference": str(stats.average([*each.values()])),
+                "sample": str(stats.average([*each.values()], sample=True)) if enough else "",
+                "flops": (table["theirs_flops"] / table["ours_flops"]).mean(),
+            }
+        )
+    return pd.DataFrame(
+        records, columns=["ours", "theirs", "tasks", "difference", "sample", "flops"]
+    )

@@ -1,0 +1,324 @@
+"""Our own Table 1: frozen, paired by text, resumable; calibrated as a slow reference says."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import tomllib
+
+from frugal import data, stats, tasks
+from frugal.engine import backbones, presets, runs, sweep
+from frugal.errors import FrugalError
+from frugal.fewshot import calibration, choices, evaluate, icl, studies, table1, tfew
+from frugal.tasks import Example, Template
+
+SMOKE = presets.named("smoke")
+PLAN = table1.frozen("smoke")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The whole table at smoke, done."""
+    store = runs.Store(tmp_path_factory.mktemp("table1"))
+    sweep.run(table1.specs(SMOKE, "float32"), store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def rows(store):
+    return pd.DataFrame(table1.records(store, table1.specs(SMOKE, "float32")))
+
+
+def test_what_is_frozen_exists_and_needs_no_hub():
+    plan = table1.frozen()
+    assert len(set(plan.tasks)) >= 12
+    assert set(plan.also) <= set(plan.tasks)
+    assert len(plan.also) == 4
+    for name in (*plan.tasks, plan.rates.task):
+        source = tasks.defined(name).source
+        assert source.vader or source.bigbench
+        assert not source.split
+    assert plan.rates.task not in plan.tasks
+    assert set(plan.rates.tried) <= set(plan.ways)
+    for name, tried in plan.rates.tried.items():
+        way = plan.ways[name]
+        assert (way.recipe or way.head)["lr"] in tried
+    for way in plan.ways.values():
+        assert (way.shots is not None) + bool(way.recipe) + bool(way.head) == 1
+    for name in ("L_LM", "L_LM + L_UL", "L_LM + L_LN"):  # else as all three
+        mine = plan.ways[name].recipe
+        assert {**mine, "losses": []} == {**plan.ways["ia3"].recipe, "losses": []}
+        assert mine["losses"] == list(studies.ABLATION[name])
+    assert plan.recipe["steps"] == 50
+    assert plan.limit == 300
+    # What a row is compared with exists too.
+    ways = {w for name, way in plan.ways.items() for w in
+            ((name, name + table1.CALIBRATED) if way.kind == "prompt" else (name,))}  # fmt: skip
+    assert {w for pair in table1.PAIRS for w in pair} <= ways
+
+
+def test_rates_are_those_that_did_best_where_they_were_chosen():
+    plan = table1.frozen()
+    tried = table1.recorded(data.ROOT / "results" / "table1_rates.csv")
+    assert set(tried["task"]) == {plan.rates.task}
+    assert (tried.groupby(["way", "lr"]).size() == plan.rates.draws).all()
+    for name, rates in plan.rates.tried.items():
+        mine = tried[tried["way"] == name].groupby("lr")["accuracy"].mean()
+        assert list(mine.index) == sorted(rates)
+        way = plan.ways[name]
+        assert (way.recipe or way.head)["lr"] == mine.idxmax()
+
+
+def test_a_run_for_every_task_way_and_draw():
+    plan = table1.frozen()
+    specs = table1.specs(presets.named("laptop"), "int8")
+    assert len({s.id for s in specs}) == len(specs)
+    common = sum(w.draws for w in plan.ways.values() if not w.also)
+    more = sum(w.draws for w in plan.ways.values() if w.also)
+    assert len(specs) == len(plan.tasks) * common + len(plan.also) * more
+    own = {s.params["way"]: s.params["precision"] for s in specs}
+    assert own["full"] == own["head"] == "float32"
+    assert {own[way] for way in set(own) - {"full", "head"}} == {"int8"}
+    models = [(s.params["backbone"], s.params["precision"]) for s in specs]
+    assert sum(a != b for a, b in itertools.pairwise(models)) == 2  # each loaded once
+    some = table1.specs(presets.named("laptop"), "int8", names=["fever"], ways=["ia3", "icl-64"])
+    assert [s.params["draw"] for s in some] == [0, 1, 2, 3, 4]  # fever is not among `also`
+    assert {s.id for s in some} <= {s.id for s in specs}
+    for given, word in (({"names": ["fevr"]}, "fever"), ({"ways": ["ia4"]}, "ia3")):
+        with pytest.raises(FrugalError, match=f"of Table 1 .* did you mean '{word}'"):
+            table1.specs(presets.named("laptop"), "int8", **given)
+    assert len(table1.rate_specs(SMOKE, "float32")) == 4
+
+
+def test_rows_hold_what_was_measured(rows):
+    ways = {"zero-shot", "icl-2", "ia3", "lora", "head"}
+    calibrated = {"zero-shot, calibrated", "icl-2, calibrated"}
+    assert set(rows[rows["task"] == "first-letter"]["way"]) == ways | calibrated
+    assert set(rows[rows["task"] == "counting"]["way"]) == ways | calibrated | {"L_LM"}
+    assert not rows.duplicated(["task", "way", "draw", "precision"]).any()
+    for row in rows.itertuples():
+        found = table1.unpacked(row.hits, row.examples)
+        assert found.shape == (PLAN.limit,)
+        assert found.mean() == pytest.approx(row.accuracy)
+    assert (rows["flops_per_query"] > 0).all()
+    trained = rows["way"].isin(["ia3", "lora", "head", "L_LM"])
+    assert ((rows["trainable_params"] > 0) == trained).all()
+    assert (rows.loc[trained, "train_flops"] > 0).all()
+    assert rows["versions"].str.contains("torch").all()
+    assert {"seconds", "precision", "machine", "date", "spec", "shots"} <= set(rows)
+
+
+def test_hits_are_packed_and_unpacked():
+    for count in (1, 7, 8, 246, 300):
+        found = np.random.default_rng(count).random(count) < 0.5
+        text = table1.packed(found)
+        assert len(text) == 2 * math.ceil(count / 8)
+        assert (table1.unpacked(text, count) == found).all()
+    assert table1.packed(np.array([True, False, False, False])) == "80"
+
+
+@pytest.mark.parametrize("name", PLAN.tasks)
+def test_every_way_and_draw_answers_the_same_texts_and_none_is_shown(name, monkeypatch):
+    asked = []
+    real = tasks.Task.test
+
+    def seen(self, *given, **options):
+        found = real(self, *given, **options)
+        asked.append([e.content for e in found])
+        return found
+
+    monkeypatch.setattr(tasks.Task, "test", seen)
+    table1._task.cache_clear()
+    table1._encoded.cache_clear()
+    for spec in table1.specs(SMOKE, "float32", names=[name]):
+        table1.score(**spec.params)
+    assert len(asked) > 2
+    assert all(texts == asked[0] for texts in asked)
+    task = tasks.load(name)
+    for way in PLAN.ways.values():
+        for draw in range(way.draws):
+            drawn = task.draw(PLAN.labels if way.shots is None else way.shots, draw)
+            assert not {e.content for e in drawn} & set(asked[0])
+
+
+@pytest.mark.parametrize("name", PLAN.tasks)
+@pytest.mark.parametrize("shots", [0, 2])
+def test_ways_are_what_the_plain_functions_find(rows, name, shots):
+    """Zero-shot, ICL and their calibration, each choice scored alone, one prompt after another."""
+    model, task = backbones.load("tiny-causal"), tasks.load(name)
+    drawn, queries = task.draw(shots, 1 if shots else 0), task.test(PLAN.limit)
+    plain, other = [], []
+    for row, query in zip(task.rows.select(range(task.drawable, len(task.rows))), queries,
+                          strict=False):  # fmt: skip
+        blank = query.model_copy(update={"prompt": query.prompt.replace(row["word"], "N/A")})
+        beta, prior = (
+            [
+                float(choices.score(model, icl.prompted([one], drawn)).mean_logp[0])
+                for c in example.choices
+                for one in [Example(prompt=example.prompt, choices=(c, " zzz"), label=0)]
+            ]
+            for example in (query, blank)
+        )
+        assert "N/A" in blank.prompt
+        plain.append(np.argmax(beta) == query.label)
+        other.append(np.argmax(np.subtract(beta, prior)) == query.label)
+    way, draw = ("icl-2", 1) if shots else ("zero-shot", 0)
+    for suffix, expected in (("", plain), (table1.CALIBRATED, other)):
+        chosen = (rows["task"] == name) & (rows["way"] == way + suffix) & (rows["draw"] == draw)
+        (mine,) = rows[chosen].to_dict("records")
+        assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == expected
+
+
+def test_a_training_is_the_plain_one(rows):
+    model, task = backbones.load("tiny-causal"), tasks.load("counting")
+    how = tfew.Recipe.of(PLAN.recipe, PLAN.ways["lora"].recipe, {"seed": 1})
+    examples, queries = task.draw(PLAN.labels, 1), task.test(PLAN.limit)
+    found, scores, trained = evaluate.few_shot(model, task, examples, queries, how)
+    mine = rows.query("task == 'counting' and way == 'lora' and draw == 1").iloc[0]
+    assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == scores.hits.tolist()
+    assert mine["train_flops"] == found.train_flops
+    assert mine["trainable_params"] == trained.tuned.trainable_params
+    trained.tuned.detach()
+
+
+def test_a_head_reads_pairs_where_examples_share_no_answers(rows):
+    sizes = rows[rows["way"] == "head"].groupby("task")["trainable_params"].first()
+    width = backbones.load("tiny-encoder").model.config.hidden_size
+    assert sizes.to_dict() == {"counting": 2 * (width + 1), "first-letter": 3 * (width + 1)}
+
+
+def test_content_free_prompts_keep_the_choices_and_are_scored_once():
+    row = {"a": "one", "b": "two", "topics": ["x", "y"], "label": 0}
+    template = Template(prompt="{topics}: {a} or {b}?", choices=(" {a}", " {b}"))
+    found = template.example(row, 0, content_free=True)
+    assert found.prompt == "x, y: N/A or N/A?"
+    assert found.choices == (" one", " two")
+    free = [found, found.model_copy(update={"label": 1}),
+            found.model_copy(update={"choices": (" one", " three")}), found]  # fmt: skip
+    first, places = calibration.once(free)
+    assert len(first) == 2
+    assert places == [0, 0, 1, 0]
+
+
+def test_a_table_that_was_killed_goes_on_and_is_the_same(rows, tmp_path):
+    specs = table1.specs(SMOKE, "float32", ways=["zero-shot", "ia3", "head"])
+    store = runs.Store(tmp_path)
+
+    def kill(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(specs, store, progress=kill)
+    half = pd.DataFrame(table1.records(store, specs))
+    assert 0 < len(half) < len(specs)
+    kept = {s.id: store.machine(s.id) for s in specs if store.done(s.id)}
+    sweep.run(specs, store)
+    assert {run: store.machine(run) for run in kept} == kept  # none was computed again
+    whole = pd.DataFrame(table1.records(store, specs)).drop(columns=["seconds", "date"])
+    other = rows[rows["spec"].isin(whole["spec"])].drop(columns=["seconds", "date"])
+    pd.testing.assert_frame_equal(whole, other.reset_index(drop=True))
+
+
+def test_the_record_is_read_at_one_precision(rows, tmp_path):
+    low = rows[~rows["way"].isin(["head", "L_LM"])].assign(precision="int8")
+    file = tmp_path / "table1.csv"
+    pd.concat([rows, low]).to_csv(file, index=False)
+    found = table1.recorded(file)
+    assert len(found) == len(rows)
+    assert (found.loc[found["way"].isin(["head", "L_LM"]), "precision"] == "float32").all()
+    assert (found.loc[~found["way"].isin(["head", "L_LM"]), "precision"] == "int8").all()
+    assert (table1.recorded(file, "float32")["precision"] == "float32").all()
+    assert found["hits"].str.fullmatch("[0-9a-f]{4}").all()
+    none = table1.recorded(tmp_path / "none.csv")
+    assert none.empty
+    assert table1.over_tasks(none).empty
+
+
+def test_verdicts_are_of_the_tasks_that_have_all_draws(rows, monkeypatch):
+    monkeypatch.setattr(table1, "frozen", lambda preset="": PLAN)
+    found = table1.differences(rows, "ia3", "icl-2")
+    assert set(found) == set(PLAN.tasks)
+    for name, difference in found.items():
+        own, other = (table1.hits(rows, name, way) for way in ("ia3", "icl-2"))
+        assert own.shape == (2, PLAN.limit)
+        assert difference == stats.compare(own, other)
+    zero = table1.differences(rows, "ia3", "zero-shot, calibrated")["counting"]
+    assert zero.texts == PLAN.limit
+    table = table1.verdicts(rows, "ia3", "icl-2").set_index("task")
+    mine = rows.query("task == 'counting' and way == 'ia3'")
+    assert table.loc["counting", "ours"] == pytest.approx(mine["accuracy"].mean())
+    assert table.loc["counting", "ours_flops"] == pytest.approx(mine["flops_per_query"].mean())
+    monkeypatch.setattr(table1, "PAIRS", (("ia3", "icl-2"), ("ia3", "L_LM"), ("ia3", "none")))
+    monkeypatch.setitem(PLAN.ways, "none", PLAN.ways["ia3"])
+    over = table1.over_tasks(rows)
+    assert over["tasks"].tolist() == [2, 1]
+    part = rows[~((rows["task"] == "counting") & (rows["way"] == "ia3") & (rows["draw"] == 1))]
+    assert set(table1.differences(part, "ia3", "icl-2")) == {"first-letter"}
+    assert table1.verdicts(rows.head(0), "ia3", "icl-2").empty
+    assert table1.over_tasks(rows.head(0)).empty
+
+
+def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
+    argv = ["table1", "--preset", "smoke", "--precision", "float32", "--store", str(tmp_path)]
+    some = ["--task", "counting", "--way", "zero-shot", "--way", "ia3"]
+    status, out, _ = frugal(*argv, *some, "--dry-run", "--json")
+    left = json.loads(out)
+    assert (status, left["runs"], left["done"]) == (0, 3, 0)
+    assert left["flops"] > 0
+    assert left["hours"] > 0
+    csv = tmp_path / "made" / "table1.csv"
+    status, out, _ = frugal(*argv, *some, "--out", str(csv), "--json")
+    assert status == 0
+    assert [m["way"] for m in json.loads(out)["means"]] == ["ia3", "zero-shot",
+                                                            "zero-shot, calibrated"]  # fmt: skip
+    assert len(pd.read_csv(csv)) == 4
+    status, out, _ = frugal(
+        *argv, "--task", "first-letter", "--way", "zero-shot", "--out", str(csv)
+    )
+    table = pd.read_csv(csv, dtype={"hits": str})
+    assert len(table) == 6  # with the rows of before
+    assert table.equals(table.sort_values(["task", "way", "draw"], ignore_index=True))
+    status, out, _ = frugal(*argv, *some, "--dry-run", "--json")
+    assert json.loads(out)["done"] == 3
+    status, _, err = frugal(*argv, "--way", "ia33")
+    assert status == 2
+    assert "unknown way of Table 1 'ia33'; did you mean 'ia3'?" in err
+
+
+def test_a_table_that_is_not_sound_is_one_line(monkeypatch):
+    text = (data.ROOT / "table1.toml").read_text(encoding="utf-8")
+    broken = tomllib.loads(text.replace("limit = 300", "limit = 0", 1))
+    monkeypatch.setattr(data, "toml", lambda name: broken)
+    with pytest.raises(FrugalError, match=r"table1\.toml: limit"):
+        table1.frozen()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "way", "draw"),
+    [
+        ("movie-reviews", "zero-shot", 0),
+        ("implicatures", "icl-4", 3),
+        ("amazon-reviews", "head", 1),
+    ],
+)
+def test_committed_rows_come_out_again(task, way, draw):
+    recorded = table1.recorded()
+    found = recorded.query("task == @task and way == @way and draw == @draw")
+    if found.empty:
+        pytest.skip("not recorded yet")
+    (row,) = found.to_dict("records")
+    laptop = presets.named("laptop")
+    spec = table1.specs(laptop, row["precision"], names=[task], ways=[way])[draw]
+    again = table1.score(**spec.params)
+    here = spec.inputs["versions"], presets.machine()
+    if here == (row["versions"], row["machine"]):
+        assert spec.id == row["spec"]
+        assert again["hits"] == row["hits"]
+    low, high = stats.wilson(round(row["accuracy"] * row["examples"]), row["examples"])
+    assert low <= again["score"] <= high
