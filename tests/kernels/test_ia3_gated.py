@@ -1,5 +1,7 @@
 """The plain form of a gated feed-forward's middle; Triton's is held against it in test_triton."""
 
+import importlib.util
+
 import pytest
 import torch
 
@@ -35,3 +37,32 @@ def test_what_does_not_fit_is_refused():
     for wrong in ((x, x[:2], scale, task), (x, x, scale[:, :4], task), (x, x, scale, task[:2])):
         with pytest.raises(FrugalError, match="do not fit"):
             ia3_gated.gated(*wrong, "silu")
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "installed", "serves"),
+    [
+        ("cpu", (9, 0), True, False),
+        ("cuda", (9, 0), False, False),
+        ("cuda", (7, 0), True, False),
+        ("cuda", (7, 5), True, True),
+    ],
+)
+def test_the_kernel_serves_where_triton_does(device, capability, installed, serves, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
+    assert ia3_gated.serves(torch.device(device)) is serves
+
+
+def test_an_activation_is_known_by_its_values():
+    from transformers.activations import ACT2FN
+
+    found = {name: ia3_gated.named(ACT2FN[name]) for name in ACT2FN}
+    assert {n: found[n] for n in ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh")} == {
+        "silu": "silu",
+        "gelu": "gelu",
+        "gelu_new": "gelu_tanh",
+        "gelu_pytorch_tanh": "gelu_tanh",
+    }
+    for name in ("relu", "quick_gelu", "tanh", "relu2", "sigmoid"):
+        assert found[name] is None

@@ -34,14 +34,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def serves(device: torch.device) -> bool:
-    """Whether `gated` is one kernel there."""
-    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    """Whether `gated` is one kernel there: a GPU of compute capability 7.5 or more, and triton."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (7, 5)
 
 
 @torch.no_grad()
 def named(activation: Callable[[Tensor], Tensor]) -> str | None:
     """Which of ACTIVATIONS a function is, by its values; None where it is another."""
-    x = torch.linspace(-8, 8, 257)
+    x = torch.linspace(-8, 8, 257, dtype=torch.float32, device="cpu")
     y = activation(x)
     near = (name for name, own in ACTIVATIONS.items() if torch.allclose(y, own(x), atol=1e-6))
     return next(near, None)
@@ -52,8 +54,8 @@ def gated(gate: Tensor, up: Tensor, scale: Tensor, task: Tensor, activation: str
 
     gate, up: (R, L, d_ff); scale: (tasks, d_ff); task: (R,) ints, which of them a row is scaled by
 
-    On CUDA one Triton kernel, where triton is installed: in fp32, rounded once. Raises FrugalError
-    for shapes that do not fit and an activation that is not among ACTIVATIONS.
+    One Triton kernel where it `serves`: in fp32, rounded once. Raises FrugalError for shapes that
+    do not fit and an activation that is not among ACTIVATIONS.
     """
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
