@@ -10,8 +10,9 @@ Both sides are rounded to steps of one size, so the error in y has the mean squa
 
     Σ_j s_W² x_j² / c_j² + s_x² W_j² c_j²      least at this c, for given steps
 
-(SmoothQuant takes the largest values for both, which halves only the largest.) A token's values
-count in units of its own root mean square: as it is rounded.
+SmoothQuant takes the largest values in place of the root mean squares: then one value decides, and
+twice the error is left. A token's values count in units of its own root mean square, as they are
+rounded in units of its own scale.
 
 Projections that read the same input (q, k and v; gate and up) quantise it once, and their products
 are one.

@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 
 def rounded(w: Tensor, c: Tensor) -> Weights:
-    """(out, in) in floats, as int8; c: (in,) see `Weights`"""
+    """(out, in) W in floats, times c (in,), as int8."""
     w = w * c
     largest = _largest(w)
     loud = _loud(w, largest)
