@@ -16,7 +16,7 @@ from frugal.cli.budgets import plan
 from frugal.engine import backbones
 
 ROOT = str(Path(frugal.__file__).parent)
-ON_THE_WAY, ENTERED = 10, 125
+ON_THE_WAY, ENTERED = 10, 128
 
 
 class Reached(BaseException):
