@@ -370,5 +370,7 @@ def test_the_small_model_learns_in_a_precision_that_goes_with_the_large_ones(mon
     for name in ("float32", "bfloat16"):
         ways = trials.Ways.of(presets.settings("smoke", precision=name), 8, seed=0)
         assert ways.small.precision == ways.design.precision == name
-    monkeypatch.setattr(backbones, "resolved", lambda name, allowed, begun: f"{name} of {len(allowed)}")
+    monkeypatch.setattr(
+        backbones, "resolved", lambda name, allowed, begun: f"{name} of {len(allowed)}"
+    )
     assert backbones.trained("int8") == "fastest of 2"

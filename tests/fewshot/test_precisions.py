@@ -152,7 +152,9 @@ def test_a_figure_keeps_what_was_fastest_when_it_began(frugal, tmp_path, monkeyp
     assert Store(tmp_path).precision(figure2.JOB) is None  # by now it is of two
 
 
-@pytest.mark.parametrize("name", precision.NAMES)
+@pytest.mark.parametrize(
+    "name", [n if n == "int8" else pytest.param(n, marks=pytest.mark.slow) for n in precision.NAMES]
+)
 def test_a_search_and_a_study_keep_what_was_fastest(frugal, tmp_path, monkeypatch, name):
     others = [other for other in precision.NAMES if other != name]
     measured(monkeypatch, **{name: 3.0}, **dict.fromkeys(others, 1.0))

@@ -97,6 +97,7 @@ def test_the_table_goes_on_where_it_was(tmp_path, capsys):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, where it would compile
 def test_long_rows_go_without_a_mask(monkeypatch):
     """Computed pair by pair, since a processor has no kernel for it."""
@@ -158,6 +159,7 @@ ABSENT = ["pydantic", "datasets", "platformdirs", "tenacity", "unearth", "pandas
 ABSENT += ["pytest", "peft", "accelerate", "gguf", "httpx", "typer"]
 
 
+@pytest.mark.slow
 def test_nothing_is_needed_that_torch_and_transformers_do_not_bring(tmp_path):
     out = tmp_path / "gpu.csv"
     argv = [sys.executable, "-c", BARE, gpu.__file__, str(out), *ABSENT]

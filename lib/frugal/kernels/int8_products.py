@@ -83,9 +83,9 @@ def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantised(weights: Weights) -> Tensor:
     """(out, in) W, as the rounding left it."""
-    w = weights.q * weights.scale[:, None]
+    w = weights.q.float().mul_(weights.scale[:, None])
     w[weights.loud] += weights.rest * weights.finer[:, None]
-    return w * weights.shrink
+    return w.mul_(weights.shrink)
 
 
 def multiply_(x: Tensor, weights: Weights) -> Tensor:
