@@ -7,6 +7,7 @@ and names stand beside them, where it would put bars, intervals and a legend.
 import functools
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 
 # Okabe & Ito's palette, safe for colour-blind readers; marker and line differ with the colour.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+LETTERS = 10.7  # of a title that an inch holds
 BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind letters on lines
 
 _RC: Any = {
@@ -44,7 +46,8 @@ def panels(
         size = (width or max(6.0, 4.4 * count), height)
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, **subplots)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+        lines = (textwrap.fill(line, int(LETTERS * size[0])) for line in title.split("\n"))
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13)
     return figure, axes[0]
 
 
