@@ -83,7 +83,7 @@ def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
     (cross,) = [line for line in costs.lines if line.get_marker() == "X"]
     assert float(cross.get_xdata()[0]) == 55e6
     assert float(cross.get_ydata()[0]) == pytest.approx(4.4, rel=0.15)
-    assert any("55,000,000 queries" in t.get_text() for t in costs.texts)
+    assert any("about 55 million queries" in t.get_text() for t in costs.texts)
     drawn = {line.get_linestyle() + str(line.get_color()) for line in costs.lines}
     assert len(drawn) >= len(WAYS)
 
@@ -98,12 +98,19 @@ def test_the_sentence_names_every_break_even():
     )
     turns = [(0, "zero-shot"), (55_000_000, "small-full")]
     assert figures.turns_sentence(turns, evens, "t-few") == (
-        "zero-shot costs least; from 55,000,000 queries on, small-full. "
+        "zero-shot costs least; from about 55 million queries on, small-full. "
         "t-few costs less than icl from 1,500 queries on."
     )
-    assert "It costs more than small-full from 55,000,000 on." in figures.turns_sentence(
+    assert "It costs more than small-full from about 55 million on." in figures.turns_sentence(
         turns, evens, "zero-shot"
     )
+
+
+def test_counts_are_for_people():
+    told = {0: "0", 557: "557", 9_999: "9,999", 83_931_430: "about 84 million"}
+    told |= {10_400: "about 10,000", 999_999: "about 1 million", 1_827_236: "about 1.8 million"}
+    told |= {2.04e10: "about 20 billion"}
+    assert {count: figures.about(count) for count in told} == told
 
 
 def test_a_readable_table_has_dollars_powers_and_counts():

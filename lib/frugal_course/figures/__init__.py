@@ -48,7 +48,7 @@ from frugal_course.figures.spaces import (
     significance,
     task_gains,
 )
-from frugal_course.figures.style import picture
+from frugal_course.figures.style import about, picture
 from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,

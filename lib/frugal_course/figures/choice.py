@@ -17,6 +17,7 @@ from frugal_course.figures.style import (
     BLUE,
     GREY,
     ORANGE,
+    about,
     across,
     apart,
     beside,
@@ -159,7 +160,7 @@ def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[
             way = options.set_index("strategy").loc[after]
             there = way["usd_once"] + count * way["usd_per_query"]
             at.plot(count, there, "X", color="black", markersize=9, zorder=3)
-            text = f"{count:,} queries: from here\n{after} costs less\nthan {before}"
+            text = f"{about(count)} queries: from here\n{after} costs less\nthan {before}"
             beside(at, text, count, there, right=6, up=-12, va="top", fontsize=9)
     at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.38)
     at.set_ylim(low / gap, max(high, heights[-1]) * gap)  # a name outside would not be drawn
@@ -213,16 +214,16 @@ def turns_sentence(turns: Sequence[tuple[int, str]], evens: pd.DataFrame, chosen
     turns: as in `choice_by_volume`; evens: cheaper_below, cheaper_from, queries
     """
     parts = [f"{turns[0][1]} costs least"]
-    parts += [f"from {count:,} queries on, {name}" for count, name in turns[1:]]
+    parts += [f"from {about(count)} queries on, {name}" for count, name in turns[1:]]
     text = "; ".join(parts) + "."
     mine = evens[evens["cheaper_from"] == chosen]
     if len(mine):
         paid = "; ".join(
-            f"{r.cheaper_below} from {r.queries:,} queries on" for r in mine.itertuples()
+            f"{r.cheaper_below} from {about(r.queries)} queries on" for r in mine.itertuples()
         )
         text += f" {chosen} costs less than {paid}."
     lost = evens[evens["cheaper_below"] == chosen]
     if len(lost):
-        paid = "; ".join(f"{r.cheaper_from} from {r.queries:,} on" for r in lost.itertuples())
+        paid = "; ".join(f"{r.cheaper_from} from {about(r.queries)} on" for r in lost.itertuples())
         text += f" It costs more than {paid}."
     return text

@@ -51,6 +51,17 @@ def panels(
     return figure, axes[0]
 
 
+def about(count: float) -> str:
+    """A count for people: two digits where it has more than four, which nobody reads."""
+    if count < 10_000:
+        return f"{count:,.0f}"
+    rounded = float(f"{count:.2g}")
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if rounded >= size:
+            return f"about {rounded / size:g} {name}"
+    return f"about {rounded:,.0f}"
+
+
 def heading(axes: Axes, text: str) -> None:
     """What a panel shows, above its left edge."""
     axes.set_title(text, loc="left", weight="bold")
