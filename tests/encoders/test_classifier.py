@@ -279,6 +279,30 @@ def test_bfloat16_learns_what_float32_does(backbone, trains):
     assert other.fingerprint() != before
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@pytest.mark.parametrize("trains", [LOW, HIGH, "head"])
+def test_frozen_weights_of_every_precision_carry_what_is_trained_in_float32(
+    backbone, trains, precision
+):
+    one, other = (
+        new(of, trains)
+        for of in (backbone, backbones.load("tiny-encoder", device="cpu", precision=precision))
+    )
+    exact = classifier.fit(one, TEXTS, goals("classes"), RECIPE).loss
+    found = classifier.fit(other, TEXTS, goals("classes"), RECIPE).loss
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.05, abs=0.03)
+    assert {p.dtype for p in other.trained().values()} == {torch.float32}
+    assert torch.allclose(other.outputs(TEXTS)[0], one.outputs(TEXTS)[0], atol=0.15)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_weights_that_are_trained_are_float32(precision):
+    low = backbones.load("tiny-encoder", device="cpu", precision=precision)
+    with pytest.raises(FrugalError, match=f"tiny-encoder: its weights are {precision}; those that"):
+        new(low, "full")
+
+
 def test_a_checkpoint_says_in_which_precision_it_was_made(tmp_path, backbone):
     wanted = goals("classes")
     steps, whole, resumed = [], new(backbone, "full"), new(backbone, "full")

@@ -206,10 +206,16 @@ def new(
     trains:  what is trained beside the head: "full" for all of it, "head" for nothing, or a design
     layers:  so many fresh layers on the backbone's embeddings, instead of its own ones
 
-    Raises FrugalError for a backbone that is no encoder, and where a design cannot be attached.
+    Raises FrugalError for a backbone that is no encoder, where a design cannot be attached, and
+    where weights that are to be trained are not float32.
     """
     if backbone.family != "encoder":
         raise FrugalError(f"{backbone.name} is of the family {backbone.family}, not an encoder")
+    if trains == "full" and backbone.precision != "float32":
+        raise FrugalError(
+            f"{backbone.name}: its weights are {backbone.precision}; those that are trained are "
+            "float32, and a recipe's `precision` is that of their products"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if layers is None:

@@ -149,14 +149,14 @@ class Split:
         return self._through(slice(self.below), self.model.embeddings(input_ids=batch.ids), batch)
 
     def mean(self, batch: Batch, states: Tensor | None) -> Tensor:
-        """(B, d) mean of the last layer's states over each text; `states` as `frozen` has them."""
+        """(B, d) fp32 mean of the last layer's states over each text; `states` as of `frozen`."""
         if states is None:
             found = self.model(batch.ids, attention_mask=batch.real.long())
             states = found.last_hidden_state
         else:
             states = self._through(slice(self.below, None), states, batch)
-        weight = batch.real.to(states.dtype)[..., None]
-        return (states * weight).sum(1) / weight.sum(1)
+        weight = batch.real.float()[..., None]
+        return (states.float() * weight).sum(1) / weight.sum(1)
 
     def _through(self, which: slice, x: Tensor, batch: Batch) -> Tensor:
         """The states `x` behind these layers."""
