@@ -72,6 +72,8 @@ def test_swapped_labels_are_all_wrong_and_the_queries_stay(tiny, counting, monke
     for a, b in zip(shots, wrong, strict=True):
         assert (a.prompt, a.choices) == (b.prompt, b.choices)
         assert a.label != b.label
+    prompted = evaluate.prompted_runs(tiny, counting, icl_shots=[2, 4], draws=2, limit=6)
+    elsewhere = prompted.assign(task="another", hits="")  # rows of other tasks are none of its
     seen = []
     real = evaluate.rank
 
@@ -80,14 +82,17 @@ def test_swapped_labels_are_all_wrong_and_the_queries_stay(tiny, counting, monke
         return real(backbone, task, queries, context, **options)
 
     monkeypatch.setattr(evaluate, "rank", rank)
-    runs = studies.label_swap(tiny, counting, shots=[2, 4], draws=2, limit=4)
+    runs = studies.label_swap(tiny, counting, pd.concat([elsewhere, prompted]), limit=4)
     assert list(runs.columns) == ["task", "shots", "draw", "labels", "accuracy", "hits"]
     assert list(runs[["shots", "draw", "labels"]].itertuples(index=False, name=None)) == list(
         itertools.product([2, 4], [0, 1], ["right", "swapped"])
     )
-    for (queries, right), (again, turned) in zip(seen[::2], seen[1::2], strict=True):
-        assert queries == again
-        assert turned == studies.swapped(right)
+    right = runs[runs["labels"] == "right"].itertuples()
+    for run, (queries, turned) in zip(right, seen, strict=True):
+        assert queries == counting.test(4, shots=run.shots, seed=run.draw)
+        drawn = counting.draw(run.shots, run.draw)
+        assert turned == studies.swapped(drawn)
+        assert run.hits == real(tiny, counting, queries, drawn, seed=run.draw)[0].hits
 
 
 def test_summary_is_the_median_and_the_interquartile_range():

@@ -48,20 +48,24 @@ def swapped(shots: Sequence[Example]) -> list[Example]:
 
 
 def label_swap(
-    backbone: Backbone, task: Task, *, shots: Sequence[int], draws: int, limit: int | None
+    backbone: Backbone, task: Task, right: pd.DataFrame, *, limit: int | None
 ) -> pd.DataFrame:
-    """ICL behind right and behind wrong labels, for `draws` draws at each k of `shots`.
+    """ICL behind right and behind wrong labels: the draws of `right`, and behind wrong ones again.
+
+    right: `evaluate.prompted_runs`, of this task among others, on `limit` examples or more
 
     Columns: task, shots, draw, labels ("right" or "swapped"), accuracy, hits. If the labels in the
     context did not matter (Min et al. 2022), both would be equal.
     """
     runs = []
-    for k in shots:
-        for draw in range(draws):
-            drawn, queries = task.draw(k, draw), task.test(limit, shots=k, seed=draw)
-            for labels, context in (("right", drawn), ("swapped", swapped(drawn))):
-                result, _ = evaluate.rank(backbone, task, queries, context, seed=draw)
-                runs.append((task.name, k, draw, labels, result.accuracy, result.hits))
+    same = (right["task"] == task.name) & (right["method"] == "icl") & (right["template"] == 0)
+    for run in right[same].itertuples():
+        of = {"shots": run.shots, "seed": run.seed}
+        drawn, queries = task.draw(run.shots, run.seed), task.test(limit, **of)
+        result, _ = evaluate.rank(backbone, task, queries, swapped(drawn), seed=run.seed)
+        for labels, hits in (("right", run.hits[: len(queries)]), ("swapped", result.hits)):
+            accuracy = hits.count("1") / len(hits)
+            runs.append((task.name, run.shots, run.seed, labels, accuracy, hits))
     return pd.DataFrame(runs, columns=["task", "shots", "draw", "labels", "accuracy", "hits"])
 
 
