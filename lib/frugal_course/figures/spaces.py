@@ -248,8 +248,8 @@ def search_sentence(summary: pd.DataFrame) -> str:
         text: Any = (
             f"{row['stage']}: {row['winner']} leads {row['second']} by "
             f"{str(row['over_second']).lstrip('+')} of {row['candidates']} candidates with "
-            f"{row['runs']} designs each; it wins again in {row['again']:.0%} of resamples, and its {100 * row['mean']:.1f} "
-            f"shrinks to {100 * row['shrunk']:.1f}"
+            f"{row['runs']} designs each; it wins again in {row['again']:.0%} of resamples, and "
+            f"its {100 * row['mean']:.1f} shrinks to {100 * row['shrunk']:.1f}"
         )
         if not row["papers"]:
             text += "; the paper's winner is no candidate here."
