@@ -355,6 +355,15 @@ def judged(scores, **more):
     return pd.DataFrame(stats.judge(scores, **more))
 
 
+def test_hits_are_packed_and_unpacked():
+    for count in (1, 4, 8, 11):
+        found = np.random.default_rng(count).random(count) < 0.5
+        text = stats.packed(found)
+        assert len(text) == 2 * -(-count // 8)
+        assert (stats.unpacked(text, count) == found).all()
+    assert stats.packed(np.array([True, False, False, False])) == "80"
+
+
 def test_wilsons_limits_solve_his_equation():
     for right, of in ((7, 20), (134, 268), (1, 3)):
         for p in stats.wilson(right, of):

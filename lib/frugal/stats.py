@@ -411,6 +411,21 @@ def hits(answers: Iterable[str]) -> NDArray[np.bool_]:
     return np.array(rows, dtype=bool)
 
 
+def packed(hits: NDArray[Any]) -> str:
+    """(texts,) right or wrong, as hexadecimal digits: four texts each, the first one highest."""
+    import numpy as np
+
+    return np.packbits(hits.astype(bool)).tobytes().hex()
+
+
+def unpacked(hits: str, examples: int) -> NDArray[np.bool_]:
+    """(examples,) right or wrong, of what `packed` made."""
+    import numpy as np
+
+    bits = np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)
+    return np.unpackbits(bits, count=examples).astype(bool)
+
+
 def wilson(right: int, of: int) -> tuple[float, float]:
     """95 % interval of a share, `right` of `of` (Wilson 1927)."""
     share, z2 = right / of, Z**2

@@ -80,7 +80,13 @@ def test_search_status_and_report_on_a_small_model(frugal, tmp_path):
     assert len(csv.read_text().splitlines()) == 1 + sum(len(s["candidates"]) for s in stages)
     state = json.loads(frugal("spaces", "status", *store, "--json")[1])
     assert (state["done"], state["failed"], state["running"]) == (len(results), 0, 0)
-    assert "spindle" in frugal("spaces", "report", *store)[1]
+    text = frugal("spaces", "report", *store)[1]
+    assert "spindle" in text
+    decided = [stage for stage in stages if stage["leads"]]
+    assert {"S1", "S2", "S3"} <= {stage["stage"] for stage in decided}
+    for stage in decided:
+        for lead in stage["leads"]:
+            assert f"{stage['stage']}: {stage['winner']} leads {lead['over']}" in text
 
 
 def test_status_of_no_search_is_one_line(frugal, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from drawn import words
 from matplotlib.colors import to_hex
 
+from frugal import stats
 from frugal_course import figures
 from frugal_course.figures.style import BLUE, ORANGE
 
@@ -27,22 +28,26 @@ CANDIDATES = pd.DataFrame(
     ],
     columns=["stage", "name", "mean", "low", "high", "winner"],
 )
+LEAD = stats.Difference(0.012, -0.01, 0.034, 12, 1, 1e-4, 11)
 SUMMARY = pd.DataFrame(
     [
         {
             "stage": "S1", "candidates": 4, "runs": 12, "every": 0.68, "winner": "bottleneck",
             "mean": 0.71, "shrunk": 0.70, "again": 0.62, "second": "spindle", "lead": 0.012,
             "papers": "spindle", "papers_mean": 0.698, "papers_again": 0.2,
+            "over_second": LEAD, "over_papers": LEAD,
         },
         {
             "stage": "S2", "candidates": 3, "runs": 12, "every": 0.7, "winner": "uniform",
             "mean": 0.72, "shrunk": 0.71, "again": 0.97, "second": "increasing", "lead": 0.02,
             "papers": "uniform", "papers_mean": 0.72, "papers_again": 0.97,
+            "over_second": LEAD, "over_papers": None,
         },
         {
             "stage": "S4-G1", "candidates": 12, "runs": 6, "every": 0.7, "winner": "A",
             "mean": 0.72, "shrunk": 0.71, "again": 0.3, "second": "L", "lead": 0.001,
             "papers": "", "papers_mean": float("nan"), "papers_again": float("nan"),
+            "over_second": LEAD, "over_papers": None,
         },
     ]
 )  # fmt: skip
@@ -110,9 +115,9 @@ def test_certainty_shows_how_often_winners_win_again_and_what_luck_was():
 def test_the_sentence_says_who_wins_and_where_the_papers_stands():
     first, second, third = figures.search_sentence(SUMMARY).splitlines()
     assert first == (
-        "S1: bottleneck leads spindle by 1.2 points of 4 candidates with 12 designs each; it "
-        "wins again in 62% of resamples, and its 71.0 shrinks to 70.0; the paper's spindle is 1.2 "
-        "points behind, first in 20% of them."
+        "S1: bottleneck leads spindle by 1 point [-1, +3] of 4 candidates with 12 designs each; it "
+        "wins again in 62% of resamples, and its 71.0 shrinks to 70.0; the paper's spindle is 1 "
+        "point [-1, +3] behind, first in 20% of them."
     )
     assert second.endswith("the paper found the same.")
     assert third.endswith("the paper's winner is no candidate here.")

@@ -3,17 +3,14 @@
 import warnings
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
-from drawn import points
 from matplotlib import font_manager
 from matplotlib.text import Text
 
-from frugal import stats
 from frugal.papers import tables
 from frugal_course import figures
-from frugal_course.figures import closing, style, tfew
+from frugal_course.figures import closing, style
 
 RUNS = pd.DataFrame(
     [
@@ -147,61 +144,3 @@ def test_letters_that_the_font_lacks_come_from_another_or_are_boxes_without_a_wa
     at.draw = lambda renderer: warnings.warn("something else", stacklevel=1)
     with pytest.warns(UserWarning, match="something else"):
         style.png(figure)
-
-
-def verdicts(count):
-    rows = [
-        {
-            "task": f"task {i}", "ours": 0.8, "theirs": 0.7 + 0.05 * i, "ours_flops": 1e9 + i,
-            "theirs_flops": 1.5e10, "difference": 0.1 - 0.05 * i,
-            "low": 0.06 - 0.05 * i, "high": 0.14 - 0.05 * i,
-        }
-        for i in range(count)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["task", "ours", "theirs", "ours_flops", "theirs_flops",
-                                       "difference", "low", "high"])  # fmt: skip
-
-
-def test_our_table_1_shows_every_task_and_the_mean_with_its_interval():
-    table = verdicts(4)
-    overall = stats.average([stats.compare(np.eye(4)[:3] + i, np.zeros((3, 4))) for i in range(4)])
-    figure = figures.against_icl(table, overall, "a finding")
-    at, forest = figure.axes
-    assert points(at) >= set(zip(table["ours_flops"], table["ours"], strict=True))
-    assert points(at) >= set(zip(table["theirs_flops"], table["theirs"], strict=True))
-    assert {(100 * d, y) for d, y in zip(table["difference"], (4, 3, 2, 1), strict=True)} <= points(
-        forest
-    )
-    names = [text.get_text() for text in forest.get_yticklabels()]
-    assert names == [*table["task"], "mean of these tasks"]
-    spans = [[x for x, _ in path.vertices] for c in forest.collections for path in c.get_paths()]
-    assert [100 * overall.low, 100 * overall.high] in spans
-    said = figures.against_icl_sentence(table, 5)
-    assert "above on 2 (task 0, task 1)" in said
-    assert "not told apart on 1 (task 2)" in said
-    assert "below on 1 (task 3)" in said
-    assert "15 times the FLOPs" in said
-    assert "1 of 5 tasks are not recorded yet" in said
-    title = figures.against_icl_title(overall, 4)
-    assert title.startswith("T-Few, (IA)³ is ")
-    assert title.endswith("], over 4 tasks")
-    assert "16-shot ICL" in title
-
-
-def test_our_table_1_says_that_nothing_is_recorded():
-    figures.against_icl(verdicts(0), None, figures.against_icl_title(None, 0))
-    assert "nothing is recorded yet" in figures.against_icl_title(None, 0)
-    assert "Nothing is recorded yet of the 14 tasks" in figures.against_icl_sentence(
-        verdicts(0), 14
-    )
-
-
-def test_ways_have_names_that_people_read():
-    assert tfew.way("icl-16, calibrated") == "16-shot ICL, calibrated"
-    assert tfew.way("ia3") == "T-Few, (IA)³"
-    assert tfew.way("zero-shot") == "zero-shot"
-    over = pd.DataFrame({"ours": ["ia3"], "theirs": ["icl-4"], "tasks": [3], "sample": [""],
-                         "difference": ["+9 points [+5, +13]"], "flops": [4.9]})  # fmt: skip
-    assert figures.differences(over).iloc[0].tolist() == [
-        "T-Few, (IA)³ less 4-shot ICL", 3, "+9 points [+5, +13]", "", "4.9",
-    ]  # fmt: skip

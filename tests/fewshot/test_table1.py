@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,21 @@ import tomllib
 from frugal import data, stats, tasks
 from frugal.engine import backbones, presets, runs, sweep
 from frugal.errors import FrugalError
-from frugal.fewshot import calibration, choices, evaluate, icl, studies, table1, tfew
+from frugal.fewshot import (
+    calibration,
+    choices,
+    evaluate,
+    icl,
+    studies,
+    table1,
+    table1_plan,
+    table1_record,
+    tfew,
+)
 from frugal.tasks import Example, Template
 
 SMOKE = presets.named("smoke")
-PLAN = table1.frozen("smoke")
+PLAN = table1_plan.frozen("smoke")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +38,11 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(store):
-    return pd.DataFrame(table1.records(store, table1.specs(SMOKE, "float32")))
+    return pd.DataFrame(table1_record.records(store, table1.specs(SMOKE, "float32")))
 
 
 def test_what_is_frozen_exists_and_needs_no_hub():
-    plan = table1.frozen()
+    plan = table1_plan.frozen()
     assert len(set(plan.tasks)) >= 12
     assert set(plan.also) <= set(plan.tasks)
     assert len(plan.also) == 4
@@ -55,25 +64,13 @@ def test_what_is_frozen_exists_and_needs_no_hub():
     assert plan.recipe["steps"] == 50
     assert plan.limit == 300
     # What a row is compared with exists too.
-    ways = {w for name, way in plan.ways.items() for w in
-            ((name, name + table1.CALIBRATED) if way.kind == "prompt" else (name,))}  # fmt: skip
-    assert {w for pair in table1.PAIRS for w in pair} <= ways
-
-
-def test_rates_are_those_that_did_best_where_they_were_chosen():
-    plan = table1.frozen()
-    tried = table1.recorded(data.ROOT / "results" / "table1_rates.csv")
-    assert set(tried["task"]) == {plan.rates.task}
-    assert (tried.groupby(["way", "lr"]).size() == plan.rates.draws).all()
-    for name, rates in plan.rates.tried.items():
-        mine = tried[tried["way"] == name].groupby("lr")["accuracy"].mean()
-        assert list(mine.index) == sorted(rates)
-        way = plan.ways[name]
-        assert (way.recipe or way.head)["lr"] == mine.idxmax()
+    ways = set(plan.ways)
+    ways |= {n + table1_record.CALIBRATED for n, way in plan.ways.items() if way.kind == "prompt"}
+    assert {w for pair in table1_record.PAIRS for w in pair} <= ways
 
 
 def test_a_run_for_every_task_way_and_draw():
-    plan = table1.frozen()
+    plan = table1_plan.frozen()
     specs = table1.specs(presets.named("laptop"), "int8")
     assert len({s.id for s in specs}) == len(specs)
     common = sum(w.draws for w in plan.ways.values() if not w.also)
@@ -100,7 +97,7 @@ def test_rows_hold_what_was_measured(rows):
     assert set(rows[rows["task"] == "counting"]["way"]) == ways | calibrated | {"L_LM"}
     assert not rows.duplicated(["task", "way", "draw", "precision"]).any()
     for row in rows.itertuples():
-        found = table1.unpacked(row.hits, row.examples)
+        found = stats.unpacked(row.hits, row.examples)
         assert found.shape == (PLAN.limit,)
         assert found.mean() == pytest.approx(row.accuracy)
     assert (rows["flops_per_query"] > 0).all()
@@ -109,15 +106,6 @@ def test_rows_hold_what_was_measured(rows):
     assert (rows.loc[trained, "train_flops"] > 0).all()
     assert rows["versions"].str.contains("torch").all()
     assert {"seconds", "precision", "machine", "date", "spec", "shots"} <= set(rows)
-
-
-def test_hits_are_packed_and_unpacked():
-    for count in (1, 7, 8, 246, 300):
-        found = np.random.default_rng(count).random(count) < 0.5
-        text = table1.packed(found)
-        assert len(text) == 2 * math.ceil(count / 8)
-        assert (table1.unpacked(text, count) == found).all()
-    assert table1.packed(np.array([True, False, False, False])) == "80"
 
 
 @pytest.mark.parametrize("name", PLAN.tasks)
@@ -166,10 +154,10 @@ def test_ways_are_what_the_plain_functions_find(rows, name, shots):
         plain.append(np.argmax(beta) == query.label)
         other.append(np.argmax(np.subtract(beta, prior)) == query.label)
     way, draw = ("icl-2", 1) if shots else ("zero-shot", 0)
-    for suffix, expected in (("", plain), (table1.CALIBRATED, other)):
+    for suffix, expected in (("", plain), (table1_record.CALIBRATED, other)):
         chosen = (rows["task"] == name) & (rows["way"] == way + suffix) & (rows["draw"] == draw)
         (mine,) = rows[chosen].to_dict("records")
-        assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == expected
+        assert stats.unpacked(mine["hits"], mine["examples"]).tolist() == expected
 
 
 def test_a_training_is_the_plain_one(rows):
@@ -178,7 +166,7 @@ def test_a_training_is_the_plain_one(rows):
     examples, queries = task.draw(PLAN.labels, 1), task.test(PLAN.limit)
     found, scores, trained = evaluate.few_shot(model, task, examples, queries, how)
     mine = rows.query("task == 'counting' and way == 'lora' and draw == 1").iloc[0]
-    assert table1.unpacked(mine["hits"], mine["examples"]).tolist() == scores.hits.tolist()
+    assert stats.unpacked(mine["hits"], mine["examples"]).tolist() == scores.hits.tolist()
     assert mine["train_flops"] == found.train_flops
     assert mine["trainable_params"] == trained.tuned.trainable_params
     trained.tuned.detach()
@@ -213,53 +201,14 @@ def test_a_table_that_was_killed_goes_on_and_is_the_same(rows, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         sweep.run(specs, store, progress=kill)
-    half = pd.DataFrame(table1.records(store, specs))
+    half = pd.DataFrame(table1_record.records(store, specs))
     assert 0 < len(half) < len(specs)
     kept = {s.id: store.machine(s.id) for s in specs if store.done(s.id)}
     sweep.run(specs, store)
     assert {run: store.machine(run) for run in kept} == kept  # none was computed again
-    whole = pd.DataFrame(table1.records(store, specs)).drop(columns=["seconds", "date"])
+    whole = pd.DataFrame(table1_record.records(store, specs)).drop(columns=["seconds", "date"])
     other = rows[rows["spec"].isin(whole["spec"])].drop(columns=["seconds", "date"])
     pd.testing.assert_frame_equal(whole, other.reset_index(drop=True))
-
-
-def test_the_record_is_read_at_one_precision(rows, tmp_path):
-    low = rows[~rows["way"].isin(["head", "L_LM"])].assign(precision="int8")
-    file = tmp_path / "table1.csv"
-    pd.concat([rows, low]).to_csv(file, index=False)
-    found = table1.recorded(file)
-    assert len(found) == len(rows)
-    assert (found.loc[found["way"].isin(["head", "L_LM"]), "precision"] == "float32").all()
-    assert (found.loc[~found["way"].isin(["head", "L_LM"]), "precision"] == "int8").all()
-    assert (table1.recorded(file, "float32")["precision"] == "float32").all()
-    assert found["hits"].str.fullmatch("[0-9a-f]{4}").all()
-    none = table1.recorded(tmp_path / "none.csv")
-    assert none.empty
-    assert table1.over_tasks(none).empty
-
-
-def test_verdicts_are_of_the_tasks_that_have_all_draws(rows, monkeypatch):
-    monkeypatch.setattr(table1, "frozen", lambda preset="": PLAN)
-    found = table1.differences(rows, "ia3", "icl-2")
-    assert set(found) == set(PLAN.tasks)
-    for name, difference in found.items():
-        own, other = (table1.hits(rows, name, way) for way in ("ia3", "icl-2"))
-        assert own.shape == (2, PLAN.limit)
-        assert difference == stats.compare(own, other)
-    zero = table1.differences(rows, "ia3", "zero-shot, calibrated")["counting"]
-    assert zero.texts == PLAN.limit
-    table = table1.verdicts(rows, "ia3", "icl-2").set_index("task")
-    mine = rows.query("task == 'counting' and way == 'ia3'")
-    assert table.loc["counting", "ours"] == pytest.approx(mine["accuracy"].mean())
-    assert table.loc["counting", "ours_flops"] == pytest.approx(mine["flops_per_query"].mean())
-    monkeypatch.setattr(table1, "PAIRS", (("ia3", "icl-2"), ("ia3", "L_LM"), ("ia3", "none")))
-    monkeypatch.setitem(PLAN.ways, "none", PLAN.ways["ia3"])
-    over = table1.over_tasks(rows)
-    assert over["tasks"].tolist() == [2, 1]
-    part = rows[~((rows["task"] == "counting") & (rows["way"] == "ia3") & (rows["draw"] == 1))]
-    assert set(table1.differences(part, "ia3", "icl-2")) == {"first-letter"}
-    assert table1.verdicts(rows.head(0), "ia3", "icl-2").empty
-    assert table1.over_tasks(rows.head(0)).empty
 
 
 def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
@@ -294,31 +243,4 @@ def test_a_table_that_is_not_sound_is_one_line(monkeypatch):
     broken = tomllib.loads(text.replace("limit = 300", "limit = 0", 1))
     monkeypatch.setattr(data, "toml", lambda name: broken)
     with pytest.raises(FrugalError, match=r"table1\.toml: limit"):
-        table1.frozen()
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "way", "draw"),
-    [
-        ("movie-reviews", "zero-shot", 0),
-        ("implicatures", "icl-4", 3),
-        ("amazon-reviews", "head", 1),
-    ],
-)
-def test_committed_rows_come_out_again(task, way, draw):
-    recorded = table1.recorded()
-    found = recorded.query("task == @task and way == @way and draw == @draw")
-    if found.empty:
-        pytest.skip("not recorded yet")
-    (row,) = found.to_dict("records")
-    laptop = presets.named("laptop")
-    spec = table1.specs(laptop, row["precision"], names=[task], ways=[way])[draw]
-    again = table1.score(**spec.params)
-    here = spec.inputs["versions"], presets.machine()
-    if here == (row["versions"], row["machine"]):
-        assert spec.id == row["spec"]
-        assert again["hits"] == row["hits"]
-    low, high = stats.wilson(round(row["accuracy"] * row["examples"]), row["examples"])
-    assert low <= again["score"] <= high
+        table1_plan.frozen()

@@ -84,6 +84,20 @@ def test_summary_has_a_row_for_each_decision(tmp_path):
         assert row["lead"] == pytest.approx(means.nlargest(2).iloc[0] - means.nlargest(2).iloc[1])
         assert row["papers_mean"] == means[row["papers"]]
         assert row["every"] == pytest.approx(means.mean())
+        others = means.drop(stage.winner)
+        ours = np.array(stage.scores[stage.winner])[:, None]
+        for rival, lead in (
+            (row["second"], row["over_second"]),
+            (row["papers"], row["over_papers"]),
+        ):
+            if rival == stage.winner:
+                assert lead is None
+                continue
+            theirs = np.array(stage.scores[rival])[:, None]
+            assert lead == stats.compare(ours, theirs, of=len(others))
+            assert lead.difference == pytest.approx(means[stage.winner] - means[rival])
+        assert [each["over"] for each in stage.record()["leads"]] == list(stage.leads)
+    assert not stages[0].leads
     assert table["papers"].tolist() == ["spindle", "uniform"]
 
 

@@ -195,6 +195,8 @@ def _store(preset: str, folder: Path | None) -> Path:
 def _emit_stages(
     found: "Search", stages: "list[Stage]", as_json: bool, outputs: Outputs | None = None
 ) -> None:
+    from frugal.spaces.search import papers_winner
+
     if as_json:
         records = [stage.record() for stage in stages]
         named = {"store": str(found.store.folder), "preset": found.settings.preset or None}
@@ -204,6 +206,10 @@ def _emit_stages(
     table = found.table(stages).rename(columns={"again": "wins again"})
     shares = {"wins again": lambda share: "" if share != share else f"{share:.0%} of resamples"}
     show(table.to_string(index=False, float_format="%.4f", formatters=shares))
+    for stage in stages:
+        for rival, lead in stage.leads.items():
+            which = " (the paper's)" if rival == papers_winner(stage.name) else ""
+            show(f"{stage.name}: {stage.winner} leads {rival}{which} by {lead}")
     if outputs:
         outputs.done()
 

@@ -38,7 +38,7 @@ def table1(
 
     from frugal.engine import backbones, presets, sweep
     from frugal.engine.runs import Store
-    from frugal.fewshot import table1
+    from frugal.fewshot import table1, table1_record
     from frugal.kernels.precision import FASTEST, NAMES
 
     chosen = presets.named(preset)
@@ -62,7 +62,7 @@ def table1(
     outputs = Outputs({"--out": out})
 
     def rows() -> pd.DataFrame:
-        return pd.DataFrame(table1.records(runs, every))
+        return pd.DataFrame(table1_record.records(runs, every))
 
     def save(file: Path) -> None:
         rows().to_csv(file, index=False)

@@ -1,111 +1,37 @@
 """Our own Table 1: zero-shot, in-context learning and few-shot tuning on many tasks, paired.
 
-What is measured was frozen before anything was scored (`data/table1.toml`). A run is one way on one
-task with one draw of labels; all runs of a task answer the same test texts, and keep which of them
-they got right, so that any two ways are compared text by text.
+What is measured was frozen before anything was scored (`table1_plan`). A run is one way on one task
+with one draw of labels; all runs of a task answer the same test texts, and keep which of them they
+got right, so that any two ways are compared text by text (`table1_record`).
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
 from torch.nn.utils.rnn import pad_sequence
 
-from frugal import data, peft, stats, tasks
+from frugal import stats, tasks
 from frugal.costs import flops
 from frugal.encoders import classifier
-from frugal.engine import backbones, digests, presets, runs, sweep
+from frugal.engine import backbones, digests, runs, sweep
 from frugal.engine.backbones import Backbone
-from frugal.engine.presets import Preset, Table
-from frugal.errors import FrugalError, first_problem, unknown
+from frugal.engine.presets import Preset
+from frugal.errors import unknown
 from frugal.fewshot import calibration, encoding, evaluate, icl, packing
 from frugal.fewshot.encoding import EncodedExample
+from frugal.fewshot.table1_plan import Frozen, Way, frozen
 from frugal.fewshot.tfew import Recipe
 from frugal.kernels.precision import rates
 from frugal.tasks import Example, Task
 
 JOB = "table1.score"
-CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
-RECORD = data.ROOT / "results" / "table1.csv"
-USED = ["task", "way", "draw", "accuracy", "hits", "examples", "flops_per_query"]  # by what follows
-# What is compared over tasks: T-Few and its rivals, and what each loss adds.
-PAIRS = (
-    ("ia3", "icl-16"),
-    ("ia3", "icl-16" + CALIBRATED),
-    ("ia3", "icl-4"),
-    ("ia3", "icl-64"),
-    ("ia3", "zero-shot"),
-    ("ia3", "zero-shot" + CALIBRATED),
-    ("ia3", "head"),
-    ("ia3", "lora"),
-    ("ia3", "bitfit"),
-    ("ia3", "layernorm"),
-    ("ia3", "full"),
-    ("icl-16" + CALIBRATED, "icl-16"),
-    ("ia3", "L_LM"),
-    ("ia3", "L_LM + L_LN"),
-    ("ia3", "L_LM + L_UL"),
-)
 # Of the rate of the machine's matrix products, what these runs reach (data/results/bench.csv).
 SHARES = {"float32": 0.8, "bfloat16": 0.6, "int8": 0.4}
-
-
-class Way(Table):
-    """How a task is answered: by `shots` in the prompt, a `recipe` (T-Few's), or a linear `head`.
-
-    draws: of labels; also: only on the tasks of `Frozen.also`
-    """
-
-    draws: int = Field(ge=1)
-    also: bool = False
-    shots: int | None = Field(None, ge=0)
-    recipe: dict[str, Any] = Field({})
-    head: dict[str, Any] = Field({})
-
-    @property
-    def kind(self) -> Literal["prompt", "tune", "head"]:
-        if self.shots is not None:
-            return "prompt"
-        return "tune" if self.recipe else "head"
-
-
-class Rates(Table):
-    """How rates are chosen: on a task that is not in the table. tried: way -> rates."""
-
-    task: str
-    draws: int = Field(ge=1)
-    tried: dict[str, tuple[float, ...]]
-
-
-class Frozen(Table):
-    """What is measured, as `data/table1.toml` says what each is."""
-
-    tasks: tuple[str, ...] = Field(min_length=1)
-    also: tuple[str, ...]
-    limit: int = Field(ge=1)
-    labels: int = Field(ge=1)
-    encoder: str
-    recipe: dict[str, Any]
-    ways: dict[str, Way]
-    rates: Rates
-
-
-def frozen(preset: str = "") -> Frozen:
-    """What is measured, with what a preset sets instead."""
-    table = data.toml("table1.toml")
-    own = table.pop("presets").get(preset, {})
-    try:
-        return Frozen.model_validate(table | own)
-    except ValidationError as error:
-        raise FrugalError(f"table1.toml: {first_problem(error)}") from error
 
 
 def specs(
@@ -164,20 +90,19 @@ def _specs(
     read = functools.cache(inputs)
     found = []
     for task, name, draw, way in wanted:
-        backbone, own, recipe = preset.backbone, precision, {}
+        backbone, recipe = preset.backbone, {}
         if way.kind == "tune":
             how = Recipe.of(plan.recipe, way.recipe)
             recipe = how.model_dump(mode="json", exclude={"seed"})
-            own = precision if precision in peft.precisions(how.method) else "float32"
         if way.kind == "head":
-            backbone, own = plan.encoder, "float32"
+            backbone = plan.encoder
             recipe = classifier.Recipe(**way.head).model_dump(mode="json", exclude={"seed"})
         params = {
             "task": task,
             "way": name,
             "draw": draw,
             "backbone": backbone,
-            "precision": own,
+            "precision": way.precision(precision),
             "kind": way.kind,
             "shots": plan.labels if way.shots is None else way.shots,
             "limit": plan.limit,
@@ -208,9 +133,9 @@ def score_flops(**params: Any) -> float:
 def score(**params: Any) -> dict[str, Any]:
     """Answer the test texts of a task in one way, after one draw of labels; `Asked` has the params.
 
-    `hits` are `packed`. `flops_per_query` is of one query alone, with its shots and nothing cached;
-    `train_flops` of all that is done once, before the first query. Of a prompted way also what it
-    is when `calibrated`.
+    `hits` are `stats.packed`. `flops_per_query` is of one query alone, with its shots and
+    nothing cached; `train_flops` of all that is done once, before the first query. Of a prompted
+    way also what it is when `calibrated`.
     """
     return Asked(**params).result()
 
@@ -389,23 +314,12 @@ def _result(
 ) -> dict[str, Any]:
     return {
         "score": float(hits.mean()),
-        "hits": packed(hits),
+        "hits": stats.packed(hits),
         "examples": len(hits),
         "flops_per_query": flops_per_query,
         "train_flops": train_flops,
         "trainable_params": trained,
     }
-
-
-def packed(hits: NDArray[Any]) -> str:
-    """(texts,) right or wrong, as hexadecimal digits: four texts each, the first one highest."""
-    return np.packbits(hits.astype(bool)).tobytes().hex()
-
-
-def unpacked(hits: str, examples: int) -> NDArray[np.bool_]:
-    """(examples,) right or wrong, of what `packed` made."""
-    bits = np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)
-    return np.unpackbits(bits, count=examples).astype(bool)
 
 
 def cost(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> sweep.Plan:
@@ -421,125 +335,3 @@ def cost(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> sweep.Plan:
         for name, share in SHARES.items()
     ]
     return sweep.Plan(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
-
-
-def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str, Any]]:
-    """The runs that are done, as `data/results/table1.csv` keeps them, sorted.
-
-    A run of a prompted way is two rows: as it is, and calibrated.
-    """
-    machine, found = presets.machine(), []
-    for spec in wanted:
-        if not store.done(spec.id):
-            continue
-        took, result = store.machine(spec.id), store.result(spec.id)
-        other = result.pop("calibrated", None)
-        about = {
-            "shots": spec.params["shots"],
-            "lr": spec.params["recipe"].get("lr"),
-            "seconds": round(took["seconds"], 2),
-            "precision": spec.params["precision"],
-            "backbone": spec.params["backbone"],
-            "preset": spec.preset,
-            "date": took["started"][:10],
-            "machine": machine,
-            "versions": spec.inputs["versions"],
-            "spec": spec.id,
-        }
-        named = {k: spec.params[k] for k in ("task", "way", "draw")}
-        for suffix, of in (("", result), (CALIBRATED, other)):
-            if of:
-                accuracy = {"accuracy": of.pop("score")}
-                found.append({**named, "way": named["way"] + suffix, **accuracy, **of, **about})
-    return sorted(found, key=lambda row: [row[k] for k in ("task", "way", "precision", "draw")])
-
-
-def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
-    """The rows that `records` made, of one precision; none where nothing is recorded.
-
-    precision: by default the one of most rows. A way that has no rows at it, since it cannot have,
-        has those in float32
-    """
-    if not file.exists():
-        return pd.DataFrame(columns=USED)
-    rows = pd.read_csv(file, dtype={"hits": str})
-    low = rows.loc[rows["precision"] != "float32", "precision"]
-    precision = precision or (low.mode()[0] if len(low) else "float32")
-    at = rows["precision"] == precision
-    return rows[at | (~rows["way"].isin(rows.loc[at, "way"]) & (rows["precision"] == "float32"))]
-
-
-def hits(rows: pd.DataFrame, task: str, way: str) -> NDArray[np.bool_]:
-    """(draws, texts) which texts were answered rightly, as `stats.compare` takes them."""
-    mine = rows[(rows["task"] == task) & (rows["way"] == way)].sort_values("draw")
-    found = [unpacked(*row) for row in zip(mine["hits"], mine["examples"], strict=True)]
-    return np.stack(found) if found else np.empty((0, 0), dtype=bool)
-
-
-def differences(rows: pd.DataFrame, ours: str, theirs: str) -> dict[str, stats.Difference]:
-    """By task, what `ours` answers rightly less what `theirs` does, paired by text.
-
-    Of the tasks on which both ways have all their draws.
-    """
-    plan, found = frozen(), {}
-    for task in plan.tasks:
-        sides = [hits(rows, task, way) for way in (ours, theirs)]
-        wanted = [plan.ways[way.removesuffix(CALIBRATED)].draws for way in (ours, theirs)]
-        if [len(side) for side in sides] == wanted:
-            found[task] = stats.compare(*(s[0] if len(s) == 1 else s for s in sides))
-    return found
-
-
-def verdicts(rows: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
-    """A row a task on which both ways are recorded, the clearest gain first.
-
-    Columns: task, ours and theirs (mean accuracies), ours_flops and theirs_flops (of a query),
-    difference, low, high, and verdict, which says these in points.
-    """
-    records = []
-    for task, found in differences(rows, ours, theirs).items():
-        mine = rows[rows["task"] == task].groupby("way")[["accuracy", "flops_per_query"]].mean()
-        records.append(
-            {
-                "task": task,
-                "ours": mine.loc[ours, "accuracy"],
-                "theirs": mine.loc[theirs, "accuracy"],
-                "ours_flops": mine.loc[ours, "flops_per_query"],
-                "theirs_flops": mine.loc[theirs, "flops_per_query"],
-                "difference": found.difference,
-                "low": found.low,
-                "high": found.high,
-                "verdict": str(found),
-            }
-        )
-    columns = ["task", "ours", "theirs", "ours_flops", "theirs_flops", "difference", "low", "high"]
-    table = pd.DataFrame(records, columns=[*columns, "verdict"])
-    return table.sort_values("difference", ascending=False, ignore_index=True)
-
-
-def over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each pair of PAIRS that is recorded: the mean difference over its tasks.
-
-    Columns: ours, theirs, tasks (their number), difference (these tasks taken as given), sample (as
-    a sample of tasks like them), flops (of a query of theirs, in those of ours: mean ratio).
-    """
-    records = []
-    for ours, theirs in PAIRS:
-        each = differences(rows, ours, theirs)
-        if not each:
-            continue
-        table = verdicts(rows, ours, theirs)
-        enough = len(each) >= stats.FEWEST
-        records.append(
-            {
-                "ours": ours,
-                "theirs": theirs,
-                "tasks": len(each),
-                "difference": str(stats.average([*each.values()])),
-                "sample": str(stats.average([*each.values()], sample=True)) if enough else "",
-                "flops": (table["theirs_flops"] / table["ours_flops"]).mean(),
-            }
-        )
-    return pd.DataFrame(
-        records, columns=["ours", "theirs", "tasks", "difference", "sample", "flops"]
-    )

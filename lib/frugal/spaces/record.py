@@ -17,7 +17,7 @@ from frugal.spaces.search import Search, Stage, papers_winner
 
 FILE = data.ROOT / "results" / "spaces_runs.csv"
 SUMMARY = ["stage", "candidates", "runs", "every", "winner", "mean", "shrunk", "again", "second"]
-SUMMARY += ["lead", "papers", "papers_mean", "papers_again"]
+SUMMARY += ["lead", "over_second", "papers", "papers_mean", "papers_again", "over_papers"]
 
 
 def table(search: Search, stages: Sequence[Stage] = ()) -> pd.DataFrame:
@@ -82,7 +82,8 @@ def stages(runs: pd.DataFrame) -> list[Stage]:
         won = mine.loc[mine["won"], "candidate"]
         count = int((runs["stage"] == name).sum())
         winner = None if won.empty else str(won.iloc[0])
-        found.append(Stage(str(name), pd.DataFrame(stats.judge(scores)), count, count, winner))
+        table = pd.DataFrame(stats.judge(scores))
+        found.append(Stage(str(name), table, count, count, winner, scores=scores))
     return found
 
 
@@ -91,8 +92,9 @@ def summary(found: list[Stage]) -> pd.DataFrame:
 
     Columns: stage, candidates, runs (designs of each), every (mean of all candidates); winner, its
     mean, shrunk (without the winner's curse), again (how often it wins again); second (the
-    runner-up), lead (over it); papers (the paper's winner, "" where it is no candidate),
-    papers_mean, papers_again
+    runner-up), lead (over it), over_second (the same, a `stats.Difference`); papers (the paper's
+    winner, "" where it is no candidate), papers_mean, papers_again, over_papers (a `Difference`;
+    None where there is none)
     """
     records: list[dict[str, Any]] = []
     for stage in found:
@@ -101,7 +103,7 @@ def summary(found: list[Stage]) -> pd.DataFrame:
             continue
         best = rows.loc[stage.winner]
         others = rows["mean"].drop(stage.winner)
-        papers = papers_winner(stage.name)
+        papers, leads = papers_winner(stage.name), stage.leads
         theirs = rows.reindex([papers]).iloc[0]  # NaN where it is no candidate
         records.append(
             {
@@ -113,9 +115,11 @@ def summary(found: list[Stage]) -> pd.DataFrame:
                 **{name: best[name] for name in ("mean", "shrunk", "again")},
                 "second": others.idxmax(),
                 "lead": best["mean"] - others.max(),
+                "over_second": leads[others.idxmax()],
                 "papers": papers if papers in rows.index else "",
                 "papers_mean": theirs["mean"],
                 "papers_again": theirs["again"],
+                "over_papers": leads.get(papers),
             }
         )
     return pd.DataFrame(records, columns=SUMMARY)

@@ -104,6 +104,7 @@ class Stage:
     candidates: as `stats.judge` gives them, from the designs that are scored on all tasks
     done, runs: trainings; winner: None until all are done
     specs: the trainings of each candidate; none where no design of it exists or meets the budget
+    scores: of the designs of each candidate that are scored on all tasks, place by place
     """
 
     name: str
@@ -112,16 +113,42 @@ class Stage:
     runs: int
     winner: str | None
     specs: Mapping[str, list[RunSpec]] = field(default_factory=dict)
+    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> list[str]:
         """Candidates that have no training."""
         return [name for name, runs in self.specs.items() if not runs]
 
+    @property
+    def leads(self) -> dict[str, stats.Difference]:
+        """What the winner scores over the runner-up, and over the paper's winner, if another.
+
+        By their names; {} where nothing is decided. Paired by place, where designs learn the same
+        labels. The intervals of a winner's leads over all its rivals hold together (Bonferroni),
+        since it was chosen among them.
+        """
+        others = self.candidates[self.candidates["name"] != self.winner]
+        if self.winner is None or others.empty:
+            return {}
+        rivals = [str(others.loc[others["mean"].idxmax(), "name"]), papers_winner(self.name)]
+        found = {}
+        for rival in rivals:
+            if rival in set(others["name"]):
+                sides = [self.scores[name] for name in (self.winner, rival)]
+                places = min(map(len, sides))
+                own, theirs = ([[score] for score in side[:places]] for side in sides)
+                found[rival] = stats.compare(own, theirs, of=len(others))
+        return found
+
     def record(self) -> dict[str, Any]:
         """For JSON; what is not known is None."""
         rows = self.candidates.astype(object).where(self.candidates.notna(), None)
         found = {"stage": self.name, "candidates": rows.to_dict("records"), "winner": self.winner}
+        found["leads"] = [
+            {"over": name, "difference": lead.difference, "low": lead.low, "high": lead.high}
+            for name, lead in self.leads.items()
+        ]
         return found | {"done": self.done, "runs": self.runs, "left_out": self.left_out}
 
 
@@ -227,7 +254,7 @@ class Search:
         total = sum(map(len, specs.values()))
         table = pd.DataFrame(stats.judge(scores))
         winner = str(table.loc[table["mean"].idxmax(), "name"]) if done == total else None
-        return Stage(name, table, done, total, winner, specs)
+        return Stage(name, table, done, total, winner, specs, scores)
 
     def run(
         self, *, ray: bool = False, progress: Callable[[str, int, int], Any] = lambda *_: None

@@ -49,14 +49,19 @@ from frugal_course.figures.spaces import (
     task_gains,
 )
 from frugal_course.figures.style import about, picture
-from frugal_course.figures.tables import audit, readable, verdicts, whose
-from frugal_course.figures.tfew import (
-    accuracy_against_cost,
-    accuracy_sentence,
+from frugal_course.figures.table1 import (
+    accuracies,
     against_icl,
     against_icl_sentence,
     against_icl_title,
     differences,
+    precisions,
+    precisions_sentence,
+)
+from frugal_course.figures.tables import audit, readable, verdicts, whose
+from frugal_course.figures.tfew import (
+    accuracy_against_cost,
+    accuracy_sentence,
     label_swap,
     loss_ablation,
     order_dots,

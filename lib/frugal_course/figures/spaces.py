@@ -242,23 +242,23 @@ def rivals(
 
 
 def search_sentence(summary: pd.DataFrame) -> str:
-    """What `search` and `certainty` show, with their numbers, one decision a line."""
+    """What `search` and `certainty` show, with their numbers and intervals, one decision a line."""
     lines: list[str] = []
     for row in summary.to_dict("records"):
         text: Any = (
-            f"{row['stage']}: {row['winner']} leads {row['second']} by {100 * row['lead']:.1f} "
-            f"points of {row['candidates']} candidates with {row['runs']} designs each; it wins "
-            f"again in {row['again']:.0%} of resamples, and its {100 * row['mean']:.1f} "
-            f"shrinks to {100 * row['shrunk']:.1f}"
+            f"{row['stage']}: {row['winner']} leads {row['second']} by "
+            f"{str(row['over_second']).lstrip('+')} of {row['candidates']} candidates with "
+            f"{row['runs']} designs each; it wins again in {row['again']:.0%} of resamples, and "
+            f"its {100 * row['mean']:.1f} shrinks to {100 * row['shrunk']:.1f}"
         )
         if not row["papers"]:
             text += "; the paper's winner is no candidate here."
         elif row["papers"] == row["winner"]:
             text += "; the paper found the same."
         else:
-            behind = 100 * (row["mean"] - row["papers_mean"])
+            behind = str(row["over_papers"]).lstrip("+")
             text += (
-                f"; the paper's {row['papers']} is {behind:.1f} points behind, first in "
+                f"; the paper's {row['papers']} is {behind} behind, first in "
                 f"{row['papers_again']:.0%} of them."
             )
         lines.append(text)

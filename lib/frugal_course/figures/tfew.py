@@ -5,7 +5,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from frugal import stats
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -21,18 +20,6 @@ from frugal_course.figures.style import (
     spread,
 )
 
-# How the ways of our own Table 1 are called (data/table1.toml).
-WAYS = {
-    "ia3": "T-Few, (IA)³",
-    "lora": "T-Few, LoRA",
-    "bitfit": "T-Few, BitFit",
-    "layernorm": "T-Few, LayerNorm",
-    "full": "T-Few, all weights",
-    "head": "linear head on MiniLM",
-    "L_LM": "(IA)³ by L_LM",
-    "L_LM + L_UL": "(IA)³ by L_LM + L_UL",
-    "L_LM + L_LN": "(IA)³ by L_LM + L_LN",
-}
 # Where the names of table 1's points stand clear of each other: points to the right, and up.
 PLACES = {"T0": (9, 4), "T5+LM": (8, -12), "GPT-3 6.7B": (-9, -9), "GPT-3 175B": (8, 9)}
 
@@ -112,105 +99,6 @@ def _table1(at: Axes, printed: pd.DataFrame) -> None:
     at.set(xscale="log", xlabel="FLOPs per query (rule of thumb)", ylim=(0, 1.02))
     at.margins(x=0.3)
     heading(at, "published: Table 1, 11 datasets")
-
-
-def way(name: str) -> str:
-    """How a way of our own Table 1 is called."""
-    first, _, rest = name.partition(", ")
-    if first.startswith("icl-"):
-        first = f"{first.removeprefix('icl-')}-shot ICL"
-    return ", ".join(filter(None, (WAYS.get(first, first), rest)))
-
-
-def against_icl(verdicts: pd.DataFrame, overall: stats.Difference | None, title: str) -> Figure:
-    """Our own Table 1: T-Few and ICL on every task, by cost; and their difference, how sure.
-
-    verdicts: a row a task: task, ours, theirs (accuracies), ours_flops, theirs_flops (of a query),
-              difference, low, high
-    overall:  the mean of the differences; None where nothing is recorded yet
-    """
-    height = max(3.9, 1.6 + 0.27 * len(verdicts))
-    figure, (at, forest) = panels(2, title, width=10.5, height=height, width_ratios=[1, 1])
-    for row in verdicts.itertuples():
-        flops, accuracy = [row.ours_flops, row.theirs_flops], [row.ours, row.theirs]
-        at.plot(flops, accuracy, color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
-    at.plot(verdicts["theirs_flops"], verdicts["theirs"], "o", color=BLUE, markersize=6)
-    at.plot(verdicts["ours_flops"], verdicts["ours"], "D", color=ORANGE, markersize=6)
-    at.set(xlabel="FLOPs per query", ylabel="accuracy", xscale="log", ylim=(0, 1.02))
-    heading(at, "a line a task: ◆ T-Few, ● 16-shot ICL")
-    places = [*range(len(verdicts), 0, -1)]
-    for y, row in zip(places, verdicts.itertuples(), strict=True):
-        _interval(forest, y, row.difference, row.low, row.high)
-    names = [*verdicts["task"]]
-    if overall is not None:
-        _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
-        names, places = [*names, "mean of these tasks"], [*places, 0]
-    forest.axvline(0, color=GREY, linewidth=1)
-    forest.set_yticks(places, names, fontsize=9)
-    forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
-    forest.grid(axis="x", color="#eeeeee")
-    forest.grid(visible=False, axis="y")
-    heading(forest, "with its 95 % interval")
-    return figure
-
-
-def _interval(
-    at: Axes, y: float, middle: float, low: float | None, high: float | None, bold: bool = False
-) -> None:
-    """A difference and its interval: orange above 0, blue below, grey where it holds 0."""
-    if low is None or high is None or pd.isna(low) or low <= 0 <= high:
-        colour, mark = GREY, "s"
-    else:
-        colour, mark = (ORANGE, "D") if low > 0 else (BLUE, "o")
-    if low is not None and high is not None:
-        at.hlines(y, 100 * low, 100 * high, color=colour, linewidth=4 if bold else 2)
-    at.plot(100 * middle, y, mark, color=colour, markersize=10 if bold else 7)
-
-
-def against_icl_title(
-    overall: stats.Difference | None, tasks: int, ours: str = "ia3", theirs: str = "icl-16"
-) -> str:
-    """Direction and size of the mean difference over so many tasks, and its interval."""
-    if overall is None:
-        return f"{way(ours)} against {way(theirs)}: nothing is recorded yet"
-    over = "1 task" if tasks == 1 else f"{tasks} tasks"
-    return f"{overall.between(way(ours), way(theirs))}, over {over}"
-
-
-def against_icl_sentence(verdicts: pd.DataFrame, planned: int) -> str:
-    """What `against_icl` shows, with its numbers; and of how many tasks, where some are missing."""
-    if verdicts.empty:
-        return f"Nothing is recorded yet of the {planned} tasks: make reproduce CH=3 does it."
-    clear = verdicts.dropna(subset=["low", "high"])
-    above, below = (list(clear.loc[c, "task"]) for c in (clear["low"] > 0, clear["high"] < 0))
-    unclear = [t for t in verdicts["task"] if t not in above + below]
-    ratio = (verdicts["theirs_flops"] / verdicts["ours_flops"]).mean()
-    parts = [
-        f"{word} on {len(names)} ({', '.join(names)})"
-        for word, names in (("above", above), ("below", below), ("not told apart", unclear))
-        if names
-    ]
-    missing = planned - len(verdicts)
-    return (
-        f"T-Few is, by 95 % intervals, {'; '.join(parts)}. A query of 16-shot ICL takes "
-        f"{ratio:.0f} times the FLOPs, nothing cached."
-        + (f" {missing} of {planned} tasks are not recorded yet." if missing else "")
-    )
-
-
-def differences(over_tasks: pd.DataFrame) -> pd.DataFrame:
-    """`table1.over_tasks` as people read it."""
-    return pd.DataFrame(
-        {
-            "what less what": [
-                f"{way(row.ours)} less {way(row.theirs)}" for row in over_tasks.itertuples()
-            ],
-            "tasks": over_tasks["tasks"],
-            "mean difference, these tasks": over_tasks["difference"],
-            "tasks as a sample": over_tasks["sample"],
-            "FLOPs of a query, times": [f"{ratio:.2g}" for ratio in over_tasks["flops"]],
-        }
-    )
 
 
 def accuracy_sentence(runs: pd.DataFrame) -> str:

@@ -1,0 +1,144 @@
+"""Figures and tables of our own Table 1 (chapter 3): T-Few and its rivals on many tasks."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from frugal import stats
+from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
+
+# How the ways of our own Table 1 are called (data/table1.toml).
+WAYS = {
+    "ia3": "T-Few, (IA)³",
+    "lora": "T-Few, LoRA",
+    "bitfit": "T-Few, BitFit",
+    "layernorm": "T-Few, LayerNorm",
+    "full": "T-Few, all weights",
+    "head": "linear head on MiniLM",
+    "L_LM": "(IA)³ by L_LM",
+    "L_LM + L_UL": "(IA)³ by L_LM + L_UL",
+    "L_LM + L_LN": "(IA)³ by L_LM + L_LN",
+}
+
+
+def way(name: str) -> str:
+    """How a way of our own Table 1 is called."""
+    first, _, rest = name.partition(", ")
+    if first.startswith("icl-"):
+        first = f"{first.removeprefix('icl-')}-shot ICL"
+    return ", ".join(filter(None, (WAYS.get(first, first), rest)))
+
+
+def against_icl(verdicts: pd.DataFrame, overall: stats.Difference | None, title: str) -> Figure:
+    """Our own Table 1: T-Few and ICL on every task, by cost; and their difference, how sure.
+
+    verdicts: a row a task: task, ours, theirs (accuracies), ours_flops, theirs_flops (of a query),
+              difference, low, high
+    overall:  the mean of the differences; None where nothing is recorded yet
+    """
+    height = max(3.9, 1.6 + 0.27 * len(verdicts))
+    figure, (at, forest) = panels(2, title, width=10.5, height=height, width_ratios=[1, 1])
+    for row in verdicts.itertuples():
+        flops, accuracy = [row.ours_flops, row.theirs_flops], [row.ours, row.theirs]
+        at.plot(flops, accuracy, color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
+    at.plot(verdicts["theirs_flops"], verdicts["theirs"], "o", color=BLUE, markersize=6)
+    at.plot(verdicts["ours_flops"], verdicts["ours"], "D", color=ORANGE, markersize=6)
+    at.set(xlabel="FLOPs per query", ylabel="accuracy", xscale="log", ylim=(0, 1.02))
+    heading(at, "a line a task: ◆ T-Few, ● 16-shot ICL")
+    places = [*range(len(verdicts), 0, -1)]
+    for y, row in zip(places, verdicts.itertuples(), strict=True):
+        _interval(forest, y, row.difference, row.low, row.high)
+    names = [*verdicts["task"]]
+    if overall is not None:
+        _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
+        names, places = [*names, "mean of these tasks"], [*places, 0]
+    forest.axvline(0, color=GREY, linewidth=1)
+    forest.set_yticks(places, names, fontsize=9)
+    forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
+    forest.grid(axis="x", color="#eeeeee")
+    forest.grid(visible=False, axis="y")
+    heading(forest, "with its 95 % interval")
+    return figure
+
+
+def _interval(
+    at: Axes, y: float, middle: float, low: float | None, high: float | None, bold: bool = False
+) -> None:
+    """A difference and its interval: orange above 0, blue below, grey where it holds 0."""
+    if low is None or high is None or pd.isna(low) or low <= 0 <= high:
+        colour, mark = GREY, "s"
+    else:
+        colour, mark = (ORANGE, "D") if low > 0 else (BLUE, "o")
+    if low is not None and high is not None:
+        at.hlines(y, 100 * low, 100 * high, color=colour, linewidth=4 if bold else 2)
+    at.plot(100 * middle, y, mark, color=colour, markersize=10 if bold else 7)
+
+
+def against_icl_title(
+    overall: stats.Difference | None, tasks: int, ours: str = "ia3", theirs: str = "icl-16"
+) -> str:
+    """Direction and size of the mean difference over so many tasks, and its interval."""
+    if overall is None:
+        return f"{way(ours)} against {way(theirs)}: nothing is recorded yet"
+    over = "1 task" if tasks == 1 else f"{tasks} tasks"
+    return f"{overall.between(way(ours), way(theirs))}, over {over}"
+
+
+def against_icl_sentence(verdicts: pd.DataFrame, planned: int) -> str:
+    """What `against_icl` shows, with its numbers; of how many tasks, where some are missing."""
+    if verdicts.empty:
+        return f"None of the {planned} tasks is recorded yet for both: make reproduce CH=3 does it."
+    clear = verdicts.dropna(subset=["low", "high"])
+    above, below = (list(clear.loc[c, "task"]) for c in (clear["low"] > 0, clear["high"] < 0))
+    unclear = [t for t in verdicts["task"] if t not in above + below]
+    ratio = (verdicts["theirs_flops"] / verdicts["ours_flops"]).mean()
+    parts = [
+        f"{word} on {len(names)} ({', '.join(names)})"
+        for word, names in (("above", above), ("below", below), ("not told apart", unclear))
+        if names
+    ]
+    count = len(verdicts)
+    return (
+        (f"Recorded so far: {count} of {planned} tasks. " if count < planned else "")
+        + f"T-Few is, by 95 % intervals, {'; '.join(parts)}. A query of 16-shot ICL takes "
+        f"{ratio:.0f} times the FLOPs, nothing cached."
+    )
+
+
+def differences(over_tasks: pd.DataFrame) -> pd.DataFrame:
+    """`table1_record.over_tasks` as people read it."""
+    return pd.DataFrame(
+        {
+            "what less what": [
+                f"{way(row.ours)} less {way(row.theirs)}" for row in over_tasks.itertuples()
+            ],
+            "tasks": [
+                f"{row.tasks} of {row.planned}" if row.tasks < row.planned else str(row.tasks)
+                for row in over_tasks.itertuples()
+            ],
+            "mean difference, these tasks": over_tasks["difference"],
+            "tasks as a sample": over_tasks["sample"],
+            "FLOPs of a query, times": [f"{ratio:.2g}" for ratio in over_tasks["flops"]],
+        }
+    )
+
+
+def accuracies(means: pd.DataFrame) -> pd.DataFrame:
+    """`table1_record.means` as people read it: "" where a way is not recorded on a task."""
+    return means.map(lambda value: "" if pd.isna(value) else f"{value:.2f}").rename(columns=way)
+
+
+def precisions(name: str, each: Mapping[str, stats.Difference]) -> pd.DataFrame:
+    """What `table1_record.against_float32` found of T-Few, a row a task, and their mean."""
+    rows = {**each, "mean of these tasks": stats.average([*each.values()])}
+    return pd.DataFrame({"task": [*rows], f"{name} less float32": [*map(str, rows.values())]})
+
+
+def precisions_sentence(name: str, each: Mapping[str, stats.Difference]) -> str:
+    """What a precision costs T-Few in accuracy, where it was tried beside float32."""
+    where = f"mean of {len(each)} tasks" if len(each) > 1 else next(iter(each))
+    mean = stats.average([*each.values()])
+    said = mean.of(f"T-Few in {name}", "T-Few in float32", where, "recorded")
+    return f"{said}, with the same draws of labels and texts."
