@@ -38,7 +38,7 @@ run: setup
 test: check browser
 	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow -n 2 tests
-	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
+	FRUGAL_PRESET=smoke $(BIN)/pytest -q -p nbval --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .

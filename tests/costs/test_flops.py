@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_models import FAMILIES, build, config_of, counted, ids
 
@@ -83,7 +83,7 @@ OPTIONS = {
 # FISH, which is given losses, is below.
 TRAINED = [(m, o) for m in methods.METHODS if m != "fish" for o in OPTIONS.get(m, [{}])]
 FIRST = [(m, OPTIONS.get(m, [{}])[0]) for m in methods.METHODS if m != "fish"]
-EVERY = ("t5", "llama", "bert2bert")  # with cross-attention, with fewer heads of K and V
+EVERY = ("t5", "llama")  # with cross-attention, with fewer heads of K and V
 SLOW = ("said",)  # counting its thousands of steps takes seconds
 
 
@@ -97,11 +97,12 @@ SLOW = ("said",)  # counting its thousands of steps takes seconds
     ],
     ids=str,
 )
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(data=st.data(), prompt=lengths, target=lengths, batch=st.integers(1, 3))
 def test_a_method_trains_and_costs_what_it_does_once_attached(
     family, method, options, data, prompt, target, batch
 ):
+    assume(prompt > 1)  # not the simplest example, which comes first and says least
     model_class, configs = FAMILIES[family]
     config = data.draw(configs)
     model, a, chosen = (

@@ -95,8 +95,9 @@ def test_packed_scores_and_gradients_equal_one_choice_at_a_time(name, training, 
     b = backbone(name, attention)
     b.model.train(training)
     # Unequal prompts, numbers of choices and lengths; choices that share beginnings and do not.
-    examples = make(2, 7) + make(1, 4, context="Another task. ")
-    examples += make(1, 77 if name == "t5-v1.1" else 16)
+    examples = make(2, 5) + make(1, 4, context="Another task. ")
+    if not training:  # one after the other, many choices take most of the time
+        examples += make(1, 77 if name == "t5-v1.1" else 12)
     results = []
     for scores in (packed(b, examples), alone(b, examples)):
         b.model.zero_grad()

@@ -161,7 +161,7 @@ def test_a_wrong_gradient_is_enough_to_keep_the_mask(on, monkeypatch):
     assert not probe.flexes(backbone)  # what was found is remembered
 
 
-@pytest.mark.parametrize(("method", "flex"), [("ia3", True), ("lora", True), ("prefix", False)])
+@pytest.mark.parametrize(("method", "flex"), [("ia3", True), ("prefix", False)])
 def test_it_is_tried_with_what_is_attached(method, flex, on):
     backbone = build("causal", "llama")
     assert probe.flexes(backbone)
