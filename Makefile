@@ -37,15 +37,15 @@ run: setup
 
 test: check browser
 	$(BIN)/pytest -q -m '(real or cluster) and not browser' tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow -n 2 tests
-	FRUGAL_PRESET=smoke $(BIN)/pytest -q -p nbval --nbval-lax --nbval-cell-timeout=300 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:nbval -m slow -n 2 tests
+	FRUGAL_PRESET=smoke $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=300 notebooks
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not real and not cluster and not slow and not browser' -n 2 tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:nbval -m 'not real and not cluster and not slow and not browser' -n 2 tests
 
 # The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
 browser: setup
