@@ -19,6 +19,12 @@ from frugal.errors import FrugalError, unknown
 from frugal.stats import Difference
 
 BUDGETS = 401  # at which a crossing is looked for
+# What joins the papers: strategy, N, and whether a language model teaches, tuned by T-Few.
+JOINED = {
+    "100 labels": ("annotate", 100, False),
+    "100 labels,\nT-Few teaches": ("distill", 100, True),
+    "1,000 labels": ("annotate", 1000, False),
+}
 
 
 def recorded(name: str = "study") -> pd.DataFrame:
@@ -86,6 +92,29 @@ def less(ours: pd.DataFrame, theirs: pd.DataFrame) -> Difference:
     return stats.compare(*_paired(packed(ours), packed(theirs)))
 
 
+def joined(
+    runs: pd.DataFrame, model: str, teacher: str
+) -> tuple[pd.DataFrame, dict[str, Difference]]:
+    """A student's runs of JOINED, of tasks that have all of it, with a column `way`; by task, gaps.
+
+    A gap is what it answers after T-Few and 100 labels, less after 1,000 labels of its own.
+    teacher: the language model
+    """
+    mine, parts = runs[runs["model"] == model], []
+    for way, (strategy, n, tuned) in JOINED.items():
+        there = (mine["strategy"] == strategy) & (mine["labels"] == n)
+        parts.append(mine[there & ((mine["teacher"] == teacher) == tuned)].assign(way=way))
+    found = pd.concat(parts)
+    several = found.groupby("task")["way"].nunique()
+    found = found[found["task"].isin(several[several == len(JOINED)].index)]
+    _, taught, labelled = JOINED
+    gaps = {
+        str(task): less(own[own["way"] == taught], own[own["way"] == labelled])
+        for task, own in found.groupby("task", sort=False)
+    }
+    return found, gaps
+
+
 def _paired(*sides: pd.DataFrame) -> list[NDArray[np.bool_]]:
     """Of each side (seeds, texts), the seeds that all sides have in the same order."""
     each = [side.set_index("seed") for side in sides]
@@ -134,8 +163,8 @@ class Crossing:
         ours, theirs = ("distillation", "labels") if ahead else ("labels", "distillation")
         if least > 0:
             return f"{none}: {ours} lead{'s' if ahead else ''} by at least {100 * least:.1f} points"
-        size = f"{math.ceil(-1000 * least - 1e-9) / 10:g} points"
-        return f"{none}: {theirs} would lead by less than {size} at any N"
+        size = math.ceil(-1000 * least - 1e-9) / 10
+        return f"{none}: {theirs} would lead by less than {size:.1f} points at any N"
 
 
 def crossing(runs: pd.DataFrame, model: str) -> Crossing:

@@ -365,7 +365,8 @@ def cell_flops(folder: str, setting: Mapping[str, Any], labels: int, seed: int, 
     Those that dollars decide are not in it: "annotate more", and "llm". The teacher's reading of
     the unlabelled texts is in that of the teacher.
     """
-    bench = Bench(_setting(setting), Path(folder))
+    s = _setting(setting)
+    bench = _bench(s.model_dump_json(), folder, s.id)
     train, more = bench.wanted(labels, seed), bench.texts(seed)
     if who == TEACHER:
         return sum(bench.flops(bench.teacher, train, bench.test + more, seed, teaches=True))
