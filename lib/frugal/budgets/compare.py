@@ -155,11 +155,15 @@ class Crossing:
             return f"labels and distillation cross at {' and at '.join(each)}"
         none = f"labels and distillation do not cross {across}"
         gaps = list(self.leads.values())
-        if any(gap.low is None for gap in gaps):
+        ahead = gaps[0].difference > 0
+        ends = [(gap.low, gap.high) for gap in gaps]
+        sure = [
+            low if ahead else -high for low, high in ends if low is not None and high is not None
+        ]
+        if len(sure) < len(gaps):
             draws = min(gap.draws for gap in gaps)
             return f"{none} ({draws} draws; an interval needs {stats.FEWEST})"
-        ahead = gaps[0].difference > 0
-        least = min((gap.low if ahead else -gap.high) for gap in gaps)  # type: ignore[operator]
+        least = min(sure)
         ours, theirs = ("distillation", "labels") if ahead else ("labels", "distillation")
         if least > 0:
             return f"{none}: {ours} lead{'s' if ahead else ''} by at least {100 * least:.1f} points"
@@ -195,8 +199,8 @@ def crossing(runs: pd.DataFrame, model: str) -> Crossing:
         if one.difference * two.difference < 0 or one.difference == 0:
             low = next((k for k in range(i, -1, -1) if found[k].clear), None)
             high = next((k for k in range(i + 1, BUDGETS) if found[k].clear), None)
-            ends = (None if k is None else float(budgets[k]) for k in (low, high))
-            places.append((float(budgets[i]), *ends))
+            start, end = (None if k is None else float(budgets[k]) for k in (low, high))
+            places.append((float(budgets[i]), start, end))
     leads = {
         n: stats.compare(distilled, labelled, of=len(counts))
         for n, labelled, distilled in zip(counts, *(own for _, own in sides), strict=True)
