@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from frugal import stats
 from frugal.budgets import compare, study
 from frugal.engine import presets, sweep
 from frugal.engine.runs import Store
@@ -22,8 +23,8 @@ def test_every_strategy_is_scored_on_the_same_texts_and_dollars_add_up(tmp_path)
     runs = study.run(SMALL, tmp_path)
     assert list(runs["strategy"]) == ["teacher", "annotate", "distill", "llm"] * 2
     for row in runs.itertuples():
-        assert len(row.hits) == SMALL.limit
-        assert row.accuracy == pytest.approx(row.hits.count("1") / SMALL.limit)
+        assert row.examples == SMALL.limit
+        assert row.accuracy == pytest.approx(stats.unpacked(row.hits, SMALL.limit).mean())
         assert row.usd == pytest.approx(row.usd_labels + row.usd_compute)
         assert row.usd_compute == pytest.approx(row.seconds / 3600 * SMALL.usd_per_hour)
         human = row.labels * SMALL.usd_per_label
@@ -125,10 +126,20 @@ def test_what_a_study_costs_is_known_before(tmp_path):
     assert not list(tmp_path.iterdir())
     runs = study.run(SMALL.model_copy(update={"llm": ""}), tmp_path / "done")
     taught = runs.query("strategy == 'teacher'").set_index("labels")["flops"]
+    bench = study.Bench(SMALL, tmp_path)
+    asked = bench.texts(0) + bench.test
     for spec in specs:
         if spec.params["who"] == study.TEACHER:
-            expected = study.cell_flops(**spec.params)
-            assert expected == pytest.approx(taught[spec.params["labels"]], rel=0.1)
+            n = spec.params["labels"]
+            train = bench.wanted(n, 0)
+            learning, answering = bench.flops("tiny-encoder", train, asked, 0, teaches=True)
+            assert learning == pytest.approx(taught[n], rel=0.1)
+            assert answering == pytest.approx(
+                bench.new("tiny-encoder", train, 0).logits(asked)[1].flops
+            )
+            assert study.cell_flops(**spec.params) == learning + answering
+    assert study.cost(SMALL, specs, store).flops == plan.flops > 0
+    assert study.cost(SMALL, specs, store).hours > 0
 
 
 def test_llm_labels_are_paid_for_in_every_cell_though_computed_once(tmp_path):
@@ -203,6 +214,25 @@ def test_an_edited_task_or_model_is_another_study(tmp_path):
         ids.append(setting.model_copy(update={name: str(folder)}).id)
     assert len(set(ids)) == len(ids)
     assert setting.model_copy(update={"preset": "x", "seeds": (9,)}).id == setting.id
+
+
+def test_what_a_study_did_not_name_leaves_it_the_same_one(tmp_path):
+    assert not {"teacher_epochs", "teacher_precision"} & set(SMALL.own())
+    longer = SMALL.model_copy(update={"teacher_epochs": 3, "teacher_precision": "bfloat16"})
+    assert longer.own() == SMALL.own() | {"teacher_epochs": 3, "teacher_precision": "bfloat16"}
+    how = study.Bench(longer, tmp_path).classifying("tiny-encoder", 0, True)
+    assert (how.steps(8), how.steps(4)) == (6, 4)  # three epochs of two batches, or at least four
+
+
+def test_a_language_model_teaches_in_lower_precision(tmp_path):
+    given = {**ONE, "labels": (8,), "teacher": "tiny-causal", "teacher_precision": "bfloat16"}
+    bench = study.Bench(SETTING.model_copy(update={**given, "llm": ""}), tmp_path)
+    train = bench.people(8, 0)
+    assert bench.new("tiny-causal", train, 0, teaches=True).precision == "bfloat16"
+    assert bench.new("tiny-causal", train, 0).precision == "float32"
+    runs = study.run(bench.setting, tmp_path)
+    assert list(runs["strategy"]) == ["teacher", "annotate", "distill"]
+    assert set(runs["teacher"]) == {"tiny-causal"}
 
 
 def test_the_precision_of_trainings_is_in_a_row_and_in_the_id_but_where_it_is_float32(tmp_path):

@@ -1,10 +1,15 @@
 """`frugal plan` and `frugal budgets`: JSON as scripts rely on it, one line for bad input."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from frugal.budgets import compare
+
+ROOT = Path(__file__).parents[2]
 LABEL = ["budgets", "label", "own.jsonl", "--by", "people", "--folder", "labels"]
 AT_A_SERVER = ["--by", "m", "--base-url", "http://a:secret@b/v1"]
 OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query", "behind", "best"}
@@ -60,6 +65,7 @@ def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
     plan = json.loads(frugal(*few, "--dry-run")[1])
     assert (plan["runs"], plan["done"]) == (2, 0)
     assert plan["flops"] > 0
+    assert plan["hours"] > 0
     status, text, _ = frugal(*few, "--out", out)
     assert status == 0
     result = json.loads(text)
@@ -69,9 +75,78 @@ def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
     assert json.loads(frugal(*few, "--out", out)[1]) == result
     assert out.read_bytes() == before
     plan = json.loads(frugal(*few, "--dry-run")[1])
-    assert (plan["done"], plan["flops"]) == (2, 0)
+    assert (plan["done"], plan["flops"], plan["hours"]) == (2, 0, 0)
     header = out.read_text().splitlines()[0].split(",")
     assert {"machine", "date", "setting", "accuracy", "usd"} <= set(header)
+
+
+def crossing(*given):
+    """What `make crossing` runs: of each of its studies the arguments, and its last line."""
+    command = ["make", "-n", "-o", "setup", "crossing", *given]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    _, *studies, last = lines.strip().splitlines()
+    return [shlex.split(line.replace("; status=", " ; status="))[2:] for line in studies], last
+
+
+def test_crossing_is_dry_where_it_is_asked_to_be_and_two_processes_elsewhere():
+    plans, _ = crossing("DRY=1")
+    works, last = crossing()
+    assert len(works) == 7
+    for plan, work in zip(plans, works, strict=False):
+        assert (plan.count("--dry-run"), plan.count("&")) == (1, 0)
+        first, second = " ".join(work[: work.index(";")]).split(" & ")
+        assert second.rpartition(" --out ")[0] == first
+        assert " ".join(plan[:-1]) == first
+    assert last.endswith("data/results/crossing.csv")
+
+
+TINY = {
+    "multiemo": "counting",
+    "movie-reviews": "counting",
+    "vitaminc": "first-letter",
+    "smollm2-135m": "tiny-causal",
+}
+FEWER = {100: 4, 1000: 8, 5000: 12}
+
+
+def tiny(text):
+    """An argument of a study, of tiny models and tasks."""
+    name, _, value = text.partition("=")
+    if name == "labels":
+        return f"labels={[FEWER[n] for n in json.loads(value)]}"
+    return f"{name}={TINY.get(value, value)}" if value else text
+
+
+@pytest.mark.slow
+def test_crossing_end_to_end_with_tiny_models(frugal, tmp_path, monkeypatch):
+    small = ["limit=12", "unlabelled=8", "llm_texts=4", "teacher_steps=2", "least_steps=2"]
+    small += ["epochs=1", "teacher_epochs=1", "seeds=[0,1,2]", "usd_per_hour=0.001"]
+    works, last = crossing()
+    (tmp_path / "runs" / "crossing").mkdir(parents=True)
+    (tmp_path / "data" / "results").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for work in works:
+        # What the second of the two processes is given.
+        mine = [tiny(text) for text in work[work.index("&") + 2 : work.index(";")]]
+        sizes = [part for text in small for part in ("--set", text)]
+        status, _, err = frugal(*mine, "--preset", "smoke", *sizes)
+        assert status == 0, err
+    assert subprocess.run(last, shell=True, check=False).returncode == 0
+    monkeypatch.setattr(compare.data, "ROOT", tmp_path / "data")
+    long = compare.at_length()
+    cell = ["task", "teacher", "labels", "seed", "strategy", "model"]
+    assert not long.duplicated(cell).any()
+    assert set(long["training"]) == {"bfloat16"}
+    taught = long.query("teacher == 'tiny-encoder' and task == 'counting' and labels == 8")
+    assert taught.query("strategy == 'distill'")["model"].nunique() == 4
+    for _, runs in long.query("teacher == 'tiny-encoder'").groupby("task"):
+        held = compare.crossing(runs, "2 layers")
+        assert list(held.leads) == [4, 8, 12]
+        assert "labels and distillation" in str(held)
+    named = long.assign(labels=long["labels"].map({few: n for n, few in FEWER.items()}))
+    _, gaps = compare.joined(named, "2 layers", "tiny-causal")
+    assert sorted(gaps) == ["counting", "first-letter"]
+    assert all(gap.draws == 3 for gap in gaps.values())
 
 
 def test_buy_reads_the_papers_table(frugal):

@@ -9,6 +9,7 @@ from drawn import apart, points, words
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
+from frugal import stats
 from frugal.budgets import compare
 from frugal_course import figures
 
@@ -38,6 +39,7 @@ def runs(students=("2 layers",)):
             "params": 2e7 if who == "s4" else 13_600_000,
             "trained": 1e5 if who == "s4" else 1e6,
             "hits": text + str(seed),
+            "examples": 8,
             "accuracy": (text + str(seed)).count("1") / 8,
             "usd": 1.0 if strategy == "llm" else n / 10 + (strategy == "distill"),
         }
@@ -141,3 +143,53 @@ def test_students_are_drawn_for_every_n_that_has_them():
         assert apart(figure, axes.texts)
     names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
     assert names == ["1 layer\n13.6 M", "s4\n20.0 M"]  # the smaller first
+
+
+def many_tasks():
+    """As `make crossing` records: runs of two teachers, on tasks that have all of it, or not."""
+    draw = np.random.default_rng(0).random
+    rows = [
+        {
+            "task": task,
+            "teacher": teacher,
+            "labels": n,
+            "seed": seed,
+            "strategy": strategy,
+            "model": "2 layers",
+            "accuracy": hits.mean(),
+            "hits": stats.packed(hits),
+            "examples": hits.size,
+        }
+        for task, teacher, n, strategy, level in (
+            ("one", "small", 100, "annotate", 0.5),
+            ("one", "small", 1000, "annotate", 0.6),
+            ("one", "lm", 100, "annotate", 0.5),
+            ("one", "lm", 100, "distill", 0.8),
+            ("two", "small", 100, "annotate", 0.5),
+            ("two", "small", 1000, "annotate", 0.8),
+            ("two", "small", 100, "distill", 0.5),
+            ("two", "lm", 100, "distill", 0.6),
+            ("half", "lm", 100, "distill", 0.6),
+        )
+        for seed in range(5)
+        for hits in [draw(400) < level]
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_few_labels_and_a_teacher_stand_beside_many_labels_on_every_task_that_has_both():
+    joined, gaps = compare.joined(many_tasks(), "2 layers", "lm")
+    assert list(gaps) == ["one", "two"]
+    assert gaps["one"].low > 0.1
+    assert gaps["two"].high < -0.1
+    assert joined.groupby(["task", "way"]).size().tolist() == [5] * 6
+    figure = figures.few_labels(joined, gaps, "a $ is no formula, nor are two $")
+    assert figure.get_suptitle() == "a $ is no formula, nor are two $"
+    assert [x.get_text() for x in figure.axes[0].get_yticklabels()] == list(compare.JOINED)
+    for at, (task, gap) in zip(figure.axes, gaps.items(), strict=True):
+        assert at.get_title(loc="left") == f"{task}\n{gap}"
+        mine = joined[joined["task"] == task]
+        for y, way in enumerate(compare.JOINED):
+            drawn = {x for x, height in points(at) if height == y}
+            each = mine.loc[mine["way"] == way, "accuracy"]
+            assert drawn >= {*each, each.mean()}

@@ -162,6 +162,18 @@ def test_badges_and_publication(frugal, notebook, tmp_path, monkeypatch):
     assert "no such notebook" in frugal("notebooks", "prepare", tmp_path / "x.ipynb")[2]
 
 
+def test_the_front_pages_second_figure_is_the_notebooks_own_once_it_is_recorded():
+    root = Path(__file__).parents[2]
+    place = (root / "README.md").read_text().partition("<!-- taught -->\n")[2]
+    if not (root / "data" / "results" / "taught.png").exists():
+        assert place.startswith("<!-- /taught -->")
+        return
+    notebook = nbformat.read(root / "notebooks" / "05_distill_or_annotate.ipynb", as_version=4)
+    picture, sentence = prepare.front(notebook, "A hundred labels")
+    assert (root / "data" / "results" / "taught.png").read_bytes() == picture
+    assert f"*{' '.join(sentence.split())}*" in place
+
+
 def test_front_page_shows_the_notebooks_own_figure(frugal, tmp_path):
     """`make figures` makes it so."""
     root = Path(__file__).parents[2]
@@ -175,6 +187,9 @@ def test_front_page_shows_the_notebooks_own_figure(frugal, tmp_path):
     status, _, err = frugal("notebooks", "front", notebook, words, out, "--readme", readme)
     assert status == 0, err
     assert out.read_bytes() == picture
+    assert f"![{words}]({out})" in readme.read_text()
+    readme.write_text("<!-- taught -->\n<!-- /taught -->\n")
+    frugal("notebooks", "front", notebook, words, out, "--readme", readme, "--mark", "taught")
     assert f"![{words}]({out})" in readme.read_text()
     assert (
         "no picture under a heading with 'Figure 9'"

@@ -50,12 +50,19 @@ class Learnt:
 
 
 def new(
-    who: str, encoder: Backbone, of: Sequence[str], *, share: float, seed: int
+    who: str,
+    encoder: Backbone,
+    of: Sequence[str],
+    *,
+    share: float,
+    seed: int,
+    precision: str = "float32",
 ) -> ClassTeacher | Backbone:
     """The student `who`, before it has learnt anything.
 
     encoder: what its layers, its words or its frozen states come from; of: the answer choices
     share:   of the encoder's parameters, for a design
+    precision: of a language model's weights
 
     Raises FrugalError for a name that is neither, and for a design the encoder has no room for.
     """
@@ -65,7 +72,7 @@ def new(
         design = build.Part(build.sized(encoder.model, who, share))
         model = classifier.new(encoder, len(of), design, seed=seed)
     else:
-        backbone = encoder if who == encoder.name else backbones.load(who)
+        backbone = encoder if who == encoder.name else backbones.load(who, precision=precision)
         if backbone.family != "encoder":
             return backbone
         model = classifier.new(backbone, len(of), seed=seed)

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock
 from pydantic import Field
 from torch import Tensor
 
-from frugal import tasks
-from frugal.budgets import annotators, labels, students
+from frugal import stats, tasks
+from frugal.budgets import annotators, compare, labels, students
 from frugal.budgets.distill import ClassTeacher, outputs, right
 from frugal.budgets.students import Learnt
 from frugal.costs import prices
@@ -35,12 +36,13 @@ from frugal.engine.runs import RunSpec, Store
 from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import evaluate, tfew
-from frugal.kernels.precision import FLOATS, NAMES
+from frugal.kernels.precision import FLOATS, NAMES, rates
 from frugal.tasks import Example, Task, texts
 
 JOB = "budgets.cell"
 KEY = 2  # of the settings' ids: 1 hashed the setting alone, not what it reads
 TEACHER = "teacher"
+SHARE = 0.4  # of the rate of the machine's matrix products, what these trainings reach
 TOO_FEW = 0.05  # so small a share of more labels changes less than can be measured
 
 
@@ -75,8 +77,10 @@ class Setting(presets.Study):
     def own(self) -> dict[str, Any]:
         """What every cell shares, as JSON."""
         left_out = {"labels", "seeds", "students", "preset"}
-        # What a study that did not name it was in is the same study.
-        left_out |= {name for name in ("precision", "training") if getattr(self, name) == "float32"}
+        # A study that did not name these, since there was no choice, is the same one.
+        later = ("precision", "training", "teacher_precision", "teacher_epochs")
+        fields = type(self).model_fields
+        left_out |= {name for name in later if getattr(self, name) == fields[name].default}
         return self.model_dump(mode="json", exclude=left_out)
 
     def read(self) -> dict[str, str]:
@@ -177,10 +181,18 @@ class Bench:
         with alone(place):
             return labels.buy(source, asked, place, cap_usd=cap).labelled(asked)
 
-    def new(self, who: str, examples: Sequence[Example], seed: int) -> ClassTeacher | Backbone:
+    def new(
+        self, who: str, examples: Sequence[Example], seed: int, *, teaches: bool = False
+    ) -> ClassTeacher | Backbone:
         """The model `who`, before it learns the examples."""
-        of = texts.classes([*examples, *self.test])
-        return students.new(who, self.encoder, of, share=self.setting.design_share, seed=seed)
+        return students.new(
+            who,
+            self.encoder,
+            texts.classes([*examples, *self.test]),
+            share=self.setting.design_share,
+            seed=seed,
+            precision=self.setting.teacher_precision if teaches else "float32",
+        )
 
     def ranking(self, examples: int, seed: int, teaches: bool) -> tfew.Recipe:
         """How a language model learns so many examples."""
@@ -194,7 +206,9 @@ class Bench:
         s = self.setting
         fresh, design = students.fresh(who), students.of_encoder(who)
         lr = s.student_lr if fresh else s.design_lr if design else s.teacher_lr
-        epochs, least = (0, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
+        epochs, least = (
+            (s.teacher_epochs, s.teacher_steps) if teaches else (s.epochs, s.least_steps)
+        )
         return Recipe(
             epochs=epochs,
             least_steps=least,
@@ -215,7 +229,7 @@ class Bench:
         teaches: bool = False,
     ) -> Learnt:
         """The model `who`, trained on labels or on a teacher's logits; its state is kept."""
-        model, state = self.new(who, examples, seed), folder / _slug(who)
+        model, state = self.new(who, examples, seed, teaches=teaches), folder / _slug(who)
         with alone(state):
             if isinstance(model, Backbone):
                 recipe = self.ranking(len(examples), seed, teaches)
@@ -223,20 +237,31 @@ class Bench:
             how = self.classifying(who, seed, teaches)
             return students.classify(model, examples, table, how, checkpoint=state)
 
-    def training_flops(
-        self, who: str, examples: Sequence[Example], seed: int, *, teaches: bool = False
-    ) -> float:
-        """Exact, of `learn`, without doing it."""
-        student = self.new(who, examples, seed)
+    def flops(
+        self,
+        who: str,
+        examples: Sequence[Example],
+        asked: Sequence[Example],
+        seed: int,
+        *,
+        teaches: bool = False,
+    ) -> tuple[float, float]:
+        """Exact, of `learn` and of answering `asked` then, without doing it."""
+        student = self.new(who, examples, seed, teaches=teaches)
         if isinstance(student, Backbone):
             recipe = self.ranking(len(examples), seed, teaches)
-            found = evaluate.training_flops(student, examples, recipe)
-            return evaluate.counted(found, student.name)
+            spent = evaluate.training_flops(student, examples, recipe)
+            each = evaluate.counted(evaluate.query_flops(student, asked), student.name)
+            return evaluate.counted(spent, student.name), len(asked) * each
         model = student.model
-        lengths = [len(ids) for ids in model.encode([e.prompt for e in examples])]
+        lengths, others = (
+            [len(ids) for ids in model.encode([e.prompt for e in some])]
+            for some in (examples, asked)
+        )
         how = self.classifying(who, seed, teaches)
         schedule = Schedule.of(lengths, how, model.split.below, model.head.in_features)
-        return schedule.cost(lengths, model.trains, model.arch, model.head.out_features)[1]
+        _, trained = schedule.cost(lengths, model.trains, model.arch, model.head.out_features)
+        return trained, model.flops(others)
 
     def llm_says(
         self, train: Sequence[Example], texts: Sequence[Example], seed: int, usd: float
@@ -299,13 +324,14 @@ def run(setting: Setting, folder: Path) -> pd.DataFrame:
 def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataFrame:
     """The runs that are done: columns as `cell` gives them, and where, when and of which setting.
 
-    rows: how many there are of the same cell and student, or teacher
+    rows: how many there are of the same cell and student, or teacher; teacher: of the setting
     """
     done = [spec for spec in wanted if store.done(spec.id)]
-    return pd.DataFrame(
+    found = pd.DataFrame(
         {
             **row,
             "rows": len(rows),
+            "teacher": setting.teacher or setting.encoder,
             "content": spec.inputs.get("student", ""),
             "key": spec.key,
             "classifier": int(spec.inputs["classifier"]),
@@ -320,6 +346,7 @@ def table(setting: Setting, store: Store, wanted: Sequence[RunSpec]) -> pd.DataF
         for rows in [store.result(spec.id)["rows"]]
         for row in rows
     )
+    return compare.packed(found)
 
 
 def inputs(setting: Mapping[str, Any], who: str, **_: Any) -> dict[str, str]:
@@ -333,15 +360,29 @@ def _inputs(read: Mapping[str, str], who: str) -> dict[str, str]:
 
 
 def cell_flops(folder: str, setting: Mapping[str, Any], labels: int, seed: int, who: str) -> float:
-    """FLOPs of the trainings in `cell` whose number of examples is known before.
+    """FLOPs of the trainings and answers in `cell` whose number of examples is known before.
 
-    Those that dollars decide are not in it: "annotate more", and "llm".
+    Those that dollars decide are not in it: "annotate more", and "llm". The teacher's reading of
+    the unlabelled texts is in that of the teacher.
     """
-    bench = Bench(_setting(setting), Path(folder))
-    train = bench.wanted(labels, seed)
+    s = _setting(setting)
+    bench = _bench(s.model_dump_json(), folder, s.id)
+    train, more = bench.wanted(labels, seed), bench.texts(seed)
     if who == TEACHER:
-        return bench.training_flops(bench.teacher, train, seed, teaches=True)
-    return sum(bench.training_flops(who, some, seed) for some in (train, bench.texts(seed)))
+        return sum(bench.flops(bench.teacher, train, bench.test + more, seed, teaches=True))
+    return sum(sum(bench.flops(who, some, bench.test, seed)) for some in (train, more))
+
+
+def cost(setting: Setting, wanted: Sequence[RunSpec], store: Store) -> sweep.Plan:
+    """What is left: FLOPs, as `cell_flops` counts, and hours of this process by itself.
+
+    At the rate of this machine's products in the precision of most of them: the teacher's, where it
+    is a language model.
+    """
+    s = setting
+    name = s.teacher_precision if s.teacher not in ("", s.encoder) else s.training
+    rate = rates("cuda" if torch.cuda.is_available() else "cpu")[name]
+    return sweep.plan(wanted, store, flops_per_second=SHARE * rate)
 
 
 @runs.job(JOB, inputs=inputs, flops=cell_flops)
@@ -355,7 +396,7 @@ def cell(
                are more than a few; "llm", on an LLM's labels, for the dollars of the human ones
     model:     which teacher, or student; params: that it has; trained: that the training changed
     trained_on: examples it learnt from
-    accuracy:  on the test texts; hits: which of them, as 0 and 1
+    accuracy:  on the test texts, `examples` of them; hits: on which of them, `stats.packed`
     usd_labels, usd_compute, usd: what it cost; seconds, tokens, flops: of the computing in it
 
     The seconds, and the dollars they cost, are those of this machine. `score`: the mean accuracy.
@@ -383,7 +424,8 @@ def cell(
                 "trained": learnt.trained,
                 "trained_on": examples,
                 "accuracy": float(hits.double().mean()),
-                "hits": "".join(str(int(h)) for h in hits),
+                "hits": stats.packed(hits.numpy()),
+                "examples": len(hits),
                 "usd_labels": usd_labels,
                 "usd_compute": usd,
                 "usd": usd_labels + usd,

@@ -184,8 +184,8 @@ def study(
     about = {"setting": setting.id, "preset": setting.preset, "store": str(runs.folder)}
     about |= {"precision": setting.precision, "training": setting.training}
     if dry_run:
-        plan = sweep.plan(wanted, runs, flops_per_second=1.0)
-        cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops}
+        plan = live.cost(setting, wanted, runs)
+        cost = {"runs": plan.runs, "done": plan.done, "flops": plan.flops, "hours": plan.hours}
         emit({"dry_run": True, **about, **cost}, as_json)
         return
     sweep.run(wanted, runs, ray=ray)

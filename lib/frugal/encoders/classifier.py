@@ -152,9 +152,12 @@ class Classifier(nn.Module):
         with products(self.precision, self.device):
             for index in scoring_batches(lengths, self.device):
                 found[index] = self(self.batch(ids, index)).float().cpu()
+        return found, Cost(time.perf_counter() - started, sum(lengths), self.flops(lengths))
+
+    def flops(self, lengths: Sequence[int]) -> float:
+        """Exact FLOPs of `outputs` for texts of so many tokens."""
         of = partial(_flops, self.trains, self.arch, self.head.out_features, train=False)
-        spent = float(sum(map(cache(of), lengths)))
-        return found, Cost(time.perf_counter() - started, sum(lengths), spent)
+        return float(sum(map(cache(of), lengths)))
 
     def fingerprint(self) -> str:
         """Changes whenever an output can."""

@@ -140,7 +140,9 @@ class Study(Table):
     llm, llm_shots: who annotates, after so many of the human labels as examples ("" for nobody);
         llm_texts: of the unlabelled ones, at most; in which precision its weights are
     training:   the precision in which small classifiers learn and answer
-    teacher_steps: of an encoder that teaches, at every N; it is pretrained, and needs few
+    teacher_precision: of the frozen weights of a language model that teaches
+    teacher_steps, teacher_epochs: of an encoder that teaches, whichever is longer; it is
+        pretrained, and needs few
     epochs, least_steps: of a student's training, whichever is longer
     teacher_lr, student_lr, design_lr: of all of an encoder, of fresh layers, of a design, which
         trains `design_share` of the encoder's parameters
@@ -160,7 +162,9 @@ class Study(Table):
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
     limit: int = Field(ge=1)
+    teacher_precision: str = "float32"
     teacher_steps: int = Field(ge=1)
+    teacher_epochs: int = Field(0, ge=0)
     epochs: int = Field(ge=1)
     least_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)

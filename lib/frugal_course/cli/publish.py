@@ -51,6 +51,7 @@ def front(
     readme: Annotated[Path, typer.Option(help="Where the picture and its sentence go.")] = Path(
         "README.md"
     ),
+    mark: Annotated[str, typer.Option(help="Lines it goes between: <!-- MARK -->.")] = "figure",
     as_json: Json = False,
 ) -> None:
     """Take a picture out of a notebook, and put it on the front page with its sentence."""
@@ -62,7 +63,7 @@ def front(
     with staged(picture) as fresh:
         fresh.write_bytes(png)
     text = " ".join(sentence.split())
-    ready.mark(readme, "figure", f"![{heading}]({picture})\n\n*{text}*\n")
+    ready.mark(readme, mark, f"![{heading}]({picture})\n\n*{text}*\n")
     emit({"picture": str(picture), "sentence": text}, as_json)
 
 

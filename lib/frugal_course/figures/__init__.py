@@ -4,6 +4,7 @@ from frugal_course.figures.budgets import (
     best_splits,
     budget_curves,
     distilled_examples,
+    few_labels,
     same_dollars,
     student_kinds,
     winner_spans,

@@ -149,7 +149,7 @@ def same_dollars(
 ) -> Figure:
     """What the same dollars made here: accuracy against dollars, and distillation's lead.
 
-    runs:   columns strategy, model, labels, seed, usd, accuracy, hits; `student` and its
+    runs:   columns strategy, model, labels, seed, usd, accuracy, examples; `student` and its
             teacher are drawn, every run a dash, a line through the means
     gaps:   columns labels, model, gap (a `stats.Difference`): distilled less labelled
     level:  accuracy of guessing
@@ -182,7 +182,7 @@ def same_dollars(
     _ends(at, last, ends)
     across(at, level)
     heading(at, "a dash a seed, a line the mean")
-    at.set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
+    at.set_ylabel(f"accuracy, {runs['examples'].iloc[0]:,} test examples")
     _gaps(leads, runs[runs["model"] == student], gaps[gaps["model"] == student])
     return figure
 
@@ -212,7 +212,7 @@ def _known(gap: Difference) -> bool:
 def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
     """Labels alone and distillation for several students, a panel per N, the smallest first.
 
-    runs: columns labels, strategy, model, params, trained, seed, accuracy, hits
+    runs: columns labels, strategy, model, params, trained, seed, accuracy, examples
     """
     mine = runs[runs["strategy"] == "distill"]
     params = mine.groupby("model")[["params", "trained"]].first().sort_values("trained")
@@ -247,7 +247,31 @@ def student_kinds(runs: pd.DataFrame, level: float, title: str) -> Figure:
         heading(at, f"N = {n:,} labels")
     for at, ends in zip(axes, names, strict=True):  # once the shared axis has its limits
         _ends(at, len(kinds) - 1, ends)
-    axes[0].set_ylabel(f"accuracy, {len(runs['hits'].iloc[0]):,} test examples")
+    axes[0].set_ylabel(f"accuracy, {runs['examples'].iloc[0]:,} test examples")
+    return figure
+
+
+def few_labels(runs: pd.DataFrame, gaps: Mapping[str, Difference], title: str) -> Figure:
+    """A student by what it learnt from, a panel a task: a dash a draw, a mark the mean.
+
+    runs: columns task, way, accuracy, examples; gaps: by task, of the last two ways, the first
+          less the second
+    """
+    ways = list(runs["way"].unique())
+    looks = [(GREY, "x"), (ORANGE, "D"), (BLUE, "o")]
+    figure, axes = panels(len(gaps), title, height=3.2, width=10.5, sharey=True)
+    for at, (task, gap) in zip(axes, gaps.items(), strict=True):
+        for y, (way, (colour, mark)) in enumerate(zip(ways, looks, strict=True)):
+            each = runs.loc[(runs["task"] == task) & (runs["way"] == way), "accuracy"]
+            at.plot(each, [y] * len(each), "|", color=colour, markersize=16)
+            at.plot([each.mean()], [y], mark, color=colour, markersize=9)
+            beside(at, f"{each.mean():.2f}", each.mean(), y, colour, right=0, up=14, ha="center")
+        at.set(ylim=(len(ways) - 0.5, -0.7), xlabel=f"accuracy, {runs['examples'].iloc[0]:,} texts")
+        at.set_yticks(range(len(ways)), ways)
+        at.margins(x=0.15)
+        at.locator_params(axis="x", nbins=5)
+        at.grid(visible=False, axis="y")
+        heading(at, f"{task}\n{gap}")
     return figure
 
 

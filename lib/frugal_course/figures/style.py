@@ -47,7 +47,7 @@ def panels(
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, **subplots)
         lines = (textwrap.fill(line, int(LETTERS * size[0])) for line in title.split("\n"))
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13)
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13, parse_math=False)
     return figure, axes[0]
 
 
