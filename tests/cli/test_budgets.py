@@ -1,6 +1,7 @@
 """`frugal plan` and `frugal budgets`: JSON as scripts rely on it, one line for bad input."""
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -83,7 +84,9 @@ def test_study_writes_its_runs_and_goes_on(frugal, tmp_path):
 def crossing(*given):
     """What `make crossing` runs: of each of its studies the arguments, and its last line."""
     command = ["make", "-n", "-o", "setup", "crossing", *given]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    own = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}  # of `make check`
+    found = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    lines = found.stdout
     _, *studies, last = lines.strip().splitlines()
     return [shlex.split(line.replace("; status=", " ; status="))[2:] for line in studies], last
 

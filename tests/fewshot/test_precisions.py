@@ -128,9 +128,10 @@ def test_a_resumed_run_keeps_what_was_fastest_when_it_began(frugal, tmp_path, mo
 
 
 def measured(monkeypatch, **seconds):
-    monkeypatch.setattr(
-        precision, "seconds", lambda _, names: {n: s for n, s in seconds.items() if n in names}
-    )
+    def said(_, names=precision.NAMES):
+        return {name: s for name, s in seconds.items() if name in names}
+
+    monkeypatch.setattr(precision, "seconds", said)
 
 
 def test_a_figure_keeps_what_was_fastest_when_it_began(frugal, tmp_path, monkeypatch):
