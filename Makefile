@@ -112,10 +112,13 @@ figure2: setup
 	$(BIN)/frugal figure2 --steps 16 --limit 100 --seed 0 --seed 1 --out data/results/figure2.csv
 
 # Our own Table 1 (data/table1.toml), about eight hours on two idle cores; it goes on where it was
-# killed. BIG-bench is 358 MB.
+# killed. Two processes with a thread each share the runs: what two threads add up is rounded
+# otherwise, so a row comes out again, answer by answer, with one. BIG-bench is 358 MB.
+TABLE1 := $(BIN)/frugal table1
 table1: setup
 	$(BIN)/frugal artifacts fetch bigbench
-	$(BIN)/frugal table1 --out data/results/table1.csv
+	export OMP_NUM_THREADS=1; $(TABLE1) & $(TABLE1) --out data/results/table1.csv; \
+	  status=$$?; wait; exit $$status
 
 # The README's figures are of notebooks 03 and, once `make crossing` has recorded it, 05; this takes
 # them out again, with their sentences. And the audit,
