@@ -122,8 +122,7 @@ table1: setup
 	  status=$$?; wait; exit $$status
 
 # The README's figures are of notebooks 03 and, once `make crossing` has recorded it, 05; this takes
-# them out again, with their sentences. And the audit,
-# number by number, as a table to look them up in.
+# them out again, with their sentences. And the audit, number by number, as a table to look them up in.
 figures: setup
 	$(BIN)/frugal papers audit --csv data/results/audit.csv --json > /dev/null
 	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Figure 3, live' data/results/figure3.png
@@ -160,14 +159,15 @@ study: setup
 	cp runs/study.csv runs/study_tfew.csv runs/study_fever.csv data/results/
 
 # Where labels and distillation cross: data/results/crossing.csv. 125 trainings and teachers, 3.2e15
-# FLOPs: about five hours on two idle cores, at 100 GFLOP/s of CPU time each, as measured. DRY=1 says
-# of each part what is left, in hours of one process at what this machine's products take now. It goes
-# on where it was killed, and two processes with a thread each share the runs of each part. Five draws and 1,000 test texts: intervals of about 2 points either way, by the
-# components of data/results/study.csv. There are 27,334 texts to label in vitaminc and as many for
-# testing, 28,631 and 28,630 in multiemo; in movie-reviews 4,782 and 4,781, so that it has no
-# N = 5,000. Texts are not cut: 28 tokens in multiemo, 31 in movie-reviews, 78 in vitaminc (means).
-# A MiniLM that teaches sees the labels twice, but for 50 steps at least. bfloat16 is what is fastest,
-# named, so that the two processes cannot differ. BIG-bench is 358 MB.
+# FLOPs: about five hours on two idle cores, at 100 GFLOP/s of CPU time each, as measured. DRY=1 says of
+# each part what is left, in hours of one process at what this machine's products take now. It goes on
+# where it was killed, and two processes with a thread each share the runs of each part. Five draws and
+# 1,000 test texts: intervals of about 2 points either way, by the components of data/results/study.csv.
+# There are 27,334 texts to label in vitaminc and as many for testing, 28,631 and 28,630 in multiemo; in
+# movie-reviews 4,782 and 4,781, so that it has no N = 5,000. Texts are not cut: 28 tokens in multiemo,
+# 31 in movie-reviews, 78 in vitaminc (means). A MiniLM that teaches sees the labels twice, but for 50
+# steps at least. bfloat16 is what is fastest, named, so that the two processes cannot differ. BIG-bench
+# is 358 MB.
 CROSSING := $(BIN)/frugal budgets study --precision bfloat16 --store runs/crossing --set limit=1000 \
   --set unlabelled=4000 --set llm_texts=800 --set teacher_steps=50 --set teacher_epochs=2 \
   --set least_steps=125 --set epochs=3 --set 'seeds=[0,1,2,3,4]'
