@@ -78,7 +78,7 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             raise unknown("strategy", name, set(runs["strategy"]))
     records: list[dict[str, Any]] = []
     for (n, model), cell in packed(runs).groupby(["labels", "model"]):
-        ours, theirs = _paired(*(cell[cell["strategy"] == name] for name in (first, second)))
+        ours, theirs = paired(*(cell[cell["strategy"] == name] for name in (first, second)))
         if len(ours):
             each = ours.mean(1) - theirs.mean(1)
             span = {"low": 100 * each.min(), "high": 100 * each.max()}
@@ -89,7 +89,7 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 def less(ours: pd.DataFrame, theirs: pd.DataFrame) -> Difference:
     """Accuracy of some runs less that of others, a run a seed each, paired by seed and text."""
-    return stats.compare(*_paired(packed(ours), packed(theirs)))
+    return stats.compare(*paired(packed(ours), packed(theirs)))
 
 
 def joined(
@@ -115,8 +115,8 @@ def joined(
     return found, gaps
 
 
-def _paired(*sides: pd.DataFrame) -> list[NDArray[np.bool_]]:
-    """Of each side (seeds, texts), the seeds that all sides have in the same order."""
+def paired(*sides: pd.DataFrame) -> list[NDArray[np.bool_]]:
+    """Of each side, runs with packed hits, (seeds, texts): the seeds that all have, in order."""
     each = [side.set_index("seed") for side in sides]
     seeds = sorted(set.intersection(*(set(side.index) for side in each)))
     found = []
@@ -189,7 +189,7 @@ def crossing(runs: pd.DataFrame, model: str) -> Crossing:
     cells = [
         mine[(mine["strategy"] == way) & (mine["labels"] == n)] for way in ways for n in counts
     ]
-    scores = _paired(*cells)
+    scores = paired(*cells)
     usd = np.array([cell["usd"].mean() for cell in cells]).reshape(len(ways), -1)
     sides = list(zip(usd, (scores[: len(counts)], scores[len(counts) :]), strict=True))
     budgets = np.geomspace(usd[:, 0].max(), usd[:, -1].min(), BUDGETS)
