@@ -364,6 +364,28 @@ def test_hits_are_packed_and_unpacked():
     assert stats.packed(np.array([True, False, False, False])) == "80"
 
 
+@pytest.mark.parametrize(
+    ("text", "count", "why"),
+    [
+        ("ff", 9, "not of 9 texts"),  # cut short
+        ("ffff", 8, "not of 8 texts"),
+        ("ff", 4, "not of 4 texts"),  # more than four are right
+        ("8g", 8, "no hexadecimal digits"),
+        ("f", 4, "no hexadecimal digits"),
+        (float("nan"), 4, "no hexadecimal digits"),
+    ],
+)
+def test_hits_that_are_damaged_are_refused(text, count, why):
+    with pytest.raises(FrugalError, match=why):
+        stats.unpacked(text, count)
+
+
+def test_packed_hits_are_not_taken_for_a_digit_a_text():
+    assert stats.hits(["011", "100"]).tolist() == [[False, True, True], [True, False, False]]
+    with pytest.raises(FrugalError, match="a 1 or a 0 for every text, not '0a1'"):
+        stats.hits(["001", "0a1"])
+
+
 def test_wilsons_limits_solve_his_equation():
     for right, of in ((7, 20), (134, 268), (1, 3)):
         for p in stats.wilson(right, of):

@@ -401,10 +401,14 @@ def _sure(
 def hits(answers: Iterable[str]) -> NDArray[np.bool_]:
     """(draws, texts) from what records keep of each draw: a 1 for a text that it got right, or 0.
 
-    Raises FrugalError where draws have not answered the same number of texts.
+    Raises FrugalError where draws have not answered the same number of texts, and for other digits,
+    as `packed` has them.
     """
     import numpy as np
 
+    answers = list(answers)
+    if wrong := next((row for row in answers if row.strip("01")), None):
+        raise FrugalError(f"hits: a 1 or a 0 for every text, not {wrong[:16]!r}")
     rows = [[hit == "1" for hit in row] for row in answers]
     if len({len(row) for row in rows}) > 1:
         raise FrugalError("hits: the draws have not answered the same texts")
@@ -419,11 +423,16 @@ def packed(hits: NDArray[Any]) -> str:
 
 
 def unpacked(hits: str, examples: int) -> NDArray[np.bool_]:
-    """(examples,) right or wrong, of what `packed` made."""
+    """(examples,) right or wrong, of what `packed` made; FrugalError for what it did not."""
     import numpy as np
 
-    bits = np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)
-    return np.unpackbits(bits, count=examples).astype(bool)
+    try:
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(hits), dtype=np.uint8)).astype(bool)
+    except (TypeError, ValueError) as error:
+        raise FrugalError(f"hits: no hexadecimal digits: {str(hits)[:16]!r}") from error
+    if not 0 <= len(bits) - examples < 8 or bits[examples:].any():
+        raise FrugalError(f"hits: {hits[:16]!r} … is not of {examples} texts")
+    return bits[:examples]
 
 
 def wilson(right: int, of: int) -> tuple[float, float]:

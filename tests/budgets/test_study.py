@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from frugal import stats
 from frugal.budgets import compare, study
 from frugal.engine import presets, sweep
 from frugal.engine.runs import Store
 from frugal.errors import FrugalError
+from frugal.fewshot.tfew import Recipe
 
 SETTING = study.Setting.of(presets.settings("smoke").budgets)
 # An hour costs next to nothing, so that what else its dollars buy does not hang on this machine.
@@ -263,3 +265,29 @@ def test_the_records_have_the_columns_of_a_new_study(tmp_path):
     found = set(study.run(SMALL.model_copy(update={"labels": (4,), "llm": ""}), tmp_path))
     for name in ("study", "study_tfew", "study_fever"):
         assert set(compare.recorded(name)) <= found, name
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"teacher_precision": "int8"},
+            "tiny-encoder teaches, an encoder whose weights are trained",
+        ),
+        ({"teacher_precision": "fastest", "teacher": "tiny-causal"}, "Input should be 'float32'"),
+        (
+            {
+                "teacher_precision": "int8",
+                "teacher": "tiny-causal",
+                "teacher_recipe": Recipe.of({"method": "full"}),
+            },
+            "full trains in float32 or bfloat16, not in int8",
+        ),
+    ],
+)
+def test_a_precision_that_nothing_would_be_in_is_refused(given, why):
+    smoke = presets.named("smoke").budgets
+    with pytest.raises(ValidationError, match=why):
+        study.Setting.of(smoke, **given)
+    teaches = {"teacher": "tiny-causal", "teacher_precision": "int8"}
+    assert study.Setting.of(smoke, **teaches).own()["teacher_precision"] == "int8"

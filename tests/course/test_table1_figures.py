@@ -50,8 +50,6 @@ def test_our_table_1_shows_every_task_and_the_mean_with_its_interval():
 
 
 def test_our_table_1_says_that_nothing_is_recorded():
-    figures.against_icl(verdicts(0), None, figures.against_icl_title(None, 0))
-    assert "nothing is recorded yet" in figures.against_icl_title(None, 0)
     assert "None of the 14 tasks is recorded yet" in figures.against_icl_sentence(verdicts(0), 14)
 
 

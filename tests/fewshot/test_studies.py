@@ -82,6 +82,9 @@ def test_swapped_labels_are_all_wrong_and_the_queries_stay(tiny, counting, monke
         return real(backbone, task, queries, context, **options)
 
     monkeypatch.setattr(evaluate, "rank", rank)
+    with pytest.raises(FrugalError, match="its runs have 6 examples, not 7"):
+        studies.label_swap(tiny, counting, prompted, limit=7)
+    seen.clear()
     runs = studies.label_swap(tiny, counting, pd.concat([elsewhere, prompted]), limit=4)
     assert list(runs.columns) == ["task", "shots", "draw", "labels", "accuracy", "hits"]
     assert list(runs[["shots", "draw", "labels"]].itertuples(index=False, name=None)) == list(

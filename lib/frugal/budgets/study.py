@@ -20,10 +20,10 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from frugal import stats, tasks
+from frugal import peft, stats, tasks
 from frugal.budgets import annotators, compare, labels, students
 from frugal.budgets.distill import ClassTeacher, outputs, right
 from frugal.budgets.students import Learnt
@@ -60,6 +60,22 @@ class Setting(presets.Study):
     usd_per_label: float = Field(default=prices.get("label", "fever").usd, ge=0)
     usd_per_hour: float = Field(default=prices.get("gpu", "a40").usd, ge=0)
     usd_per_1k_tokens: float = Field(default=prices.get("token", "text-davinci-003").usd, ge=0)
+
+    @model_validator(mode="after")
+    def _teachable(self) -> "Setting":
+        low, method = self.teacher_precision, self.teacher_recipe.method
+        if low == "float32":
+            return self
+        if self.teacher in ("", self.encoder):
+            raise ValueError(
+                f"teacher_precision: {self.encoder} teaches, an encoder whose weights are trained, "
+                f"in float32; {low} is for a language model's frozen ones"
+            )
+        if low not in (able := peft.precisions(method)):
+            raise ValueError(
+                f"teacher_precision: {method} trains in {' or '.join(able)}, not in {low}"
+            )
+        return self
 
     @classmethod
     def of(cls, preset: presets.Budgets, **given: Any) -> "Setting":

@@ -162,7 +162,7 @@ class Study(Table):
     seeds: tuple[int, ...] = Field(min_length=1)
     unlabelled: int = Field(ge=1)
     limit: int = Field(ge=1)
-    teacher_precision: str = "float32"
+    teacher_precision: Literal["float32", "bfloat16", "int8"] = "float32"
     teacher_steps: int = Field(ge=1)
     teacher_epochs: int = Field(0, ge=0)
     epochs: int = Field(ge=1)

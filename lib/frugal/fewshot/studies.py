@@ -55,13 +55,16 @@ def label_swap(
     right: `evaluate.prompted_runs`, of this task among others, on `limit` examples or more
 
     Columns: task, shots, draw, labels ("right" or "swapped"), accuracy, hits. If the labels in the
-    context did not matter (Min et al. 2022), both would be equal.
+    context did not matter (Min et al. 2022), both would be equal. Raises FrugalError where `right`
+    has fewer examples.
     """
     runs = []
     same = (right["task"] == task.name) & (right["method"] == "icl") & (right["template"] == 0)
     for run in right[same].itertuples():
         of = {"shots": run.shots, "seed": run.seed}
         drawn, queries = task.draw(run.shots, run.seed), task.test(limit, **of)
+        if run.examples < len(queries):
+            raise FrugalError(f"right: its runs have {run.examples} examples, not {len(queries)}")
         result, _ = evaluate.rank(backbone, task, queries, swapped(drawn), seed=run.seed)
         for labels, hits in (("right", run.hits[: len(queries)]), ("swapped", result.hits)):
             accuracy = hits.count("1") / len(hits)

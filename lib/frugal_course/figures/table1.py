@@ -31,12 +31,12 @@ def way(name: str) -> str:
     return ", ".join(filter(None, (WAYS.get(first, first), rest)))
 
 
-def against_icl(verdicts: pd.DataFrame, overall: stats.Difference | None, title: str) -> Figure:
+def against_icl(verdicts: pd.DataFrame, overall: stats.Difference, title: str) -> Figure:
     """Our own Table 1: T-Few and ICL on every task, by cost; and their difference, how sure.
 
     verdicts: a row a task: task, ours, theirs (accuracies), ours_flops, theirs_flops (of a query),
               difference, low, high
-    overall:  the mean of the differences; None where nothing is recorded yet
+    overall:  the mean of the differences
     """
     height = max(3.9, 1.6 + 0.27 * len(verdicts))
     figure, (at, forest) = panels(2, title, width=10.5, height=height, width_ratios=[1, 1])
@@ -50,12 +50,9 @@ def against_icl(verdicts: pd.DataFrame, overall: stats.Difference | None, title:
     places = [*range(len(verdicts), 0, -1)]
     for y, row in zip(places, verdicts.itertuples(), strict=True):
         _interval(forest, y, row.difference, row.low, row.high)
-    names = [*verdicts["task"]]
-    if overall is not None:
-        _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
-        names, places = [*names, "mean of these tasks"], [*places, 0]
+    _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
     forest.axvline(0, color=GREY, linewidth=1)
-    forest.set_yticks(places, names, fontsize=9)
+    forest.set_yticks([*places, 0], [*verdicts["task"], "mean of these tasks"], fontsize=9)
     forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
     forest.grid(axis="x", color="#eeeeee")
     forest.grid(visible=False, axis="y")
@@ -76,14 +73,10 @@ def _interval(
     at.plot(100 * middle, y, mark, color=colour, markersize=10 if bold else 7)
 
 
-def against_icl_title(
-    overall: stats.Difference | None, tasks: int, ours: str = "ia3", theirs: str = "icl-16"
-) -> str:
+def against_icl_title(overall: stats.Difference, tasks: int) -> str:
     """Direction and size of the mean difference over so many tasks, and its interval."""
-    if overall is None:
-        return f"{way(ours)} against {way(theirs)}: nothing is recorded yet"
     over = "1 task" if tasks == 1 else f"{tasks} tasks"
-    return f"{overall.between(way(ours), way(theirs))}, over {over}"
+    return f"{overall.between(way('ia3'), way('icl-16'))}, over {over}"
 
 
 def against_icl_sentence(verdicts: pd.DataFrame, planned: int) -> str:
