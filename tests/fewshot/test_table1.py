@@ -233,9 +233,56 @@ def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
     assert table.equals(table.sort_values(["task", "way", "draw"], ignore_index=True))
     status, out, _ = frugal(*argv, *some, "--dry-run", "--json")
     assert json.loads(out)["done"] == 3
+    # What the file keeps is not run again where there is no store, and stays as it was written.
+    before = csv.read_text(encoding="utf-8")
+    anew = [*argv[:-1], str(tmp_path / "other"), "--out", str(csv)]
+    status, out, _ = frugal(*anew, *some, "--dry-run", "--json")
+    assert (json.loads(out)["done"], json.loads(out)["flops"]) == (3, 0)
+    status, out, _ = frugal(*anew, *some, "--way", "head", "--json")
+    assert (status, len(list(tmp_path.glob("other/runs/*/result.json")))) == (0, 2)
+    lines = csv.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 6 + 2
+    assert set(before.splitlines()) < set(lines)
+    assert {m["way"] for m in json.loads(out)["means"]} == {
+        "head", "ia3", "zero-shot", "zero-shot, calibrated",
+    }  # fmt: skip
     status, _, err = frugal(*argv, "--way", "ia33")
     assert status == 2
     assert "unknown way of Table 1 'ia33'; did you mean 'ia3'?" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(spec="0" * 16), r"line 2: none of these runs .* \(torch .*other file"),
+        (lambda t: t.assign(draw="9"), r"line 2: it was changed: counting, .*, 9, float32 is not"),
+        (lambda t: t.assign(task="first-letter"), "line 2: it was changed: first-letter"),
+        (lambda t: t.assign(accuracy="0.999"), "line 2: its accuracy is not that of its hits"),
+        (lambda t: t.assign(hits="zz"), "line 2: hits: no hexadecimal digits"),
+        (lambda t: t.assign(examples="many"), "line 2: .*'many'"),
+        (lambda t: pd.concat([t, t[:1]]), "line 5: its run is there twice"),
+        (lambda t: t[~t["way"].str.endswith("calibrated")], "one row of two is there"),
+        (lambda t: t.drop(columns="hits"), "not a table of runs: no column hits"),
+        (lambda t: t[:0].drop(columns=t.columns), "not a table of runs"),
+    ],
+)
+def test_rows_that_these_runs_do_not_make_are_not_gone_on_with(
+    rows, tmp_path, frugal, change, said
+):
+    few = rows[(rows["task"] == "counting") & rows["way"].str.match("zero-shot|head")]
+    few = few[few["draw"] == 0]
+    csv = tmp_path / "t.csv"
+    few.to_csv(csv, index=False)
+    specs = table1.specs(SMOKE, "float32")
+    assert len(table1_record.kept(csv, specs)) == 3
+    change(few.astype(str)).to_csv(csv, index=False)
+    before = csv.read_bytes()
+    with pytest.raises(FrugalError, match=said):
+        table1_record.kept(csv, specs)
+    argv = ["--preset", "smoke", "--precision", "float32", "--store", str(tmp_path / "runs")]
+    assert frugal("table1", *argv, "--out", str(csv))[0] == 2
+    assert csv.read_bytes() == before
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_table_that_is_not_sound_is_one_line(monkeypatch):

@@ -105,6 +105,13 @@ def test_a_loud_output_channel_is_rounded_twice_and_the_others_are_not():
     assert bool((error[[0, 2, 3, *range(5, 30)]] > 0.4).all())
 
 
+WAYS = (
+    products.product,
+    products._by_floats,
+    lambda a, b: products._floats_(products._padded(a, b)),
+)
+
+
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
 @settings(deadline=None, max_examples=40)
 def test_products_of_integers_are_exact_in_each_way_that_they_are_made(m, k, n, seed):
@@ -113,21 +120,36 @@ def test_products_of_integers_are_exact_in_each_way_that_they_are_made(m, k, n, 
     b = torch.randint(-127, 128, (k, n), generator=generator, dtype=torch.int8)
     expected = a.long() @ b.long()
     for laid_out in (b, b.T.contiguous().T):
-        for way in (products.product, products._padded, products._by_floats):
+        for way in WAYS:
             found = way(a, laid_out)
-            assert found.dtype == torch.int32
+            assert found.dtype == torch.float32
             assert torch.equal(found.long(), expected)
 
 
-def test_sums_that_no_float32_holds_are_exact():
-    a = torch.full((18, 4097), 127, dtype=torch.int8)
-    expected = a.long() @ a.long().T
-    assert int(expected[0, 0]) % 2  # beyond 2**24 a float32 has even numbers alone
-    assert int(expected[0, 0]) > 2**24
-    for way in (products.product, products._padded, products._by_floats):
-        assert torch.equal(way(a, a.T).long(), expected)
+@pytest.mark.parametrize("k", [1024, 1025, 2048, 2049, 4097, 9001])
+def test_sums_that_no_float32_holds_are_rounded_once(k):
+    a = torch.full((18, k), 127, dtype=torch.int8)
+    a[9] = -127
+    a[3, ::7] = 5
+    expected = (a.long() @ a.long().T).float()
+    assert k < 1041 or int(expected[0, 0]) > 2**24  # beyond which a float32 has even numbers alone
+    for way in WAYS:
+        assert torch.equal(way(a, a.T), expected)
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(way(a, a.T).long(), expected)
+            assert torch.equal(way(a, a.T), expected)
+
+
+def test_integer_units_are_taken_where_they_are_exact_and_fast(monkeypatch):
+    """Both say the same of this machine's time, whichever it is; what is not exact is not taken."""
+    took = products._integer_units.__wrapped__
+    monkeypatch.setattr(products, "_seconds", lambda way, a: 1 + (way is products._by_floats))
+    assert took("cpu")
+    monkeypatch.setattr(products, "_seconds", lambda way, a: 1 + (way is not products._by_floats))
+    assert not took("cpu")
+    real = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: real(a, b).clamp(-(2**15), 2**15))
+    monkeypatch.setattr(products, "_seconds", lambda way, a: 1 + (way is products._by_floats))
+    assert not took("cpu")
 
 
 def test_without_integer_units_the_answers_are_the_same(monkeypatch):

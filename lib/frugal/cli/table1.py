@@ -13,7 +13,7 @@ from frugal.engine import stderr
 
 def table1(
     out: Annotated[
-        Path | None, typer.Option(help="CSV for all rows that are done, written after every run.")
+        Path | None, typer.Option(help="CSV for all rows that are done. Goes on with those in it.")
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Folder of the runs; else runs/table1-PRESET.")
@@ -52,9 +52,12 @@ def table1(
         every = list({spec.id: spec for spec in found}.values())
     runs = Store(store or Path("runs") / f"table1-{chosen.name}")
     about = {"store": str(runs.folder), "preset": chosen.name, "precision": own}
+    there = set(table1_record.kept(out, every)["spec"])
+    wanted = [spec for spec in specs if spec.id not in there]
     if dry_run:
-        plan = table1.cost(runs, specs)
-        left = {"runs": plan.runs, "done": plan.done, "flops": plan.flops, "hours": plan.hours}
+        plan = table1.cost(runs, wanted)
+        done = len(specs) - len(wanted) + plan.done
+        left = {"runs": len(specs), "done": done, "flops": plan.flops, "hours": plan.hours}
         emit({"dry_run": True, **about, **left}, as_json)
         return
     if out:
@@ -62,7 +65,7 @@ def table1(
     outputs = Outputs({"--out": out})
 
     def rows() -> pd.DataFrame:
-        return pd.DataFrame(table1_record.records(runs, every))
+        return table1_record.joined(out, runs, every)
 
     def save(file: Path) -> None:
         rows().to_csv(file, index=False)
@@ -70,14 +73,15 @@ def table1(
     with stderr.bar(len(specs), "runs") as progress:
 
         def after(done: int, total: int) -> None:
-            progress(done)
+            progress(len(specs) - len(wanted) + done)
             outputs.write("--out", save)
 
-        sweep.run(specs, runs, ray=ray, progress=after)
-    by = ["task", "way", "precision"]
+        sweep.run(wanted, runs, ray=ray, progress=after)
+    numbers = ["accuracy", "flops_per_query"]
+    table = rows()
     means = (
-        rows()
-        .groupby(by, as_index=False)
+        table.assign(**table[numbers].apply(pd.to_numeric))
+        .groupby(["task", "way", "precision"], as_index=False)
         .agg(
             draws=("draw", "size"), accuracy=("accuracy", "mean"), flops=("flops_per_query", "mean")
         )

@@ -4,7 +4,7 @@ A row is a run of `table1`: one way on one task with one draw of labels. Rows of
 may stand beside each other; what is said of ways is of one, and never of a part of their draws.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from frugal import data, stats
 from frugal.engine import presets, runs
+from frugal.errors import FrugalError, reason
 from frugal.fewshot import table1_plan
 
 CALIBRATED = ", calibrated"  # behind the name of a way that is prompted
@@ -70,6 +71,62 @@ def records(store: runs.Store, wanted: Sequence[runs.RunSpec]) -> list[dict[str,
                 accuracy = {"accuracy": of.pop("score")}
                 found.append({**named, "way": named["way"] + suffix, **accuracy, **of, **about})
     return sorted(found, key=lambda row: [row[k] for k in ("task", "way", "precision", "draw")])
+
+
+def kept(file: Path | None, wanted: Sequence[runs.RunSpec]) -> pd.DataFrame:
+    """The rows that `file` has of these runs, as text: what need not be run again.
+
+    None where there is no such file. Raises FrugalError, which names the line, for a row that none
+    of these runs makes, that was changed, or that is there twice.
+    """
+    if file is None or not file.exists():
+        return pd.DataFrame(columns=["spec", *USED], dtype=str)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise FrugalError(f"{file}: not a table of runs: {reason(error)}") from error
+    if missing := [name for name in ("spec", *USED) if name not in table]:
+        raise FrugalError(f"{file}: not a table of runs: no column {missing[0]}")
+    by = {spec.id: spec for spec in wanted}
+    for line, row in enumerate(table.to_dict("records"), start=2):
+        if problem := _problem(row, by.get(row["spec"])):
+            raise FrugalError(f"{file}, line {line}: {problem}")
+    if (twice := table.duplicated(["spec", "way"])).any():
+        raise FrugalError(f"{file}, line {twice.idxmax() + 2}: its run is there twice")
+    for run, rows in table.groupby("spec")["way"].size().items():
+        if rows != 1 + (by[str(run)].params["kind"] == "prompt"):
+            raise FrugalError(f"{file}: of run {run} one row of two is there; take that one out")
+    return table
+
+
+def _problem(row: Mapping[str, str], spec: runs.RunSpec | None) -> str:
+    """Why a row is not what its run left, if it is not."""
+    if spec is None:
+        made = row.get("versions", "libraries that are not named")
+        return (
+            f"none of these runs makes this row: its model, task, preset or libraries ({made}) are "
+            "others; name another file"
+        )
+    said = [row["task"], row["way"].removesuffix(CALIBRATED), row["draw"], row["precision"]]
+    if said != [str(spec.params[name]) for name in ("task", "way", "draw", "precision")]:
+        return f"it was changed: {', '.join(said)} is not what run {spec.id} is of"
+    try:
+        right = stats.unpacked(row["hits"], int(row["examples"])).mean()
+        return "" if float(row["accuracy"]) == right else "its accuracy is not that of its hits"
+    except ValueError as error:
+        return str(error)
+
+
+def joined(file: Path | None, store: runs.Store, wanted: Sequence[runs.RunSpec]) -> pd.DataFrame:
+    """What `file` keeps of these runs and what `store` has of the others, as text, sorted."""
+    mine = kept(file, wanted)
+    there = set(mine["spec"])
+    new = pd.DataFrame(records(store, [spec for spec in wanted if spec.id not in there]))
+    new = new.map(lambda value: "" if value is None or value != value else str(value))
+    table = pd.concat([part for part in (mine, new) if len(part)] or [mine], ignore_index=True)
+    by = ["task", "way", "precision", "draw"]
+    key = {"key": lambda column: column.astype(int) if column.name == "draw" else column}
+    return table.sort_values(by, ignore_index=True, **key)
 
 
 def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:

@@ -18,7 +18,8 @@ the first rounding of the weights alone: the second is finer than the gradient's
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,7 +101,7 @@ def multiply_(x: Tensor, weights: Weights) -> Tensor:
         q, s = torch.cat([q, more]), torch.cat([s, finer])
 
     def times(w: Tensor, scale: Tensor) -> Tensor:
-        y = _floats_(product(q, w.T)).mul_(s)  # (q_x q_Wᵀ) ⊙ s_x
+        y = product(q, w.T).mul_(s)  # (q_x q_Wᵀ) ⊙ s_x
         if len(loud):
             y = y[:rows].index_add_(0, loud, y[rows:])
         return y.mul_(scale)  # ⊙ s_W
@@ -114,7 +115,7 @@ def multiply_(x: Tensor, weights: Weights) -> Tensor:
 def multiply_gradient_(g: Tensor, weights: Weights) -> Tensor:
     """(tokens, out) g, which is overwritten → (tokens, in), as `gradient_reference`."""
     q, s = quantise_(g, _largest(g))
-    return _floats_(product(q, weights.q)).mul_(s).mul_(weights.shrink)  # (q_g q_W) ⊙ s_g / c
+    return product(q, weights.q).mul_(s).mul_(weights.shrink)  # (q_g q_W) ⊙ s_g / c
 
 
 def quantise_(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,12 +149,15 @@ def root_mean_square(x: Tensor) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """(m, k) int8 times (k, n) int8 → (m, n) int32, exact, on integer units where there are any."""
+    """(m, k) int8 times (k, n) int8 → (m, n) float32: exact sums, rounded once.
+
+    On integer units where there are any that are fast.
+    """
     if not _integer_units(a.device.type):
         return _by_floats(a, b)
     if a.is_cuda:  # takes more than 16 rows, and multiples of 8 elsewhere
-        return _padded(a, b)
-    return torch._int_mm(_plain(a), _plain(b))
+        return _floats_(_padded(a, b))
+    return _floats_(torch._int_mm(_plain(a), _plain(b)))
 
 
 def _plain(t: Tensor) -> Tensor:
@@ -178,19 +182,39 @@ def _by_floats(a: Tensor, b: Tensor) -> Tensor:
     """As `product`: sums of 1,024 products are below 2²⁴, and so exact in float32."""
     parts = zip(a.split(1024, dim=1), b.split(1024, dim=0), strict=True)
     with torch.autocast(a.device.type, enabled=False):
-        found = [(x.float() @ y.float()).int() for x, y in parts]
-    return torch.stack(found).sum(0, dtype=torch.int32)
+        sums = [x.float() @ y.float() for x, y in parts]
+    if len(sums) > 2:  # the sum of two is rounded once
+        return functools.reduce(Tensor.add_, (part.double() for part in sums)).float()
+    return functools.reduce(Tensor.add_, sums)
 
 
 @functools.cache
 def _integer_units(device: str) -> bool:
-    """Whether torch multiplies int8 there, and exactly: in some processors sums of two saturate."""
+    """Whether torch multiplies int8 there exactly, and sooner than floats of the same values.
+
+    In some processors sums of two saturate. One without instructions for it takes twenty times as
+    long as float32 does; as both are exact, which of them computes changes no answer.
+    """
     a = torch.full((32, 64), LEVELS, dtype=torch.int8, device=device)
     a[::2] = -LEVELS
     try:
-        return all(torch.equal(torch._int_mm(a, b), _by_floats(a, b)) for b in (a.T, a.T.clone()))
+        for b in (a.T, a.T.clone()):
+            if not torch.equal(torch._int_mm(a, b), _by_floats(a, b).int()):
+                return False
     except (RuntimeError, NotImplementedError):
         return False
+    a = a.new_ones(256, 512)
+    return _seconds(torch._int_mm, a) < _seconds(_by_floats, a)
+
+
+def _seconds(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor) -> float:
+    """Of a aᵀ: the least of some."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        multiply(a, a.T)[0, 0].item()  # a value is read, so that a GPU's answer is waited for
+        taken.append(time.perf_counter() - started)
+    return min(taken)
 
 
 _unrounded = contextvars.ContextVar("unrounded", default=False)
