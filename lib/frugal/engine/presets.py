@@ -289,7 +289,10 @@ def versions(preset: Preset, device: Any, precision: str) -> str:
 
 
 def machine() -> str:
-    """The processor, how many of its cores, and the GPU if there is one."""
+    """The processor, the vectors that torch uses in it, how many cores, and the GPU if there is one.
+
+    Of two machines with other vectors sums are rounded otherwise.
+    """
     import torch
 
     name = platform.processor() or platform.machine()
@@ -298,4 +301,5 @@ def machine() -> str:
         lines = info.read_text().splitlines()
         name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {os.cpu_count()} cores{gpu}"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{name} ({vectors}), {os.cpu_count()} cores{gpu}"
