@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomllib
+import torch
 
 from frugal import data, stats, tasks
+from frugal.encoders import embedding
 from frugal.engine import backbones, presets, runs, sweep
 from frugal.errors import FrugalError
 from frugal.fewshot import (
@@ -85,7 +87,7 @@ def test_a_run_for_every_task_way_and_draw():
     assert [s.params["draw"] for s in some] == [0, 1, 2, 3, 4]  # fever is not among `also`
     assert {s.id for s in some} <= {s.id for s in specs}
     for given, word in (({"names": ["fevr"]}, "fever"), ({"ways": ["ia4"]}, "ia3")):
-        with pytest.raises(FrugalError, match=f"of Table 1 .* did you mean '{word}'"):
+        with pytest.raises(FrugalError, match=f"of table1 .* did you mean '{word}'"):
             table1.specs(presets.named("laptop"), "int8", **given)
     assert len(table1.rate_specs(SMOKE, "float32")) == 4
 
@@ -248,7 +250,7 @@ def test_the_command_writes_what_is_done_and_what_is_left(frugal, tmp_path):
     }  # fmt: skip
     status, _, err = frugal(*argv, "--way", "ia33")
     assert status == 2
-    assert "unknown way of Table 1 'ia33'; did you mean 'ia3'?" in err
+    assert "unknown way of table1 'ia33'; did you mean 'ia3'?" in err
 
 
 @pytest.mark.parametrize(
@@ -283,6 +285,88 @@ def test_rows_that_these_runs_do_not_make_are_not_gone_on_with(
     assert frugal("table1", *argv, "--out", str(csv))[0] == 2
     assert csv.read_bytes() == before
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """The rows of many shots, at smoke."""
+    store, specs = runs.Store(tmp_path_factory.mktemp("many")), table1.specs(
+        SMOKE, "float32", of="many-shots"
+    )  # fmt: skip
+    sweep.run(specs, store)
+    return pd.DataFrame(table1_record.records(store, specs))
+
+
+def shown(spec):
+    """The prompts of a run of many shots, by a slow reference: words alike by their letters."""
+    asked = table1.Asked(**spec.params)
+    task = tasks.load(asked.task)
+    context = asked.context
+    found = []
+    for query in task.test(asked.limit):
+        pool = task.draw(context.get("pool") or asked.shots, asked.draw)
+        if context.get("swapped"):
+            pool = studies.swapped(pool)
+        if near := context.get("nearest"):
+            fixed, others = pool[: asked.shots - near], pool[asked.shots - near :]
+            order = sorted(range(len(others)), key=lambda i: -alike(query, others[i]))[:near]
+            pool = fixed + [others[i] for i in reversed(order)]
+        found += icl.prompted([query], pool)
+    return found
+
+
+def alike(one, other):
+    read = embedding.embedded(backbones.load("tiny-encoder"), [one.prompt, other.prompt])
+    return float(read[0] @ read[1])
+
+
+@pytest.mark.parametrize("way", ["icl-2, swapped", "2 nearest", "1 + 1 nearest"])
+def test_shots_are_those_that_a_way_says(many, way):
+    model = backbones.load("tiny-causal")
+    for spec in table1.specs(SMOKE, "float32", ways=[way], of="many-shots"):
+        prompts = shown(spec)
+        scores = [choices.score(model, [p]) for p in prompts]
+        (mine,) = many[many["spec"] == spec.id].query("way == @way").to_dict("records")
+        expected = [bool(s.hits[0]) for s in scores]
+        assert stats.unpacked(mine["hits"], mine["examples"]).tolist() == expected
+        assert mine["flops_per_query"] == evaluate.query_flops(model, prompts)
+
+
+def test_reordered_shots_are_those_of_the_first_draw(many):
+    first = tasks.load("counting").draw(2, 0)
+    for spec in table1.specs(SMOKE, "float32", ways=["icl-2, reordered"], of="many-shots"):
+        drawn = table1.Asked(**spec.params)._drawn
+        assert sorted(e.prompt for e in drawn) == sorted(e.prompt for e in first)
+    assert many["way"].nunique() == 7 + 4  # four are calibrated as well
+
+
+def test_the_plan_of_many_shots_is_its_own():
+    laptop = presets.named("laptop")
+    plan = table1_plan.frozen(plan="many-shots")
+    specs = table1.specs(laptop, "int8", of="many-shots")
+    assert len({s.id for s in specs}) == len(specs) == 2 * sum(w.draws for w in plan.ways.values())
+    assert {s.params.get("encoder") for s in specs} == {None, "minilm-l6"}
+    for source in map(tasks.load, plan.tasks):
+        assert source.drawable >= plan.labels == max(w.pool for w in plan.ways.values())
+    with pytest.raises(FrugalError, match="unknown plan 'table2'; did you mean 'table1'"):
+        table1_plan.frozen(plan="table2")
+    for wrong, said in (
+        ({"shots": 2, "nearest": 3, "pool": 9}, "nearest: 3 of 2 shots"),
+        ({"shots": 4, "nearest": 4}, "pool: 0, to choose 4 of 4"),
+        ({"shots": 4, "nearest": 4, "pool": 3}, "pool: 3"),
+        ({"shots": 0, "swapped": True}, "swapped"),
+        ({"shots": 4, "nearest": 4, "pool": 8, "reordered": True}, "reordered"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            table1_plan.Way(draws=1, **wrong)
+
+
+def test_the_nearest_stand_last_and_of_equals_the_first_is_nearer():
+    like = torch.tensor([[0.1, 0.9, 0.9, 0.5], [0.0, 0.0, 0.0, 1.0]])
+    assert icl.nearest(like, 3) == [[3, 2, 1], [1, 0, 3]]
+    assert icl.nearest(like, 0) == [[], []]
+    with pytest.raises(FrugalError, match="nearest: 5 of 4 texts"):
+        icl.nearest(like, 5)
 
 
 def test_a_table_that_is_not_sound_is_one_line(monkeypatch):

@@ -16,14 +16,17 @@ def table1(
         Path | None, typer.Option(help="CSV for all rows that are done. Goes on with those in it.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder of the runs; else runs/table1-PRESET.")
+        Path | None, typer.Option(help="Folder of the runs; else runs/PLAN-PRESET.")
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Of data/table1.toml; else all. Repeatable.")
+        list[str] | None, typer.Option(help="Of the plan; else all. Repeatable.")
     ] = None,
     way: Annotated[
-        list[str] | None, typer.Option(help="Of data/table1.toml; else all. Repeatable.")
+        list[str] | None, typer.Option(help="Of the plan; else all. Repeatable.")
     ] = None,
+    plan: Annotated[
+        str, typer.Option(help="What is measured: table1, or many-shots (ICL to 128 examples).")
+    ] = "table1",
     rates: Annotated[
         bool, typer.Option("--rates", help="The trainings that rates were chosen by, instead.")
     ] = False,
@@ -47,17 +50,17 @@ def table1(
         specs = table1.rate_specs(chosen, own)
         every = specs
     else:
-        specs = table1.specs(chosen, own, names=task or (), ways=way or ())
-        found = (spec for name in NAMES for spec in table1.specs(chosen, name))
+        specs = table1.specs(chosen, own, names=task or (), ways=way or (), of=plan)
+        found = (spec for name in NAMES for spec in table1.specs(chosen, name, of=plan))
         every = list({spec.id: spec for spec in found}.values())
-    runs = Store(store or Path("runs") / f"table1-{chosen.name}")
+    runs = Store(store or Path("runs") / f"{plan}-{chosen.name}")
     about = {"store": str(runs.folder), "preset": chosen.name, "precision": own}
     there = set(table1_record.kept(out, every)["spec"])
     wanted = [spec for spec in specs if spec.id not in there]
     if dry_run:
-        plan = table1.cost(runs, wanted)
-        done = len(specs) - len(wanted) + plan.done
-        left = {"runs": len(specs), "done": done, "flops": plan.flops, "hours": plan.hours}
+        cost = table1.cost(runs, wanted)
+        done = len(specs) - len(wanted) + cost.done
+        left = {"runs": len(specs), "done": done, "flops": cost.flops, "hours": cost.hours}
         emit({"dry_run": True, **about, **left}, as_json)
         return
     if out:

@@ -168,10 +168,15 @@ class Classifier(nn.Module):
 
 
 def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each text: at most `max_tokens`, and what the model can read."""
+    """Token ids of each text: at most `max_tokens`, and what the model can read.
+
+    Raises FrugalError for a text that has none.
+    """
     tokenizer = backbone.tokenizer
     most = min(backbone.limited(max_tokens).max_tokens or max_tokens, tokenizer.model_max_length)
     found: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
+    if not all(found):
+        raise FrugalError(f"text {found.index([])}: {backbone.name} reads no token in it")
     return found
 
 

@@ -289,9 +289,9 @@ def versions(preset: Preset, device: Any, precision: str) -> str:
 
 
 def machine() -> str:
-    """The processor, the vectors that torch uses in it, how many cores, and the GPU if there is one.
+    """The processor, the vectors that torch uses in it, its cores, and the GPU if there is one.
 
-    Of two machines with other vectors sums are rounded otherwise.
+    With other vectors sums are rounded otherwise.
     """
     import torch
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from frugal.errors import FrugalError
 from frugal.tasks import Example
 
@@ -25,3 +27,18 @@ def prompted(
     solved = [f"{s.prompt}{s.choices[s.label]}\n\n" for s in shots]
     context = "".join(solved[i] for i in order)
     return [q.model_copy(update={"prompt": context + q.prompt}) for q in queries]
+
+
+def nearest(alike: Tensor, count: int) -> list[list[int]]:
+    """For each query the `count` texts that are most like it, the most like one last.
+
+    alike: (queries, texts), higher for what is more alike; of equals the first is nearer
+
+    Raises FrugalError where there are fewer texts. The last shot is the one a model reads last.
+    Source: Liu et al. 2022 (What makes good in-context examples for GPT-3?), §3.
+    """
+    if not 0 <= count <= alike.shape[1]:
+        raise FrugalError(f"nearest: {count} of {alike.shape[1]} texts")
+    order = alike.argsort(dim=1, descending=True, stable=True)
+    found: list[list[int]] = order[:, :count].flip(1).tolist()
+    return found

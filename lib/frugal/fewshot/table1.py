@@ -6,23 +6,26 @@ got right, so that any two ways are compared text by text (`table1_record`).
 """
 
 import functools
+import random
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from frugal import stats, tasks
 from frugal.costs import flops
 from frugal.encoders import classifier
+from frugal.encoders.embedding import embedded
 from frugal.engine import backbones, digests, runs, sweep
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
 from frugal.errors import unknown
-from frugal.fewshot import calibration, encoding, evaluate, icl, packing
+from frugal.fewshot import calibration, encoding, evaluate, icl, packing, studies
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.table1_plan import Frozen, Way, frozen
 from frugal.fewshot.tfew import Recipe
@@ -30,6 +33,7 @@ from frugal.kernels.precision import rates
 from frugal.tasks import Example, Task
 
 JOB = "table1.score"
+CONTEXT = ("pool", "nearest", "swapped", "reordered")  # of a way: which shots a query is shown
 # Of the rate of the machine's matrix products, what these runs reach (data/results/bench.csv).
 SHARES = {"float32": 0.8, "bfloat16": 0.6, "int8": 0.4}
 
@@ -40,16 +44,18 @@ def specs(
     *,
     names: Sequence[str] = (),
     ways: Sequence[str] = (),
+    of: str = "table1",
 ) -> list[runs.RunSpec]:
     """A run for every task, way and draw; those of one model after each other, task by task.
 
     precision: of the language model's frozen weights, resolved; what trains them takes float32
-    names, ways: of the tasks and ways, if not all. Raises FrugalError for one that is unknown.
+    names, ways: of the tasks and ways, if not all; of: which plan. Raises FrugalError for one that
+    is unknown.
     """
-    plan = frozen(preset.name)
+    plan = frozen(preset.name, of)
     for what, given, known in (("task", names, plan.tasks), ("way", ways, plan.ways)):
         if wrong := [name for name in given if name not in known]:
-            raise unknown(f"{what} of Table 1", wrong[0], known)
+            raise unknown(f"{what} of {of}", wrong[0], known)
     wanted = [
         (task, name, draw)
         for task in plan.tasks
@@ -68,11 +74,13 @@ def specs(
 def rate_specs(preset: Preset, precision: str) -> list[runs.RunSpec]:
     """The runs that rates were chosen by, way by way, rate by rate."""
     plan = frozen(preset.name)
+    if (rates := plan.rates) is None:
+        return []
     wanted = [
-        (plan.rates.task, name, draw, _at(plan.ways[name], lr))
-        for name, tried in plan.rates.tried.items()
+        (rates.task, name, draw, _at(plan.ways[name], lr))
+        for name, tried in rates.tried.items()
         for lr in tried
-        for draw in range(plan.rates.draws)
+        for draw in range(rates.draws)
     ]
     return _specs(preset, plan, precision, wanted)
 
@@ -108,19 +116,24 @@ def _specs(
             "limit": plan.limit,
             "recipe": recipe,
         }
-        own_inputs = read(backbone=backbone, task=task)
+        if context := {k: v for k in CONTEXT if (v := getattr(way, k))}:
+            params["context"] = context
+        if way.nearest:
+            params["encoder"] = plan.encoder
+        own_inputs = read(backbone=backbone, task=task, encoder=params.get("encoder", ""))
         found.append(
             runs.spec(JOB, params, inputs=own_inputs, preset=preset.name, num_gpus=preset.num_gpus)
         )
     return found
 
 
-def inputs(backbone: str, task: str, **_: Any) -> dict[str, str]:
+def inputs(backbone: str, task: str, encoder: str = "", **_: Any) -> dict[str, str]:
     """What a run reads beside its params, and the libraries that compute it."""
     return {
         "backbone": digests.backbone(backbone),
         "task": tasks.content(task),
         "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")),
+        **({"encoder": digests.backbone(encoder)} if encoder else {}),
     }
 
 
@@ -144,9 +157,11 @@ def score(**params: Any) -> dict[str, Any]:
 class Asked:
     """What a run is asked to do.
 
-    way:   what this is called; kind: "prompt", "tune" or "head", the latter two with a recipe
+    way:   what this is called; kind: "prompt", "nearest", "tune" or "head", the latter two with a
+        recipe
     shots: solved examples in the prompt, or labels to learn from; draw: which ones
     limit: test texts
+    context: of CONTEXT, what is set; encoder: that tells which texts are alike
     """
 
     task: str
@@ -158,6 +173,8 @@ class Asked:
     shots: int
     limit: int
     recipe: dict[str, Any]
+    context: dict[str, Any] = field(default_factory=dict)
+    encoder: str = ""
 
     @property
     def _model(self) -> Backbone:
@@ -169,7 +186,12 @@ class Asked:
 
     @property
     def _drawn(self) -> list[Example]:
-        return self._source.draw(self.shots, self.draw)
+        if self.context.get("reordered"):
+            order = random.Random(self.draw).sample(range(self.shots), self.shots)
+            drawn = self._source.draw(self.shots, 0)
+            return [drawn[i] for i in order]
+        drawn = self._source.draw(max(self.shots, self.context.get("pool", 0)), self.draw)
+        return studies.swapped(drawn) if self.context.get("swapped") else drawn
 
     @property
     def _texts(self) -> list[Example]:
@@ -183,7 +205,8 @@ class Asked:
 
     def result(self) -> dict[str, Any]:
         """See `score`."""
-        return {"prompt": self._prompted, "tune": self._tuned, "head": self._head}[self.kind]()
+        by = {"prompt": self._prompted, "nearest": self._by_likeness}
+        return (by | {"tune": self._tuned, "head": self._head})[self.kind]()
 
     def flops(self) -> float:
         """See `score_flops`."""
@@ -192,6 +215,10 @@ class Asked:
             return classifier.planned_flops(self._model, outputs, "head", how, texts, asked)
         if self.kind == "prompt":
             return self._prompted_flops()
+        if self.kind == "nearest":
+            prompts = self._own_prompts(self._like())
+            cost = evaluate.query_flops(self._model, prompts)
+            return len(prompts) * evaluate.counted(cost, self.backbone)
         training = evaluate.training_flops(self._model, *self._training())
         query = evaluate.query_flops(self._model, self._queries)
         each = (evaluate.counted(flops, self.backbone) for flops in (training, query))
@@ -224,6 +251,28 @@ class Asked:
         else:
             costs = (each + more, 0.0)
         return {**_result(plain, each, 0.0, 0), "calibrated": _result(other, *costs, 0)}
+
+    def _like(self) -> Tensor:
+        """(queries, pool) cosine of what the encoder makes of their texts."""
+        reader = backbones.held(self.encoder, "float32")
+        read = [embedded(reader, [e.prompt for e in some]) for some in (self._texts, self._drawn)]
+        return read[0] @ read[1].T
+
+    def _own_prompts(self, alike: Tensor) -> list[Example]:
+        """Each query behind the shots that are chosen for it."""
+        queries, pool, near = self._texts, self._drawn, self.context["nearest"]
+        fixed = self.shots - near  # the first of the pool, for every query
+        chosen = icl.nearest(alike[:, fixed:], near)
+        return [
+            icl.prompted([query], [*pool[:fixed], *(pool[fixed + i] for i in mine)])[0]
+            for query, mine in zip(queries, chosen, strict=True)
+        ]
+
+    def _by_likeness(self) -> dict[str, Any]:
+        """Each query behind its own shots. What the encoder reads costs a hundredth, left out."""
+        asked = encoding.encode(self._model, self._own_prompts(self._like()))
+        result, scores = evaluate.rank(self._model, self._source, asked)
+        return _result(scores.hits.numpy(), result.flops_per_query, 0.0, 0)
 
     def _prompted_flops(self) -> float:
         if (shape := evaluate.architecture(self._model)) is None:

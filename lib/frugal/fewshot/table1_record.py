@@ -129,14 +129,14 @@ def joined(file: Path | None, store: runs.Store, wanted: Sequence[runs.RunSpec])
     return table.sort_values(by, ignore_index=True, **key)
 
 
-def recorded(file: Path = RECORD, precision: str = "") -> pd.DataFrame:
+def recorded(file: Path = RECORD, precision: str = "", *, plan: str = "table1") -> pd.DataFrame:
     """The rows that `records` made, of one precision; none where nothing is recorded.
 
     precision: by default the one of most rows; of a way that cannot have it, those in float32
     """
     if not file.exists():
         return pd.DataFrame(columns=USED)
-    rows, ways = pd.read_csv(file, dtype={"hits": str}), table1_plan.frozen().ways
+    rows, ways = pd.read_csv(file, dtype={"hits": str}), table1_plan.frozen(plan=plan).ways
 
     def chosen(asked: str) -> "pd.Series[bool]":
         own = {n + s: way.precision(asked) for n, way in ways.items() for s in ("", CALIBRATED)}
@@ -155,16 +155,21 @@ def hits(rows: pd.DataFrame, task: str, way: str) -> NDArray[np.bool_]:
 
 
 def differences(
-    rows: pd.DataFrame, ours: str, theirs: str, *, among: pd.DataFrame | None = None
+    rows: pd.DataFrame,
+    ours: str,
+    theirs: str,
+    *,
+    among: pd.DataFrame | None = None,
+    plan: str = "table1",
 ) -> dict[str, stats.Difference]:
     """By task, what `ours` answers rightly less what `theirs` does, paired by text.
 
     Of the tasks on which both ways have all their draws. among: the rows of theirs, if others
     """
-    plan, found = table1_plan.frozen(), {}
-    for task in plan.tasks:
+    frozen, found = table1_plan.frozen(plan=plan), {}
+    for task in frozen.tasks:
         sides = [hits(rows, task, ours), hits(rows if among is None else among, task, theirs)]
-        wanted = [plan.ways[way.removesuffix(CALIBRATED)].draws for way in (ours, theirs)]
+        wanted = [frozen.ways[way.removesuffix(CALIBRATED)].draws for way in (ours, theirs)]
         if [len(side) for side in sides] == wanted:
             found[task] = stats.compare(*(s[0] if len(s) == 1 else s for s in sides))
     return found
@@ -182,15 +187,15 @@ def against_float32(way: str, file: Path = RECORD) -> tuple[str, dict[str, stats
     return name, differences(low, way, way, among=high)
 
 
-def means(rows: pd.DataFrame) -> pd.DataFrame:
+def means(rows: pd.DataFrame, *, plan: str = "table1") -> pd.DataFrame:
     """Mean accuracies, a row a task and a column a way; NaN where not all draws are recorded."""
-    plan = table1_plan.frozen()
+    frozen = table1_plan.frozen(plan=plan)
     by = rows.groupby(["task", "way"])["accuracy"].agg(["mean", "size"]).reset_index()
-    draws = by["way"].map(lambda way: plan.ways[way.removesuffix(CALIBRATED)].draws)
+    draws = by["way"].map(lambda way: frozen.ways[way.removesuffix(CALIBRATED)].draws)
     table = by[by["size"] == draws].pivot(index="task", columns="way", values="mean")
-    names = [name + suffix for name in plan.ways for suffix in ("", CALIBRATED)]
+    names = [name + suffix for name in frozen.ways for suffix in ("", CALIBRATED)]
     return table.reindex(
-        index=[task for task in plan.tasks if task in table.index],
+        index=[task for task in frozen.tasks if task in table.index],
         columns=[name for name in names if name in table.columns],
     )
 
