@@ -1,0 +1,78 @@
+"""Many shots: what more examples in the prompt bring, and what they cost (`data/many_shots.toml`).
+
+The record is one of `table1_record`'s kind. What k shots cost needs no run: it is counted from the
+tokens of the prompts.
+"""
+
+from statistics import fmean
+
+import pandas as pd
+
+from frugal import data, stats
+from frugal.costs import flops
+from frugal.engine.backbones import Backbone
+from frugal.errors import FrugalError
+from frugal.fewshot import evaluate, icl, table1_record
+from frugal.fewshot.table1_plan import Frozen, Way, frozen
+from frugal.fewshot.table1_record import CALIBRATED
+from frugal.tasks import Task
+
+PLAN = "many-shots"
+RECORD = data.ROOT / "results" / "many_shots.csv"
+
+
+def plain(plan: Frozen) -> dict[str, Way]:
+    """The ways that differ in their number of shots alone, fewest first."""
+    found = {
+        name: way
+        for name, way in plan.ways.items()
+        if way.kind == "prompt" and not (way.swapped or way.reordered)
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].shots or 0))
+
+
+def curve(rows: pd.DataFrame, preset: str = "") -> pd.DataFrame:
+    """Accuracy against the number of shots, as they are and calibrated.
+
+    rows: `table1_record.recorded`; of the ways that have all their draws
+    Columns: task, shots, calibrated, accuracy, low, high (its 95 % interval over draws and texts).
+    """
+    plan, found = frozen(preset, PLAN), []
+    for task in plan.tasks:
+        for name, way in plain(plan).items():
+            for suffix in ("", CALIBRATED):
+                if len(mine := table1_record.hits(rows, task, name + suffix)) == way.draws:
+                    level = stats.compare(mine[0] if way.draws == 1 else mine, 0.0)
+                    ends = level.difference, level.low, level.high
+                    found.append((task, way.shots, bool(suffix), *ends))
+    columns = ["task", "shots", "calibrated", "accuracy", "low", "high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def costs(backbone: Backbone, task: Task, *, limit: int, preset: str = "") -> pd.DataFrame:
+    """What a query costs behind each number of shots; a row for each.
+
+    Columns: shots; prefix and query (tokens of the shots and of a query, means); flops (exact, of
+    one query, nothing cached), cached (the same where the shots' keys and values are there).
+    Raises FrugalError for a model whose FLOPs have no closed form, or that caches no prefix.
+    """
+    if (shape := evaluate.architecture(backbone)) is None or backbone.family != "causal":
+        raise FrugalError(f"{backbone.name}: no prefix that could be cached has a known price")
+    queries, found = task.test(limit), []
+    alone = [len(ids) for ids in backbone.tokenizer([q.prompt for q in queries])["input_ids"]]
+    query = round(fmean(alone))
+    for way in plain(frozen(preset, PLAN)).values():
+        contexts = [
+            icl.prompted(queries[:1], task.draw(way.shots or 0, draw))[0].prompt
+            for draw in range(way.draws)
+        ]
+        read = backbone.tokenizer(contexts)["input_ids"]
+        prefix = round(fmean(map(len, read))) - alone[0]
+        each = (
+            sum(
+                flops.forward(shape, prompt_tokens=fed, context_tokens=behind, logits_at=1).values()
+            )
+            for fed, behind in ((prefix + query, 0), (query, prefix))
+        )
+        found.append((way.shots, prefix, query, *each))
+    return pd.DataFrame(found, columns=["shots", "prefix", "query", "flops", "cached"])
