@@ -1,6 +1,7 @@
 """Prices, each with a date and a source. A price that is not listed is an error, never $0."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -51,16 +52,17 @@ class Price:
         """ISO date or month at which the price was last known to hold."""
         return self.checked_on or self.valid_from
 
+    def age(self, today: date | None = None) -> int:
+        """Days since the price was last known to hold."""
+        day = f"{self.known_on}-01"[:10]
+        return ((today or date.today()) - date.fromisoformat(day)).days
+
     def warnings(self, today: date | None = None) -> list[str]:
         """What a reader must know before believing the price; empty if nothing."""
         found = []
         if self.state == "unverified":
             found.append(f"the price of {self.sku} (${self.usd:g}/{self.unit}) is unverified")
-        day = date.fromisoformat(
-            self.known_on if len(self.known_on) == 10 else f"{self.known_on}-01"
-        )
-        age = ((today or date.today()) - day).days
-        if age > STALE_DAYS:
+        if (age := self.age(today)) > STALE_DAYS:
             found.append(f"the price of {self.sku} dates from {self.known_on}, {age} days ago")
         return found
 
@@ -193,6 +195,20 @@ def apis(today: date | None = None) -> list[ApiPrice]:
     """Every API that has a price on a day, in the file's order."""
     names = dict.fromkeys(p.sku for p in all_prices() if p.kind == "api")
     return [api(name, today=today) for name in names]
+
+
+def summary(rows: Iterable[Price], today: date | None = None) -> list[str]:
+    """What a reader must know of many prices: a line for each reason to doubt, empty if none."""
+    every = list(rows)
+    doubts = {
+        "unverified": [p.sku for p in every if p.state == "unverified"],
+        f"older than {STALE_DAYS} days": [p.sku for p in every if p.age(today) > STALE_DAYS],
+    }
+    return [
+        f"prices that are {doubt}: {', '.join(dict.fromkeys(skus))}"
+        for doubt, skus in doubts.items()
+        if skus
+    ]
 
 
 def usd(amount: float) -> str:
