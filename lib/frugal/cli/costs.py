@@ -73,6 +73,8 @@ def query(
             output_tokens=output_tokens,
         )
         return emit({"api": api, "shots": shots, **_through(sent, cached, arrivals)}, as_json)
+    if arrivals is not None or output_tokens:
+        raise FrugalError("--arrivals and --output-tokens go with --api alone")
     asked = Scenario(
         arch=architectures.get(str(arch)),
         shots=shots,
@@ -95,11 +97,11 @@ def query(
 
 def _through(sent: serving.ApiQuery, cached: bool, arrivals: float | None) -> dict[str, Any]:
     """A query to an API: dollars, when its prices are from, and what is to be known of them."""
+    if arrivals is not None and not cached:
+        raise FrugalError("--arrivals: how often queries come matters with --cached alone")
     price = sent.price
     for line in price.warnings() + (sent.assumed() if cached else []):
         stderr.note(line)
-    if arrivals is not None and not cached:
-        raise FrugalError("--arrivals: how often queries come matters with --cached alone")
     result: dict[str, Any] = {"cached": cached, "tokens": sent.prefix_tokens + sent.query_tokens}
     if not cached:
         usd = sent.uncached()

@@ -71,9 +71,17 @@ class Price:
 def all_prices() -> tuple[Price, ...]:
     """Every row of `data/prices.csv`."""
     return tuple(
-        Price(**{**row, "usd": check.number(f"usd of {row['sku']}", float(row["usd"]), above=0)})  # type: ignore[arg-type]
+        Price(**{**row, "usd": _above_zero(f"usd of {row['sku']}", row["usd"])})  # type: ignore[arg-type]
         for row in data.rows("prices.csv")
     )
+
+
+def _above_zero(what: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise FrugalError(f"{what}: {text!r} is no price (data/prices.csv)") from error
+    return check.number(what, value, above=0)
 
 
 def papers() -> frozenset[Price]:
@@ -176,12 +184,12 @@ def api(model: str, tokens: int = 0, today: date | None = None) -> ApiPrice:
 
     def listed(name: str) -> float | None:
         text = getattr(row, name)
-        return check.number(f"{name} of {row.sku}", float(text), above=0) if text else None
+        return _above_zero(f"{name} of {row.sku}", text) if text else None
 
     return ApiPrice(
         model=row.sku,
         input=row.usd,
-        output=check.number(f"output of {row.sku}", float(row.output or "nan"), above=0),
+        output=_above_zero(f"output of {row.sku}", row.output),
         cached_input=listed("cached_input"),
         cache_write=listed("cache_write"),
         batch=listed("batch"),
