@@ -100,7 +100,8 @@ def _through(sent: serving.ApiQuery, cached: bool, arrivals: float | None) -> di
     if arrivals is not None and not cached:
         raise FrugalError("--arrivals: how often queries come matters with --cached alone")
     price = sent.price
-    for line in price.warnings() + (sent.assumed() if cached else []):
+    assumed = [f"{price.model}: {line}" for line in sent.assumed() if cached]
+    for line in price.warnings() + assumed:
         stderr.note(line)
     result: dict[str, Any] = {"cached": cached, "tokens": sent.prefix_tokens + sent.query_tokens}
     if not cached:

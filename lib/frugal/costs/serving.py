@@ -87,11 +87,9 @@ class ApiQuery:
         """What of the cache nobody lists, and is assumed here."""
         found = []
         if self.cache_minutes is None and self.price.cache_minutes is None:
-            found.append(
-                f"{self.price.model}: a cache is assumed to live {ASSUMED_MINUTES:g} minutes"
-            )
+            found.append(f"a cache is assumed to live {ASSUMED_MINUTES:g} minutes")
         if self.cache_least is None and self.price.cache_least is None:
-            found.append(f"{self.price.model}: caches are assumed from {ASSUMED_LEAST:,} tokens on")
+            found.append(f"caches are assumed from {ASSUMED_LEAST:,} tokens on")
         return found
 
     def uncached(self) -> float:
