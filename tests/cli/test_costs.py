@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from frugal import data
+from frugal.costs import prices
+
 
 @pytest.fixture
 def run(frugal):
@@ -87,6 +90,61 @@ def test_a_prompt_the_model_could_not_read_is_said_so(run, line, said):
     assert said in err if said else err == ""
 
 
+def test_every_price_is_listed_with_its_day_and_what_to_know_of_it(run):
+    code, out, err = run("costs prices --json")
+    found = json.loads(out)["prices"]
+    assert code == 0
+    assert {p["kind"] for p in found} == {"gpu", "label", "token", "api"}
+    assert all(p["source"] and (p["checked_on"] or p["valid_from"]) for p in found)
+    assert all(any("unverified" in w for w in p["warnings"]) for p in found if p["kind"] == "api")
+    assert "prices that are unverified: a100-80gb, text-davinci-003, gpt-6.1-sol," in err
+    assert "prices that are older than 180 days: a100-40gb, a40," in err
+    code, out, _ = run("costs prices gpt-6.1-sol fever --json")
+    first, *tiers = json.loads(out)["prices"]
+    assert (first["sku"], first["usd"], first["cached_input"]) == ("fever", 0.129, None)
+    assert [(p["above"], p["usd"], p["cached_input"]) for p in tiers] == [
+        (None, 2.0, 0.1),
+        (272000.0, 4.0, 0.2),
+    ]
+    assert "output=10" in run("costs prices gpt-6.1-sol")[1]
+
+
+def test_a_query_through_an_api_says_dollars_and_their_day(run):
+    line = "costs query --api claude-haiku-5-5 --shots 41"
+    code, out, err = run(f"{line} --json")
+    plain = json.loads(out)
+    assert (code, plain["tokens"], plain["state"]) == (0, 4121, "unverified")
+    assert plain["usd"] == pytest.approx(4121 * 0.1 / 1e6)
+    assert plain["price_date"] == "2026-11-10"
+    assert "claude-haiku-5-5 ($0.1/1M tokens) is unverified" in err
+    code, out, err = run(f"{line} --cached --json")
+    cached = json.loads(out)
+    assert cached["usd_uncached"] / cached["usd"] == pytest.approx(8.16, abs=0.01)
+    assert "caches are assumed from 1,024 tokens on" in err
+    rare = json.loads(run(f"{line} --cached --arrivals {cached['pays_from_per_hour']} --json")[1])
+    assert rare["usd"] == pytest.approx(plain["usd"])
+    assert "too few for a cache" in run("costs query --api claude-haiku-5-5 --shots 1 --cached")[2]
+
+
+def test_prices_are_renewed_in_their_file(run, tmp_path, monkeypatch):
+    pytest.importorskip("genai_prices")
+    file = tmp_path / "prices.csv"
+    before = (data.ROOT / "prices.csv").read_text(encoding="utf-8")
+    file.write_text(before.replace(",OpenAI,1M tokens,2,", ",OpenAI,1M tokens,9,"))
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    prices.all_prices.cache_clear()
+    try:
+        code, out, _ = run("costs prices gpt-6.1-sol --refresh --released 2026-11-10 --json")
+        assert code == 0
+        assert json.loads(out)["prices"][0]["usd"] != 9
+        renewed = file.read_text(encoding="utf-8")
+        assert len(renewed.splitlines()) >= len(before.splitlines())
+        assert run("costs prices gpt-6.1-sun --refresh --released 2026-11-10")[0] == 2
+        assert file.read_text(encoding="utf-8") == renewed
+    finally:
+        prices.all_prices.cache_clear()
+
+
 def test_memory(run):
     found = json.loads(run("costs memory --arch t0-3b --tokens 256 --method ia3 --json")[1])
     assert found["low"] == sum(part["low"] for part in found["parts"]) < found["high"]
@@ -115,6 +173,16 @@ def test_audit(run):
         ("costs compare --arch t0-11b --queries 3 --usd-per-hour nan", "--usd-per-hour"),
         ("costs adapter --arch t0-11b --method ia4", "did you mean 'ia3'"),
         ("costs cache --arch gpt3-175b --tokens 1.5", "--tokens"),
+        ("costs query --shots 3", "either --arch, for FLOPs, or --api"),
+        ("costs query --arch t0-3b --api gpt-6.1-sol", "either --arch, for FLOPs, or --api"),
+        ("costs query --api gpt-6.1-sun", "did you mean 'gpt-6.1-sol'"),
+        ("costs query --api gpt-6.1-sol --cached --arrivals nan", "--arrivals"),
+        ("costs query --arch t0-3b --arrivals 3", "--arrivals"),
+        ("costs query --arch t0-3b --output-tokens 3", "--output-tokens"),
+        ("costs prices gpt-6.1-sun", "did you mean 'gpt-6.1-sol'"),
+        ("costs prices --released 2026-11-10", "--released"),
+        ("costs prices --refresh --released 2026-13-10", "--released: '2026-13-10'"),
+        ("costs prices --refresh --released 9999-01-01", "--released: 9999-01-01"),
         ("papers audit --paper tfews", "did you mean 'tfew'"),
         ("papers table tfew_table_1", "did you mean 'tfew_table1'"),
     ],

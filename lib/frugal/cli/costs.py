@@ -1,15 +1,19 @@
 """`frugal costs`: what a query, a training run, a cache, an adapter and a label cost."""
 
 from dataclasses import asdict
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from frugal.cli.options import Json, Mfu, UsdPerHour, count
-from frugal.cli.output import emit
-from frugal.costs import Scenario, check, flops, memory, methods, prices
+from frugal import data
+from frugal.cli.options import Json, Mfu, UsdPerHour, amount, count
+from frugal.cli.output import Outputs, emit
+from frugal.costs import Scenario, check, flops, memory, methods, prices, refresh, serving
 from frugal.costs import arch as architectures
-from frugal.engine import stderr
+from frugal.engine import files, stderr
+from frugal.errors import FrugalError, unknown
 
 app = typer.Typer(help="FLOPs, bytes and dollars, from the architecture alone.")
 
@@ -24,6 +28,8 @@ QueryTokens = Annotated[int, count(help="Tokens of the query.", least=0)]
 Steps = Annotated[int, count(help="Training steps.", least=0)]
 Batch = Annotated[int, count(help="Examples in a step.", least=0)]
 Tokens = Annotated[int, count(help="Tokens of one example.", least=0)]
+# The fields of a price that are numbers, and of an API alone.
+API = ("above", "cached_input", "cache_write", "output", "batch", "cache_minutes", "cache_least")
 
 
 def _rows(parts: dict[str, int]) -> list[dict[str, Any]]:
@@ -40,17 +46,37 @@ def _say_if_too_long(a: architectures.Architecture, tokens: int) -> None:
 
 @app.command()
 def query(
-    arch: Arch,
+    arch: Annotated[str | None, typer.Option(help="An architecture, such as t0-11b.")] = None,
     shots: Shots = 0,
     example_tokens: ExampleTokens = Scenario.example_tokens,
     query_tokens: QueryTokens = Scenario.query_tokens,
     count: Count = Scenario.count,
     cached: Annotated[bool, typer.Option(help="The examples' K and V are cached.")] = False,
+    api: Annotated[
+        str | None, typer.Option(help="Dollars instead, at a model's API, such as gpt-6.1-sol.")
+    ] = None,
+    arrivals: Annotated[
+        float | None, amount(help="Cached queries an hour; else each finds the cache alive.")
+    ] = None,
+    output_tokens: Annotated[int, count(help="Of an API's answer, thoughts too.", least=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """FLOPs of one query: zero-shot, or behind labelled examples. T-Few's lengths by default."""
+    """FLOPs or dollars of a query: zero-shot, or behind examples. T-Few's lengths by default."""
+    if (arch is None) == (api is None):
+        raise FrugalError("name either --arch, for FLOPs, or --api, for dollars")
+    if api is not None:
+        tokens = query_tokens + shots * example_tokens
+        sent = serving.ApiQuery(
+            price=prices.api(api, tokens),
+            prefix_tokens=shots * example_tokens,
+            query_tokens=query_tokens,
+            output_tokens=output_tokens,
+        )
+        return emit({"api": api, "shots": shots, **_through(sent, cached, arrivals)}, as_json)
+    if arrivals is not None or output_tokens:
+        raise FrugalError("--arrivals and --output-tokens go with --api alone")
     asked = Scenario(
-        arch=architectures.get(arch),
+        arch=architectures.get(str(arch)),
         shots=shots,
         example_tokens=example_tokens,
         query_tokens=query_tokens,
@@ -66,7 +92,27 @@ def query(
         result["prefix_flops"] = asked.prefix_flops()
     if count == "exact":
         result["parts"] = _rows(asked.query_parts())
-    emit(result, as_json)
+    return emit(result, as_json)
+
+
+def _through(sent: serving.ApiQuery, cached: bool, arrivals: float | None) -> dict[str, Any]:
+    """A query to an API: dollars, when its prices are from, and what is to be known of them."""
+    if arrivals is not None and not cached:
+        raise FrugalError("--arrivals: how often queries come matters with --cached alone")
+    price = sent.price
+    assumed = [f"{price.model}: {line}" for line in sent.assumed() if cached]
+    for line in price.warnings() + assumed:
+        stderr.note(line)
+    result: dict[str, Any] = {"cached": cached, "tokens": sent.prefix_tokens + sent.query_tokens}
+    if not cached:
+        usd = sent.uncached()
+    else:
+        if not sent.cacheable:
+            stderr.note(f"{sent.prefix_tokens} tokens are too few for a cache: they are read anew")
+        usd = sent.hit() if arrivals is None else sent.cached(arrivals)
+        result |= {"usd_uncached": sent.uncached(), "pays_from_per_hour": sent.pays_from()}
+    result |= {"usd": usd, "price_date": price.row.known_on, "state": price.row.state}
+    return result | {"source": price.row.source}
 
 
 @app.command()
@@ -148,6 +194,61 @@ def train_memory(
     result: dict[str, Any] = {"arch": a.name, "method": method, "low": whole.low}
     result |= {"high": whole.high, "fits_on": memory.fits_on(whole.high)}
     emit(result | {"parts": [{"part": p, **asdict(b)} for p, b in parts.items()]}, as_json)
+
+
+@app.command("prices")
+def list_prices(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Else all.")] = None,
+    anew: Annotated[
+        bool, typer.Option("--refresh", help="First read APIs' prices out of genai-prices.")
+    ] = False,
+    released: Annotated[
+        str | None, typer.Option(help="Day of that package's release; else as in the file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Every price that is counted with: its day, its source, and whether anybody checked it."""
+    if anew:
+        file = data.ROOT / "prices.csv"
+        writes = Outputs({"--refresh": file})
+        text, _ = refresh.renewed(names or (), _day(released))
+
+        def save(path: Path) -> None:
+            files.write(path, text)
+
+        writes.write("--refresh", save)
+        writes.done()
+        prices.all_prices.cache_clear()
+        stderr.note(f"{file} has {refresh.PACKAGE}'s prices")
+    elif released is not None:
+        raise FrugalError("--released goes with --refresh")
+    rows = prices.all_prices()
+    for name in names or ():
+        if name not in (known := {p.sku for p in rows}):
+            raise unknown("price", name, known)
+    rows = tuple(p for p in rows if not names or p.sku in names)
+    for line in prices.summary(rows):
+        stderr.note(line)
+    records = [asdict(p) | {name: _number(getattr(p, name)) for name in API} for p in rows]
+    if as_json:
+        told = [r | {"warnings": p.warnings()} for r, p in zip(records, rows, strict=True)]
+        return emit({"prices": told}, True)
+    shown = ({k: v for k, v in r.items() if v not in ("", None) and k != "note"} for r in records)
+    return emit({"prices": list(shown)}, False)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        day = None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise FrugalError(f"--released: {text!r} is no day like 2026-11-10") from error
+    if day and day > date.today():
+        raise FrugalError(f"--released: {day} is still to come")
+    return day
 
 
 @app.command()

@@ -6,9 +6,10 @@ their defaults from it (T-Few's own numbers), and what is nonsense is refused he
 
 import math
 from dataclasses import dataclass, replace
+from datetime import date
 
 from frugal import data
-from frugal.costs import check, flops, memory, methods, prices
+from frugal.costs import check, flops, memory, methods, prices, serving
 from frugal.costs.arch import Architecture
 from frugal.errors import FrugalError, unknown
 
@@ -116,6 +117,43 @@ class Scenario:
         )
         return self.steps * sum(step.values())
 
+    def through(
+        self, model: str, output_tokens: int = 0, today: date | None = None
+    ) -> serving.ApiQuery:
+        """The same query to `model` behind an API, at its prices of a day for so long a prompt."""
+        price = prices.api(model, self.context_tokens + self.query_tokens, today)
+        return serving.ApiQuery(
+            price=price,
+            prefix_tokens=self.context_tokens,
+            query_tokens=self.query_tokens,
+            output_tokens=output_tokens,
+        )
+
+    def query_usd(self, utilisation: float = 1.0) -> float:
+        """USD of a query on a GPU of one's own, which is paid for at every hour.
+
+        utilisation: the share of these hours in which it answers; `mfu` is what it reaches then
+        """
+        check.number("utilisation", utilisation, above=0, most=1)
+        return self._hours(self.query_flops()) * self._rate() / utilisation
+
+    def own_gpu_from(self, usd_per_query: float) -> float | None:
+        """Queries an hour from which on a GPU of one's own is cheaper than so many USD each.
+
+        None where even a GPU that is never idle costs more.
+        """
+        check.number("usd_per_query", usd_per_query, above=0)
+        return self._rate() / usd_per_query if self.query_usd() <= usd_per_query else None
+
+    def _hours(self, operations: float) -> float:
+        peak = memory.gpu(self.gpu).peak_flops
+        return hours(operations, peak_flops=peak, mfu=self.mfu)
+
+    def _rate(self) -> float:
+        """USD of an hour of the GPU."""
+        rate = self.usd_per_hour
+        return prices.get("gpu", self.gpu).usd if rate is None else rate
+
     def compare(self) -> list["Option"]:
         """Zero-shot, k-shot ICL (plain, ensemble, cached), T-Few and full fine-tuning.
 
@@ -155,9 +193,7 @@ class Scenario:
         """This way of answering beside k-shot `icl`."""
         each = self.query_flops() if query is None else query
         everything = train + prefix + self.queries * each
-        peak = memory.gpu(self.gpu).peak_flops
-        took = hours(everything, peak_flops=peak, mfu=self.mfu)
-        rate = self.usd_per_hour
+        took = self._hours(everything)
         held = memory.weights(self.arch, self.dtype)
         if self.arch.kind == "decoder-only":
             tokens = self.context_tokens + self.query_tokens
@@ -169,7 +205,7 @@ class Scenario:
             query_flops=each,
             flops=everything,
             hours=took,
-            usd=took * (prices.get("gpu", self.gpu).usd if rate is None else rate),
+            usd=took * self._rate(),
             memory_bytes=held,
             fits_on=memory.fits_on(held),
             disk_bytes=disk,

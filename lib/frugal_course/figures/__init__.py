@@ -39,6 +39,16 @@ from frugal_course.figures.pool import (
     depth_title,
     winners,
 )
+from frugal_course.figures.serving import (
+    api_bills,
+    arrivals_sentence,
+    arrivals_title,
+    by_arrivals,
+    price_doubts,
+    price_list,
+    saving_sentence,
+    then_and_now,
+)
 from frugal_course.figures.spaces import (
     certainty,
     designs,

@@ -1,0 +1,258 @@
+"""Chapter 1's prices: what a prompt costs through an API, and on a GPU of one's own."""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from frugal.costs import Scenario, prices
+from frugal.costs.prices import usd
+from frugal.costs.serving import ApiQuery, saving
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
+
+COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
+LINES = ("-", "--", "-.", ":")  # of one vendor's models, in the file's order
+IDLE = (
+    0.1  # the share of hours in which a GPU of one's own is said to answer, where it mostly waits
+)
+NONE = "–"
+
+
+def price_list(served: Sequence[ApiQuery]) -> pd.DataFrame:
+    """What a million tokens cost, a row a model, with the day and the state of each price."""
+
+    def text(amount: float | None) -> str:
+        return NONE if amount is None else f"${amount:g}"
+
+    rows = {
+        p.model: {
+            "input": text(p.input),
+            "read from a cache": text(p.cached_input),
+            "written to one": text(p.cache_write),
+            "output": text(p.output),
+            "in a batch": NONE if p.batch is None else f"{p.batch:.0%}",
+            "a cache lives": NONE if p.cache_minutes is None else f"{p.cache_minutes:g} minutes",
+            "seen on": p.row.known_on,
+            "state": p.row.state,
+        }
+        for p in (q.price for q in served)
+    }
+    return pd.DataFrame(rows).T.rename_axis("USD for a million tokens", axis=1)
+
+
+def price_doubts(served: Sequence[ApiQuery], gpu: str, today: date | None = None) -> str:
+    """What is to be known of these prices and of a GPU's, a line each: state, age, what changes."""
+    rows = [q.price.row for q in served]
+    sources = ", ".join(dict.fromkeys(row.source for row in rows))
+    changes = [line for q in served for line in q.price.warnings(today) if "changes on" in line]
+    told: dict[str, list[str]] = {}
+    for q in served:
+        note = q.price.row.note.removeprefix(q.price.row.state).removeprefix("; ")
+        for line in (note, *q.assumed()):
+            told.setdefault(line, []).append(q.price.model)
+    notes = [f"{', '.join(models)}: {line}" for line, models in told.items() if line]
+    doubts = prices.summary([*rows, prices.get("gpu", gpu, today)], today)
+    return "\n".join([f"source: {sources}", *doubts, *changes, *notes])
+
+
+def saving_sentence(served: Sequence[ApiQuery]) -> str:
+    """How many times less a query costs behind a cache: by the rule of FLOPs, and by each price."""
+    prefix, own = served[0].prefix_tokens, served[0].query_tokens
+    shares: dict[float, list[str]] = {}
+    for q in served:
+        share = q.price.of("cached_input") / q.price.input
+        shares.setdefault(round(share, 6), []).append(q.price.model)
+    told = [
+        f"{saving(prefix, own, share):.1f} where it costs {share:.0%} of a new one "
+        f"({', '.join(models)})"
+        for share, models in sorted(shares.items(), reverse=True)
+    ]
+    ratios = [q.price.output / q.price.input for q in served]
+    return (
+        f"By the rule of FLOPs, where a cached token costs nothing, a cache saves "
+        f"{saving(prefix, own):.1f} times; by price {'; '.join(told)}. Answers come on top: a "
+        f"token of one, or of the thoughts before it, costs as much as {_span(ratios, '.2g')} of "
+        f"a prompt."
+    )
+
+
+def api_bills(served: Sequence[ApiQuery], own: Scenario, queries: int) -> pd.DataFrame:
+    """USD for so many queries, a row a way, with and without a cache and in a batch.
+
+    own: T-Few's queries, without examples, on a GPU of one's own; its training is in its bill
+    """
+
+    def rate(asked: ApiQuery) -> str:
+        found = asked.pays_from()
+        return "never" if found is None else f"{found:.2g}" if found else "any"
+
+    rows = {
+        q.price.model: {
+            "uncached": usd(queries * q.uncached()),
+            "cached": usd(q.total(queries)),
+            "batch": NONE if q.price.batch is None else usd(queries * q.batch()),
+            "a cache saves": f"{q.uncached() / q.hit():.1f}×",
+            "it pays from, queries an hour": rate(q),
+        }
+        for q in served
+    }
+    training = _training(own)
+    for share in (1.0, IDLE):
+        bill = usd(training + queries * own.query_usd(share))
+        rows[f"T-Few, own {own.gpu}, {share:.0%} busy"] = {"uncached": bill}
+    table = pd.DataFrame(rows).T.fillna(NONE)
+    return table.rename_axis(f"USD for {queries:,} queries", axis=1)
+
+
+def _training(own: Scenario) -> float:
+    """USD of T-Few's training, at the same share of the GPU's peak."""
+    return next(o for o in own.compare() if o.name == "t-few").usd - own.queries * own.query_usd()
+
+
+def by_arrivals(served: Sequence[ApiQuery], own: Scenario, title: str) -> Figure:
+    """Dollars of 1,000 queries against how often they come: cached at each API, and on one's GPU.
+
+    A cross marks from which rate on a cache pays; a GPU of one's own is paid for while it waits.
+    """
+    figure, (at,) = panels(1, title, height=4.8, width=9.5)
+    rates = np.logspace(-1, 5, 241)
+    curves = [(q, 1000 * np.array([q.cached(rate) for rate in rates])) for q in served]
+    top = max(curve.max() for _, curve in curves)
+    looks: dict[str, int] = {}
+    named: list[tuple[float, str, str]] = []
+    for q, curve in curves:
+        vendor = q.price.row.provider
+        looks[vendor] = looks.get(vendor, -1) + 1
+        colour, line = COLOURS.get(vendor, GREY), LINES[looks[vendor] % len(LINES)]
+        at.plot(rates, curve, color=colour, linestyle=line, linewidth=2)
+        named.append((float(curve[-1]), q.price.model, colour))
+        if pays := q.pays_from():
+            at.plot(pays, 1000 * q.uncached(), "X", color=colour, markersize=9, zorder=3)
+    busy, hourly = own.query_usd(), own.own_gpu_from(own.query_usd()) or 0.0
+    mine = 1000 * busy * np.maximum(hourly / rates, 1)
+    at.plot(rates, mine, color="black", linestyle=":", linewidth=2.5)
+    named.append((float(mine[-1]), f"T-Few, own {own.gpu}", "black"))
+    named.sort()
+    lowest = named[0][0]
+    gap = 0.055 * np.log10(4 * top / lowest)
+    heights = apart([float(np.log10(end)) for end, *_ in named], gap)
+    for (_, name, colour), height in zip(named, heights, strict=True):
+        beside(at, name, rates[-1], 10**height, colour, right=8)
+    at.text(0.02, 0.03, "✕ from here on a cache pays", transform=at.transAxes, size=9)
+    at.set(
+        xscale="log",
+        yscale="log",
+        xlim=(rates[0], rates[-1] ** 1.42),
+        ylim=(lowest / 2, 2 * top),
+        xticks=10.0 ** np.arange(-1, 6),
+        xticklabels=["0.1", "1", "10", "100", "1,000", "10,000", "100,000"],
+        xlabel="queries an hour, at random",
+        ylabel="USD for 1,000 queries",
+    )
+    at.xaxis.set_minor_locator(NullLocator())
+    at.yaxis.set_major_formatter(lambda amount, _: usd(amount))
+    return figure
+
+
+def arrivals_title(served: Sequence[ApiQuery], own: Scenario) -> str:
+    """From which rate on a cache pays, and a GPU of one's own beside the cached prompts."""
+    pays = [rate for q in served if (rate := q.pays_from()) is not None]
+    first = (
+        f"A cache pays from {max(pays):.2g} queries an hour on" if pays else "No cache pays here"
+    )
+    mine = _cheaper(served, own, cached=True)
+    if not mine:
+        return f"{first}; a GPU of one's own never does"
+    models = f"for {len(mine)} of {len(served)} models"
+    return f"{first}; a GPU of one's own from {_span(mine.values())}, {models}"
+
+
+def _cheaper(served: Sequence[ApiQuery], own: Scenario, *, cached: bool) -> dict[str, float]:
+    """Queries an hour from which on a GPU of one's own is cheaper, of models where it ever is."""
+    rates = {q.price.model: own.own_gpu_from(q.hit() if cached else q.uncached()) for q in served}
+    return {model: rate for model, rate in rates.items() if rate is not None}
+
+
+def arrivals_sentence(served: Sequence[ApiQuery], own: Scenario) -> str:
+    """What `by_arrivals` shows, with its numbers."""
+    saves = [q.uncached() / q.hit() for q in served if q.cacheable]
+    tokens = f"{served[0].prefix_tokens:,} tokens"
+    paid = [rate for q in served if (rate := q.pays_from())]
+    plain, cached = (_cheaper(served, own, cached=how) for how in (False, True))
+    never = [q.price.model for q in served if q.price.model not in cached]
+    parts = [
+        f"A query that finds its {tokens} cached costs {_span(saves, '.1f')} times less than one "
+        f"that does not."
+        if saves
+        else f"A prefix of {tokens} is too short for a cache."
+    ]
+    if paid:
+        parts.append(
+            f"Where writing costs extra ({len(paid)} models), caching pays from {min(paid):.2g} to "
+            f"{max(paid):.2g} queries an hour on; with fewer, most find a dead cache."
+        )
+    if plain:
+        parts.append(
+            f"One {own.gpu} that serves T-Few, at {own.mfu:.1%} of its peak, is cheaper than "
+            f"uncached prompts from {_span(plain.values())} queries an hour on."
+        )
+    if cached:
+        parts.append(f"Than cached ones it is from {_span(cached.values())} on.")
+    if never:
+        parts.append(f"Cached, {' and '.join(never)} cost less than a GPU that never waits.")
+    return " ".join(parts)
+
+
+def _span(numbers: Collection[float], form: str = ",.0f") -> str:
+    """The least and the most, or the one that both are: "206 to 8,250"."""
+    ends = [format(end(numbers), form) for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def then_and_now(
+    served: Sequence[ApiQuery], own: Scenario, once: str, printed: str, flops: float
+) -> tuple[pd.DataFrame, str]:
+    """A prompt in T-Few queries, in dollars: at the price of the paper's day, and today.
+
+    once:    a listed model of that day (`prices`, kind token)
+    printed: what the paper says; flops: the ratio that its rule of FLOPs gives
+
+    The GPU that serves T-Few is never idle here, which is the most that its price can do for it.
+    """
+    mine, then = own.query_usd(), prices.get("token", once)
+    tokens = served[0].prefix_tokens + served[0].query_tokens
+    dear = prices.cost("token", once, tokens)
+    rows: dict[str, dict[str, Any]] = {
+        f"{then.sku}, {then.known_on}": {
+            "a prompt": usd(dear), "in T-Few queries": f"{dear / mine:,.0f}",
+            "cached": NONE, "in T-Few queries, cached": NONE, "state": then.state,
+        }
+    }  # fmt: skip
+    for q in served:
+        rows[f"{q.price.model}, {q.price.row.known_on}"] = {
+            "a prompt": usd(q.uncached()),
+            "in T-Few queries": f"{q.uncached() / mine:,.3g}",
+            "cached": usd(q.hit()),
+            "in T-Few queries, cached": f"{q.hit() / mine:,.2g}",
+            "state": q.price.row.state,
+        }
+    plain, hits = ([q.uncached() / mine for q in served], [q.hit() / mine for q in served])
+    pays = [_training(own) / (q.hit() - mine) for q in served if q.hit() > mine]
+    after = (
+        f"after {_span(pays)} cached queries, for {len(pays)} of {len(served)} models"
+        if pays
+        else "never, beside a cached prompt"
+    )
+    return pd.DataFrame(rows).T, (
+        f"The paper prints {printed}, its rule of FLOPs gives {flops:,.0f}. In dollars, a prompt "
+        f"to {then.sku} cost as much as {dear / mine:,.0f} T-Few queries on a GPU that never "
+        f"waits, at its price of {prices.get('gpu', own.gpu).known_on}. Today a prompt is "
+        f"{_span(plain, '.3g')} of them uncached, and {_span(hits, '.2g')} cached. (All this at "
+        f"{own.mfu:.1%} of the GPU's peak; at {Scenario.mfu:.0%} the ratios are "
+        f"{Scenario.mfu / own.mfu:.1f} times as large.) T-Few's training, {usd(_training(own))}, "
+        f"has paid for itself {after}."
+    )

@@ -1,0 +1,106 @@
+"""Prices of 2026 as chapter 1 shows them: every number has a row, doubts say so themselves."""
+
+import re
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from drawn import apart, points, words
+
+from frugal.costs import Scenario, arch, prices
+from frugal_course import figures
+
+DAY = date(2026, 11, 27)
+T0 = arch.get("t0-11b")
+OWN = Scenario(arch=T0, shots=0, mfu=0.05)
+
+
+def served(**how):
+    asked = Scenario(arch=T0, **how)
+    return [asked.through(price.model, today=DAY) for price in prices.apis(DAY)]
+
+
+def test_each_price_stands_beside_its_day_and_state():
+    table = figures.price_list(served())
+    for price in prices.apis(DAY):
+        row = table.loc[price.model]
+        assert row["input"] == f"${price.row.usd:g}"
+        assert row["read from a cache"] == f"${float(price.row.cached_input):g}"
+        assert (row["seen on"], row["state"]) == (price.row.known_on, price.row.state)
+    assert table.loc["deepseek-flash", "in a batch"] == "–"
+
+
+def test_old_prices_say_so_by_themselves():
+    now = figures.price_doubts(served(), "a100-80gb", DAY)
+    assert "prices that are unverified: gpt-6.1-sol, gpt-6.1-terra," in now
+    assert "older than 180 days: a100-80gb" in now
+    assert "gemini-4-argon changes on 2026-12-01, to $4" in now
+    assert "gemini-4-argon, deepseek-flash: a cache is assumed to live 5 minutes" in now
+    assert now.startswith("source: genai-prices 0.2.3, released 2026-11-10\n")
+    later = figures.price_doubts(served(), "a100-80gb", DAY + timedelta(days=181))
+    assert "older than 180 days: gpt-6.1-sol, gpt-6.1-terra," in later
+
+
+def test_bills_add_up():
+    queries = served()
+    table = figures.api_bills(queries, OWN, 1000)
+    assert table.loc["gpt-6.1-sol"].tolist() == ["$8.24", "$0.62", "$4.12", "13.6×", "0.47"]
+    assert table.loc["deepseek-flash"].tolist() == ["$0.62", "$0.028", "–", "22.5×", "any"]
+    training = Scenario(arch=T0).train_flops() / (312e12 * 0.05 * 3600)
+    rate = prices.get("gpu", OWN.gpu).usd
+    bill = training * rate + 1000 * OWN.query_usd()
+    assert table.loc["T-Few, own a100-80gb, 100% busy", "uncached"] == prices.usd(bill)
+    bill += 9000 * OWN.query_usd()
+    assert table.loc["T-Few, own a100-80gb, 10% busy", "uncached"] == prices.usd(bill)
+    assert figures.api_bills(queries, OWN, 0).loc["gpt-6.1-sol", "cached"] == "$0.00"
+
+
+def test_a_saving_is_said_by_flops_and_by_each_price():
+    text = figures.saving_sentence(served())
+    assert "a cache saves 40.0 times" in text
+    assert "8.2 where it costs 10% of a new one (claude-haiku-5-5)" in text
+
+
+@pytest.mark.parametrize("how", [{}, {"shots": 1}, {"shots": 20}, {"query_tokens": 2000}])
+def test_the_figure_marks_where_a_cache_pays(how):
+    queries = served(**how)
+    title = figures.arrivals_title(queries, OWN)
+    figure = figures.by_arrivals(queries, OWN, title)
+    (axes,) = figure.axes
+    for q in queries:
+        assert q.price.model in words(axes)
+        if rate := q.pays_from():
+            assert (rate, 1000 * q.uncached()) in points(axes)
+    names = [t for t in axes.texts if "✕" not in t.get_text()]
+    assert len(names) == len(queries) + 1
+    assert apart(figure, names)
+    text = figures.arrivals_sentence(queries, OWN)
+    if how == {"shots": 1}:  # 98 tokens: too few for any cache
+        assert title.startswith("No cache pays here")
+        assert text.startswith("A prefix of 98 tokens is too short for a cache. One a100-80gb")
+    else:
+        rates = [r for q in queries if (r := q.pays_from())]
+        assert f"caching pays from {min(rates):.2g} to {max(rates):.2g} queries an hour" in text
+
+
+def test_a_gpu_that_is_never_cheaper_is_said_so():
+    slow = replace(OWN, mfu=1e-5)
+    assert figures.arrivals_title(served(), slow).endswith("a GPU of one's own never does")
+    text = figures.arrivals_sentence(served(), slow)
+    assert "cheaper than" not in text
+    _, then = figures.then_and_now(served(), slow, "davinci", "1,000×", 1273)
+    assert "has paid for itself never, beside a cached prompt" in then
+
+
+def test_then_and_now_are_counted_in_queries_of_t_few():
+    table, text = figures.then_and_now(served(), OWN, "davinci", "1,000×", 1273)
+    mine = OWN.query_usd()
+    assert table.index[0] == "davinci, 2022-07-03"
+    assert table.iloc[0]["in T-Few queries"] == f"{4121 * 0.06 / 1000 / mine:,.0f}"
+    row = table.loc["claude-opus-5-5, 2026-11-10"]
+    assert float(row["in T-Few queries"]) == pytest.approx(4121 * 4e-6 / mine, rel=0.01)
+    cached = (103 * 4 + 4018 * 0.2) / 1e6
+    assert float(row["in T-Few queries, cached"]) == pytest.approx(cached / mine, rel=0.05)
+    training = Scenario(arch=T0).train_flops() / (312e12 * 0.05 * 3600) * 3.40
+    assert f"after {training / (cached - mine):,.0f} to " in text
+    assert re.search(r"at 40% the ratios are 8\.0 times as large", text)
