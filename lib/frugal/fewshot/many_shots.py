@@ -4,15 +4,19 @@ The record is one of `table1_record`'s kind. What k shots cost needs no run: it 
 tokens of the prompts.
 """
 
+from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from frugal import data, stats
 from frugal.costs import flops
+from frugal.costs.prices import ApiPrice
+from frugal.costs.serving import ApiQuery
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import evaluate, icl, table1_record
+from frugal.fewshot import encoding, evaluate, icl, packing, table1_record
 from frugal.fewshot.table1_plan import Frozen, Way, frozen
 from frugal.fewshot.table1_record import CALIBRATED
 from frugal.tasks import Task
@@ -58,21 +62,39 @@ def costs(backbone: Backbone, task: Task, *, limit: int, preset: str = "") -> pd
     """
     if (shape := evaluate.architecture(backbone)) is None or backbone.family != "causal":
         raise FrugalError(f"{backbone.name}: no prefix that could be cached has a known price")
-    queries, found = task.test(limit), []
-    alone = [len(ids) for ids in backbone.tokenizer([q.prompt for q in queries])["input_ids"]]
-    query = round(fmean(alone))
+    queries = task.test(limit)
+    encoded = encoding.encode(backbone, queries)
+    fed = [sizes for e in encoded for sizes in packing.shapes(e)]  # one pass a query, all choices
+
+    def each(more: int, behind: int) -> float:
+        """Mean FLOPs of a query that reads so many tokens more, behind so many that are cached."""
+        passes: Any = (s | {"prompt_tokens": s["prompt_tokens"] + more} for s in fed)
+        return fmean(sum(flops.forward(shape, **s, context_tokens=behind).values()) for s in passes)
+
+    found, alone = [], _tokens(backbone, [queries[0].prompt])[0]
+    query = round(fmean(_tokens(backbone, [q.prompt for q in queries])))
     for way in plain(frozen(preset, PLAN)).values():
         contexts = [
             icl.prompted(queries[:1], task.draw(way.shots or 0, draw))[0].prompt
             for draw in range(way.draws)
         ]
-        read = backbone.tokenizer(contexts)["input_ids"]
-        prefix = round(fmean(map(len, read))) - alone[0]
-        each = (
-            sum(
-                flops.forward(shape, prompt_tokens=fed, context_tokens=behind, logits_at=1).values()
-            )
-            for fed, behind in ((prefix + query, 0), (query, prefix))
-        )
-        found.append((way.shots, prefix, query, *each))
+        prefix = round(fmean(_tokens(backbone, contexts))) - alone
+        found.append((way.shots, prefix, query, each(prefix, 0), each(0, prefix)))
     return pd.DataFrame(found, columns=["shots", "prefix", "query", "flops", "cached"])
+
+
+def _tokens(backbone: Backbone, texts: Sequence[str]) -> list[int]:
+    return [len(ids) for ids in backbone.tokenizer(list(texts))["input_ids"]]
+
+
+def dollars(costs: pd.DataFrame, price: ApiPrice, queries: int) -> pd.DataFrame:
+    """What `queries` take through an API behind each number of shots, answers left out.
+
+    Columns: shots, uncached, cached (USD; one query right after the other, so that all but the
+    first find the shots in the cache).
+    """
+    found = []
+    for row in costs.itertuples():
+        query = ApiQuery(price=price, prefix_tokens=row.prefix, query_tokens=row.query)
+        found.append((row.shots, queries * query.uncached(), query.total(queries)))
+    return pd.DataFrame(found, columns=["shots", "uncached", "cached"])

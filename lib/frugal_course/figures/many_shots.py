@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from frugal import stats
+from frugal.costs.prices import usd
 from frugal_course.figures.style import BLUE, GREEN, ORANGE, across, beside, heading, panels
 
 LOOKS = ((False, BLUE, "o", "as it is", -0.08), (True, GREEN, "^", "calibrated", 0.08))
@@ -63,19 +64,17 @@ def shots_sentence(found: Mapping[str, Mapping[str, stats.Difference]]) -> str:
     return "\n".join(lines)
 
 
-def prices_of_shots(costs: pd.DataFrame, dollars: pd.DataFrame) -> pd.DataFrame:
-    """`many_shots.costs` and what an API takes, for people.
-
-    dollars: shots, uncached, cached (USD for a thousand queries)
-    """
-    table = costs.merge(dollars, on="shots")
+def shots_priced(costs: pd.DataFrame, dollars: pd.DataFrame, queries: int) -> pd.DataFrame:
+    """`many_shots.costs` and `many_shots.dollars`, of so many queries, as people read them."""
+    table = costs.merge(dollars, on="shots", suffixes=("", "_usd"))
+    many = f"USD, {queries:,} queries"
     return pd.DataFrame(
         {
-            "shots": table["shots"],
+            "examples": table["shots"],
             "tokens of a prompt": table["prefix"] + table["query"],
-            "FLOPs of a query": [f"{x:.1e}" for x in table["flops"]],
-            "behind a cache": [f"{x:.1e}" for x in table["cached"]],
-            "USD for 1,000 queries": [f"{x:.3f}" for x in table["uncached"]],
-            "with a cache": ["" if pd.isna(x) else f"{x:.3f}" for x in table["cached_usd"]],
+            "FLOPs of a query": [f"{flops:.1e}" for flops in table["flops"]],
+            "behind a cache": [f"{flops:.1e}" for flops in table["cached"]],
+            many: [usd(amount) for amount in table["uncached"]],
+            f"{many}, cached": [usd(amount) for amount in table["cached_usd"]],
         }
     )
