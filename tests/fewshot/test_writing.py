@@ -71,3 +71,18 @@ def test_of_two_choices_that_fit_the_longer_one_is_meant():
         assert (answer.choice, answer.right) == (meant, meant == 1)
     with pytest.raises(FrugalError, match="is an encoder"):
         writing.written(backbones.load("tiny-encoder"), tasks.load("counting").test(1))
+
+
+def test_the_same_texts_are_ranked_and_written():
+    model, task = backbones.load("tiny-t5"), tasks.load("counting")
+    recipe = tfew.Recipe.of({"steps": 3, "batch_size": 4, "seed": 1})
+    found = writing.beside_ranking(model, task, labels=8, limit=10, recipe=recipe)
+    assert list(found["way"]) == ["zero-shot", "T-Few"]
+    queries = task.test(10, shots=8, seed=1)
+    before = writing.written(model, queries)  # as it was: nothing is left of the training
+    zero = found.iloc[0]
+    assert zero["written"] == writing.hits(before).mean()
+    assert zero["none"] == sum(a.choice is None for a in before) / len(before)
+    assert zero["ranked"] == evaluate.rank(model, task, queries)[0].accuracy
+    gap = zero["written"] - zero["ranked"]
+    assert zero["difference"].difference == pytest.approx(gap)

@@ -4,6 +4,7 @@ The record is one of `table1_record`'s kind. What k shots cost needs no run: it 
 tokens of the prompts.
 """
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -23,6 +24,18 @@ from frugal.tasks import Task
 
 PLAN = "many-shots"
 RECORD = data.ROOT / "results" / "many_shots.csv"
+# What is set against what, paired by text.
+PAIRS = (
+    ("icl-128", "icl-16"),
+    ("icl-128", "zero-shot"),
+    ("icl-16" + CALIBRATED, "icl-16"),
+    ("icl-128" + CALIBRATED, "icl-128"),
+    ("8 nearest", "icl-8"),
+    ("8 nearest", "icl-128"),
+    ("4 + 4 nearest", "8 nearest"),
+    ("icl-16", "icl-16, swapped"),
+    ("ia3", "icl-128"),
+)
 
 
 def plain(plan: Frozen) -> dict[str, Way]:
@@ -98,3 +111,24 @@ def dollars(costs: pd.DataFrame, price: ApiPrice, queries: int) -> pd.DataFrame:
         query = ApiQuery(price=price, prefix_tokens=row.prefix, query_tokens=row.query)
         found.append((row.shots, queries * query.uncached(), query.total(queries)))
     return pd.DataFrame(found, columns=["shots", "uncached", "cached"])
+
+
+def differences(rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, stats.Difference]]:
+    """Each of PAIRS by task, where both are recorded whole."""
+    return {
+        pair: found
+        for pair in PAIRS
+        if (found := table1_record.differences(rows, *pair, plan=PLAN))
+    }
+
+
+def spread(rows: pd.DataFrame, task: str, way: str) -> float | None:
+    """Standard deviation of the accuracy between draws, apart from what the texts explain.
+
+    None where not all draws are recorded.
+    """
+    hits = table1_record.hits(rows, task, way)
+    if len(hits) < frozen(plan=PLAN).ways[way].draws:
+        return None
+    parts = stats.compare(hits, 0.0).components
+    return math.sqrt(max(0.0, parts.draw)) if parts else None

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from transformers import GenerationConfig
 
+from frugal import stats
 from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
-from frugal.fewshot import encoding
+from frugal.fewshot import encoding, evaluate, tfew
+from frugal.fewshot.choices import ChoiceScores
 from frugal.fewshot.encoding import EncodedExample
-from frugal.tasks import Example
+from frugal.tasks import Example, Task
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,40 @@ def _greedy(backbone: Backbone, tokens: int) -> GenerationConfig:
         pad_token_id=pad if pad is not None else (ends[0] if isinstance(ends, list) else ends),
         decoder_start_token_id=getattr(config, "decoder_start_token_id", None),
     )
+
+
+def beside_ranking(
+    backbone: Backbone, task: Task, *, labels: int, limit: int | None, recipe: tfew.Recipe
+) -> pd.DataFrame:
+    """The same test texts ranked and written, before and after T-Few; a row each.
+
+    Columns: task, way ("zero-shot", "T-Few"), ranked and written (accuracies), none (the share of
+    what is written that is no choice), difference (`stats.Difference`, written less ranked, over
+    texts, for these labels), for example (what was written first). The model is what it was before.
+    """
+    queries = task.test(limit, shots=labels, seed=recipe.seed)
+    rows = []
+
+    def add(way: str, ranked: ChoiceScores) -> None:
+        told = written(backbone, queries)
+        by_rank, by_hand = ranked.hits.numpy(), hits(told)
+        rows.append(
+            {
+                "task": task.name,
+                "way": way,
+                "ranked": by_rank.mean(),
+                "written": by_hand.mean(),
+                "none": sum(answer.choice is None for answer in told) / len(told),
+                "difference": stats.compare(by_hand, by_rank),
+                "for example": told[0].text.strip(),
+            }
+        )
+
+    add("zero-shot", evaluate.rank(backbone, task, queries)[1])
+    examples = task.wordings(labels, recipe.seed, "first")
+    _, ranked, trained = evaluate.few_shot(backbone, task, examples, queries, recipe)
+    try:
+        add("T-Few", ranked)
+    finally:
+        trained.tuned.detach()
+    return pd.DataFrame(rows)

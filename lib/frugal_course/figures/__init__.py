@@ -25,6 +25,13 @@ from frugal_course.figures.costs import (
     work_name,
 )
 from frugal_course.figures.draws import draws_by_texts
+from frugal_course.figures.many_shots import (
+    by_shots,
+    by_shots_title,
+    shots_differences,
+    shots_priced,
+    shots_sentence,
+)
 from frugal_course.figures.peft import (
     accuracy_against_params,
     figure2_sentence,
@@ -77,4 +84,5 @@ from frugal_course.figures.tfew import (
     loss_ablation,
     order_dots,
     training_curve,
+    written_sentence,
 )

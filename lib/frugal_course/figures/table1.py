@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from frugal import stats
 from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
 
-# How the ways of our own Table 1 are called (data/table1.toml).
+# How the ways of our own Table 1 and of many shots are called (data/table1.toml, many_shots.toml).
 WAYS = {
     "ia3": "T-Few, (IA)³",
     "lora": "T-Few, LoRA",
@@ -17,6 +17,8 @@ WAYS = {
     "layernorm": "T-Few, LayerNorm",
     "full": "T-Few, all weights",
     "head": "linear head on MiniLM",
+    "8 nearest": "ICL with the 8 nearest of 128",
+    "4 + 4 nearest": "ICL with 4 for all and the 4 nearest of 128",
     "L_LM": "(IA)³ by L_LM",
     "L_LM + L_UL": "(IA)³ by L_LM + L_UL",
     "L_LM + L_LN": "(IA)³ by L_LM + L_LN",

@@ -212,3 +212,13 @@ def loss_ablation(
         axes.tick_params(axis="x", labelsize=9)
         axes.set_xlim(-0.6, len(shown) - 0.4)
     return figure
+
+
+def written_sentence(found: pd.DataFrame, model: str) -> str:
+    """What `writing.beside_ranking` found, a line a row."""
+    lines = []
+    for row in found.itertuples():
+        what = row.difference.of("written", "ranked", row.task, row.way, model, "for these labels")
+        none = f"{row.none:.0%} of what is written is no choice" if row.none else "all are choices"
+        lines.append(f"{what}; {none}.")
+    return "\n".join(lines)
