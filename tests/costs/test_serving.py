@@ -7,17 +7,18 @@ from datetime import date
 
 import pytest
 
-from frugal.costs import Scenario, arch, prices, scenario, serving
+from frugal.costs import Scenario, arch, prices, serving
 from frugal.errors import FrugalError
 
 DAY = date(2026, 11, 27)
 P, Q = 41 * 98, 103
-TUNED = Scenario(arch=arch.get("t0-11b"), shots=0)
+T0 = arch.get("t0-11b")
+OWN = Scenario(arch=T0).own_gpu()
 NAMES = [a.model for a in prices.apis(DAY)]
 
 
 def through(model, output_tokens=0, **how):
-    asked = Scenario(arch=TUNED.arch).through(model, output_tokens, today=DAY)
+    asked = Scenario(arch=T0).through(model, output_tokens, today=DAY)
     return replace(asked, **how)
 
 
@@ -111,20 +112,23 @@ def test_what_nobody_lists_is_said_to_be_assumed():
 
 
 def test_a_gpu_of_ones_own_is_paid_for_at_every_hour():
-    busy = TUNED.query_usd()
-    peak = 312e12 * TUNED.mfu
-    assert busy == pytest.approx(11e9 * 103 / peak / 3600 * prices.get("gpu", TUNED.gpu).usd)
-    assert TUNED.query_usd(0.1) == pytest.approx(10 * busy)
+    busy, rate = OWN.query_usd(), prices.get("gpu", "a100-80gb").usd
+    assert busy == pytest.approx(11e9 * 103 / (312e12 * Scenario.mfu * 3600) * rate)
+    assert OWN.query_usd(0.1) == pytest.approx(10 * busy)
+    assert OWN.training_usd == pytest.approx(
+        next(o for o in Scenario(arch=T0, queries=0).compare() if o.name == "t-few").usd
+    )
+    assert OWN.total(1000, 0.5) == pytest.approx(OWN.training_usd + 2000 * busy)
     usd = through("gpt-6.1-sol").uncached()
-    rate = TUNED.own_gpu_from(usd)
-    used = rate * scenario.hours(TUNED.query_flops(), peak_flops=312e12, mfu=TUNED.mfu)
-    assert TUNED.query_usd(used) == pytest.approx(usd)  # at that rate both cost the same
-    assert TUNED.own_gpu_from(0.99 * busy) is None
-    assert TUNED.own_gpu_from(busy) == pytest.approx(prices.get("gpu", TUNED.gpu).usd / busy)
+    arrivals = OWN.cheaper_from(usd)
+    assert OWN.query_usd(arrivals * OWN.hours_per_query) == pytest.approx(usd)  # as dear, there
+    assert OWN.cheaper_from(0.99 * busy) is None
+    assert OWN.cheaper_from(busy) * OWN.hours_per_query == pytest.approx(1)
+    assert Scenario(arch=T0, shots=0).own_gpu() == OWN
 
 
 def test_a_prompt_of_a_longer_tier_costs_more():
-    long = Scenario(arch=TUNED.arch, shots=3000).through("gpt-6.1-sol", today=DAY)
+    long = Scenario(arch=T0, shots=3000).through("gpt-6.1-sol", today=DAY)
     assert long.price.input == 4
     assert long.uncached() == pytest.approx((3000 * 98 + 103) * 4 / 1e6)
 
@@ -144,9 +148,9 @@ def test_a_prompt_of_a_longer_tier_costs_more():
         (lambda: through("gpt-6.1-sol").total(1.5), "queries"),
         (lambda: through("deepseek-flash").batch(), "no batch is listed"),
         (lambda: through("gpt-7"), "did you mean"),
-        (lambda: TUNED.query_usd(0), "utilisation"),
-        (lambda: TUNED.query_usd(1.1), "utilisation"),
-        (lambda: TUNED.own_gpu_from(0), "usd_per_query"),
+        (lambda: OWN.query_usd(0), "utilisation"),
+        (lambda: OWN.query_usd(1.1), "utilisation"),
+        (lambda: OWN.cheaper_from(0), "usd_per_query"),
     ],
 )
 def test_nonsense_is_one_clear_error(call, message):

@@ -12,7 +12,7 @@ from frugal_course import figures
 
 DAY = date(2026, 11, 27)
 T0 = arch.get("t0-11b")
-OWN = Scenario(arch=T0, shots=0, mfu=0.05)
+OWN = Scenario(arch=T0, mfu=0.05).own_gpu()
 
 
 def served(**how):
@@ -84,16 +84,16 @@ def test_the_figure_marks_where_a_cache_pays(how):
 
 
 def test_a_gpu_that_is_never_cheaper_is_said_so():
-    slow = replace(OWN, mfu=1e-5)
+    slow = replace(OWN, hours_per_query=1.0)
     assert figures.arrivals_title(served(), slow).endswith("a GPU of one's own never does")
     text = figures.arrivals_sentence(served(), slow)
     assert "cheaper than" not in text
-    _, then = figures.then_and_now(served(), slow, "davinci", "1,000×", 1273)
+    _, then = figures.then_and_now(served(), slow, "davinci", "1,000×", 1273, 0.4)
     assert "has paid for itself never, beside a cached prompt" in then
 
 
 def test_then_and_now_are_counted_in_queries_of_t_few():
-    table, text = figures.then_and_now(served(), OWN, "davinci", "1,000×", 1273)
+    table, text = figures.then_and_now(served(), OWN, "davinci", "1,000×", 1273, 0.4)
     mine = OWN.query_usd()
     assert table.index[0] == "davinci, 2022-07-03"
     assert table.iloc[0]["in T-Few queries"] == f"{4121 * 0.06 / 1000 / mine:,.0f}"

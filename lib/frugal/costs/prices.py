@@ -201,7 +201,9 @@ def api(model: str, tokens: int = 0, today: date | None = None) -> ApiPrice:
 
 def apis(today: date | None = None) -> list[ApiPrice]:
     """Every API that has a price on a day, in the file's order."""
-    names = dict.fromkeys(p.sku for p in all_prices() if p.kind == "api")
+    day = (today or date.today()).isoformat()
+    rows = [p for p in all_prices() if p.kind == "api" and p.valid_from <= day]
+    names = dict.fromkeys(p.sku for p in rows)
     return [api(name, today=today) for name in names]
 
 

@@ -41,7 +41,7 @@ def renewed(models: Sequence[str] = (), released: date | None = None) -> tuple[s
     wanted = [m for m in models or dict.fromkeys(p.sku for p in theirs) if m not in checked]
     source = f"{PACKAGE} {version}, released {day}"
     old = {(p.sku, p.above): p for p in theirs}
-    header, *lines = text.splitlines()
+    header, *lines = filter(None, text.splitlines())
     fields = header.split(",")
     out = io.StringIO()
     writer = csv.DictWriter(out, fields, restval="", lineterminator="\n")
@@ -98,7 +98,7 @@ def _rows(model: str, day: str) -> Iterator[dict[str, str]]:
         batch = _batch(found, max(start, day))
         for above in _steps(starts[start]):
             mine = {name: _at(starts[start], key, above) for name, key in NAMES.items()}
-            if mine["usd"] is None or mine["output"] is None:
+            if not mine["usd"] or not mine["output"]:  # what is said to be free is not listed
                 raise FrugalError(f"{PACKAGE} lists no input and output price of {model}")
             if mine["cached_input"] is not None and mine["cache_write"] is None:
                 mine["cache_write"] = mine["usd"]  # as the package bills what it has no price for

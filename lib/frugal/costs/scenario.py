@@ -129,21 +129,16 @@ class Scenario:
             output_tokens=output_tokens,
         )
 
-    def query_usd(self, utilisation: float = 1.0) -> float:
-        """USD of a query on a GPU of one's own, which is paid for at every hour.
-
-        utilisation: the share of these hours in which it answers; `mfu` is what it reaches then
-        """
-        check.number("utilisation", utilisation, above=0, most=1)
-        return self._hours(self.query_flops()) * self._rate() / utilisation
-
-    def own_gpu_from(self, usd_per_query: float) -> float | None:
-        """Queries an hour from which on a GPU of one's own is cheaper than so many USD each.
-
-        None where even a GPU that is never idle costs more.
-        """
-        check.number("usd_per_query", usd_per_query, above=0)
-        return self._rate() / usd_per_query if self.query_usd() <= usd_per_query else None
+    def own_gpu(self) -> serving.OwnGpu:
+        """The tuned model on one's own GPU: its queries have no examples in front of them."""
+        tuned = replace(self, icl_arch=None, shots=0, cached=False)
+        return serving.OwnGpu(
+            gpu=self.gpu,
+            usd_per_hour=self._rate(),
+            mfu=self.mfu,
+            hours_per_query=self._hours(tuned.query_flops()),
+            training_usd=self._hours(tuned.train_flops()) * self._rate(),
+        )
 
     def _hours(self, operations: float) -> float:
         peak = memory.gpu(self.gpu).peak_flops

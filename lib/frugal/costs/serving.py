@@ -1,4 +1,4 @@
-"""A query through an API, in dollars: with a cache of its examples, without one, and in a batch.
+"""A query in dollars: through an API, cached, uncached and in a batch, and on a GPU of one's own.
 
 A prompt is a prefix of P tokens that all queries share (the examples) and Q tokens of its own; the
 answer has O. With the prices of `prices.api`, in USD a token,
@@ -98,7 +98,7 @@ class ApiQuery:
         return self.price.cost(input=tokens, output=self.output_tokens)
 
     def batch(self) -> float:
-        """USD in a batch, whose answers may take a day; without a cache, which none promises it."""
+        """USD in a batch, whose answers may take a day; uncached: nobody promises it hits."""
         return self.uncached() * self.price.of("batch")
 
     def hit(self) -> float:
@@ -148,3 +148,36 @@ class ApiQuery:
             return 0.0
         # What query and answer cost is in all three, so that only the prefix is left.
         return math.log((miss - hit) / (plain - hit)) / self.lifetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnGpu:
+    """A GPU of one's own that answers with a tuned model, and is paid for while it waits.
+
+    mfu:             the share of its peak that it reaches while it works
+    hours_per_query: in which one query keeps it busy, at that share
+    training_usd:    what was spent before the first query
+    """
+
+    gpu: str
+    usd_per_hour: float
+    mfu: float
+    hours_per_query: float
+    training_usd: float
+
+    def query_usd(self, utilisation: float = 1.0) -> float:
+        """USD of a query; utilisation: the share of all hours in which the GPU is busy."""
+        check.number("utilisation", utilisation, above=0, most=1)
+        return self.usd_per_hour * self.hours_per_query / utilisation
+
+    def total(self, queries: int, utilisation: float = 1.0) -> float:
+        """USD of so many queries, training included."""
+        return self.training_usd + check.whole("queries", queries) * self.query_usd(utilisation)
+
+    def cheaper_from(self, usd_per_query: float) -> float | None:
+        """Queries an hour from which on it costs less than so many USD each, training apart.
+
+        None where even a GPU that never waits costs more.
+        """
+        check.number("usd_per_query", usd_per_query, above=0)
+        return self.usd_per_hour / usd_per_query if self.query_usd() <= usd_per_query else None

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from frugal.costs import Scenario, prices
+from frugal.costs import prices
 from frugal.costs.prices import usd
-from frugal.costs.serving import ApiQuery, saving
+from frugal.costs.serving import ApiQuery, OwnGpu, saving
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
@@ -80,10 +80,10 @@ def saving_sentence(served: Sequence[ApiQuery]) -> str:
     )
 
 
-def api_bills(served: Sequence[ApiQuery], own: Scenario, queries: int) -> pd.DataFrame:
+def api_bills(served: Sequence[ApiQuery], own: OwnGpu, queries: int) -> pd.DataFrame:
     """USD for so many queries, a row a way, with and without a cache and in a batch.
 
-    own: T-Few's queries, without examples, on a GPU of one's own; its training is in its bill
+    own: T-Few, whose training is in its bill
     """
 
     def rate(asked: ApiQuery) -> str:
@@ -100,20 +100,14 @@ def api_bills(served: Sequence[ApiQuery], own: Scenario, queries: int) -> pd.Dat
         }
         for q in served
     }
-    training = _training(own)
     for share in (1.0, IDLE):
-        bill = usd(training + queries * own.query_usd(share))
+        bill = usd(own.total(queries, share))
         rows[f"T-Few, own {own.gpu}, {share:.0%} busy"] = {"uncached": bill}
     table = pd.DataFrame(rows).T.fillna(NONE)
     return table.rename_axis(f"USD for {queries:,} queries", axis=1)
 
 
-def _training(own: Scenario) -> float:
-    """USD of T-Few's training, at the same share of the GPU's peak."""
-    return next(o for o in own.compare() if o.name == "t-few").usd - own.queries * own.query_usd()
-
-
-def by_arrivals(served: Sequence[ApiQuery], own: Scenario, title: str) -> Figure:
+def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
     """Dollars of 1,000 queries against how often they come: cached at each API, and on one's GPU.
 
     A cross marks from which rate on a cache pays; a GPU of one's own is paid for while it waits.
@@ -132,8 +126,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: Scenario, title: str) -> Figure
         named.append((float(curve[-1]), q.price.model, colour))
         if pays := q.pays_from():
             at.plot(pays, 1000 * q.uncached(), "X", color=colour, markersize=9, zorder=3)
-    busy, hourly = own.query_usd(), own.own_gpu_from(own.query_usd()) or 0.0
-    mine = 1000 * busy * np.maximum(hourly / rates, 1)
+    mine = 1000 * np.maximum(own.usd_per_hour / rates, own.query_usd())
     at.plot(rates, mine, color="black", linestyle=":", linewidth=2.5)
     named.append((float(mine[-1]), f"T-Few, own {own.gpu}", "black"))
     named.sort()
@@ -158,7 +151,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: Scenario, title: str) -> Figure
     return figure
 
 
-def arrivals_title(served: Sequence[ApiQuery], own: Scenario) -> str:
+def arrivals_title(served: Sequence[ApiQuery], own: OwnGpu) -> str:
     """From which rate on a cache pays, and a GPU of one's own beside the cached prompts."""
     pays = [rate for q in served if (rate := q.pays_from()) is not None]
     first = (
@@ -171,13 +164,13 @@ def arrivals_title(served: Sequence[ApiQuery], own: Scenario) -> str:
     return f"{first}; a GPU of one's own from {_span(mine.values())}, {models}"
 
 
-def _cheaper(served: Sequence[ApiQuery], own: Scenario, *, cached: bool) -> dict[str, float]:
+def _cheaper(served: Sequence[ApiQuery], own: OwnGpu, *, cached: bool) -> dict[str, float]:
     """Queries an hour from which on a GPU of one's own is cheaper, of models where it ever is."""
-    rates = {q.price.model: own.own_gpu_from(q.hit() if cached else q.uncached()) for q in served}
+    rates = {q.price.model: own.cheaper_from(q.hit() if cached else q.uncached()) for q in served}
     return {model: rate for model, rate in rates.items() if rate is not None}
 
 
-def arrivals_sentence(served: Sequence[ApiQuery], own: Scenario) -> str:
+def arrivals_sentence(served: Sequence[ApiQuery], own: OwnGpu) -> str:
     """What `by_arrivals` shows, with its numbers."""
     saves = [q.uncached() / q.hit() for q in served if q.cacheable]
     tokens = f"{served[0].prefix_tokens:,} tokens"
@@ -214,12 +207,13 @@ def _span(numbers: Collection[float], form: str = ",.0f") -> str:
 
 
 def then_and_now(
-    served: Sequence[ApiQuery], own: Scenario, once: str, printed: str, flops: float
+    served: Sequence[ApiQuery], own: OwnGpu, once: str, printed: str, flops: float, mfu: float
 ) -> tuple[pd.DataFrame, str]:
     """A prompt in T-Few queries, in dollars: at the price of the paper's day, and today.
 
     once:    a listed model of that day (`prices`, kind token)
     printed: what the paper says; flops: the ratio that its rule of FLOPs gives
+    mfu:     another share of the GPU's peak than `own` reaches, for comparison
 
     The GPU that serves T-Few is never idle here, which is the most that its price can do for it.
     """
@@ -241,7 +235,7 @@ def then_and_now(
             "state": q.price.row.state,
         }
     plain, hits = ([q.uncached() / mine for q in served], [q.hit() / mine for q in served])
-    pays = [_training(own) / (q.hit() - mine) for q in served if q.hit() > mine]
+    pays = [own.training_usd / (q.hit() - mine) for q in served if q.hit() > mine]
     after = (
         f"after {_span(pays)} cached queries, for {len(pays)} of {len(served)} models"
         if pays
@@ -252,7 +246,7 @@ def then_and_now(
         f"to {then.sku} cost as much as {dear / mine:,.0f} T-Few queries on a GPU that never "
         f"waits, at its price of {prices.get('gpu', own.gpu).known_on}. Today a prompt is "
         f"{_span(plain, '.3g')} of them uncached, and {_span(hits, '.2g')} cached. (All this at "
-        f"{own.mfu:.1%} of the GPU's peak; at {Scenario.mfu:.0%} the ratios are "
-        f"{Scenario.mfu / own.mfu:.1f} times as large.) T-Few's training, {usd(_training(own))}, "
+        f"{own.mfu:.1%} of the GPU's peak; at {mfu:.0%} the ratios are "
+        f"{mfu / own.mfu:.1f} times as large.) T-Few's training, {usd(own.training_usd)}, "
         f"has paid for itself {after}."
     )
