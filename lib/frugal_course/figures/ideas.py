@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -11,18 +10,18 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE
 
 PALE = {BLUE: "#d6e9f5", ORANGE: "#f9e0d1", GREEN: "#d3eee5", GREY: "#eeeeee", "white": "white"}
+WIDTH = 10.5  # inches
 PINK = "#CC79A7"  # a fifth colour of Okabe & Ito's palette
 PALE[PINK] = "#f6e4ee"
 
 
-def _canvas(width: float, height: float, title: str, unit: float = 1.0) -> tuple[Figure, Axes]:
-    """A figure of so many inches without axes, `unit` inches to one."""
-    with mpl.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(width, height), dpi=100)
-        at = figure.add_axes((0, 0, 1, 1))
-    at.set(xlim=(0, width / unit), ylim=(0, height / unit), aspect="equal")
+def _canvas(height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure without axes, a unit an inch."""
+    figure = Figure(figsize=(WIDTH, height), dpi=100)
+    at = figure.add_axes((0, 0, 1, 1))
+    at.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
     at.axis("off")
-    at.text(0.1, height / unit - 0.12, title, fontsize=13, va="top")
+    at.text(0.1, height - 0.12, title, fontsize=13, va="top")
     return figure, at
 
 
@@ -53,6 +52,11 @@ def _box(
     at.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=size)
 
 
+def _note(at: Axes, x: float, y: float, text: str, colour: str = "black", **style: Any) -> None:
+    """A line of text that begins at (x, y)."""
+    at.text(x, y, text, color=colour, **{"fontsize": 10.5, "va": "center", **style})
+
+
 def _arrow(
     at: Axes, a: tuple[float, float], b: tuple[float, float], colour: str = GREY, **style: Any
 ) -> None:
@@ -74,10 +78,10 @@ def _sign(at: Axes, x: float, y: float, text: str, colour: str = GREY, r: float 
 
 def methods_in_a_layer(title: str) -> Figure:
     """One layer of a transformer, and where (IA)³, LoRA, an adapter, a prefix and BitFit sit."""
-    figure, at = _canvas(10.5, 4.6, title)
+    figure, at = _canvas(4.6, title)
     y = 1.75
     # Attention.
-    at.text(0.15, y + 0.62, "x", fontsize=13, ha="center", va="center")
+    _note(at, 0.15, y + 0.62, "x", fontsize=13, ha="center")
     for i, name in enumerate(("$W_q$", "$W_k$", "$W_v$")):
         height = y + 1.15 - 0.75 * i
         _arrow(at, (0.3, y + 0.62), (0.75, height + 0.2))
@@ -86,7 +90,7 @@ def methods_in_a_layer(title: str) -> Figure:
     for i, name in ((1, "$l_k$"), (2, "$l_v$")):
         height = y + 1.15 - 0.75 * i + 0.21
         _sign(at, 1.9, height, "⊙", ORANGE)
-        at.text(1.9, height - 0.33, name, color=ORANGE, ha="center", va="center", fontsize=12)
+        _note(at, 1.9, height - 0.33, name, colour=ORANGE, ha="center", fontsize=12)
     _box(at, 2.35, y - 0.45, 1.15, 2.15, "attention")
     _arrow(at, (3.5, y + 0.62), (3.8, y + 0.62))
     _box(at, 3.8, y + 0.41, 0.7, 0.42, "$W_o$")
@@ -99,7 +103,7 @@ def methods_in_a_layer(title: str) -> Figure:
     _box(at, 6.45, y + 0.41, 0.42, 0.42, "γ")
     _arrow(at, (6.87, y + 0.62), (7.08, y + 0.62))
     _sign(at, 7.23, y + 0.62, "⊙", ORANGE)
-    at.text(7.23, y + 0.26, "$l_{ff}$", color=ORANGE, ha="center", va="center", fontsize=12)
+    _note(at, 7.23, y + 0.26, "$l_{ff}$", colour=ORANGE, ha="center", fontsize=12)
     _arrow(at, (7.38, y + 0.62), (7.65, y + 0.62))
     _box(at, 7.65, y + 0.41, 0.7, 0.42, "$W_2$")
     _arrow(at, (8.35, y + 0.62), (8.62, y + 0.62))
@@ -107,7 +111,7 @@ def methods_in_a_layer(title: str) -> Figure:
     _box(at, 8.62, y + 0.22, 0.95, 0.8, "", GREEN)
     for x, h in ((8.7, 0.62), (8.97, 0.26), (9.24, 0.62)):
         at.add_patch(Rectangle((x, y + 0.62 - h / 2), 0.24, h, facecolor="white", edgecolor=GREEN))
-    at.text(9.09, y + 1.2, "adapter: down, γ, up", color=GREEN, ha="center", fontsize=10.5)
+    _note(at, 9.09, y + 1.2, "adapter: down, γ, up", colour=GREEN, ha="center")
     _arrow(at, (9.57, y + 0.62), (9.83, y + 0.62))
     _sign(at, 9.98, y + 0.62, "+")
     _arrow(at, (10.13, y + 0.62), (10.42, y + 0.62))
@@ -117,22 +121,16 @@ def methods_in_a_layer(title: str) -> Figure:
         at.add_patch(
             Rectangle((x, top), 0.2, 0.34, facecolor=PALE[BLUE], edgecolor=BLUE, linewidth=1.4)
         )
-    at.text(0.92, top + 0.17, "A", ha="center", va="center", fontsize=9.5)
-    at.text(1.26, top + 0.17, "B", ha="center", va="center", fontsize=9.5)
+    _note(at, 0.92, top + 0.17, "A", ha="center", fontsize=9.5)
+    _note(at, 1.26, top + 0.17, "B", ha="center", fontsize=9.5)
     _arrow(at, (0.3, y + 0.75), (0.8, top + 0.14), BLUE, linestyle="--")
     _arrow(at, (1.38, top + 0.14), (1.75, y + 1.42), BLUE, linestyle="--")
     _sign(at, 1.86, y + 1.36, "+", BLUE, 0.12)
-    at.text(1.5, top + 0.26, "LoRA: BA x is added, here to $W_q$ x", color=BLUE, fontsize=10.5)
+    _note(at, 1.5, top + 0.26, "LoRA: BA x is added, here to $W_q$ x", colour=BLUE)
     # Prefix.
     _box(at, 2.5, y - 0.33, 0.85, 0.36, "prefix", PINK)
-    at.text(
-        2.45,
-        y - 0.75,
-        "a prefix: keys and values that no token has",
-        color=PINK,
-        ha="center",
-        va="center",
-        fontsize=10.5,
+    _note(
+        at, 2.45, y - 0.75, "a prefix: keys and values that no token has", colour=PINK, ha="center"
     )
     # BitFit, and the sums that go around.
     for x0, x1 in ((0.3, 4.93), (5.2, 9.98)):
@@ -145,15 +143,15 @@ def methods_in_a_layer(title: str) -> Figure:
             alpha=0.5,
             zorder=0,
         )
-    at.text(5.85, y + 1.0, "+ b", ha="center", fontsize=11, color="black", style="italic")
-    at.text(5.85, y + 1.28, "BitFit: the biases", ha="center", fontsize=10.5, style="italic")
-    at.text(
+    _note(at, 5.85, y + 1.0, "+ b", ha="center", fontsize=11, style="italic")
+    _note(at, 5.85, y + 1.28, "BitFit: the biases", ha="center", style="italic")
+    _note(
+        at,
         0.15,
         0.42,
         "(IA)³: $l_k$, $l_v$ and $l_{ff}$ rescale what is there, one number a channel; like BA, "
-        "they can be folded into the weights.\nAdapters and prefixes stay, and cost time at every query.",
-        fontsize=10.5,
-        va="center",
+        "they can be folded into the weights.\nAdapters and prefixes stay, and cost time at every "
+        "query.",
     )
     return figure
 
@@ -163,7 +161,7 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
 
     prompt: what stands for it; choices: their tokens
     """
-    figure, at = _canvas(10.5, 3.3 + 0.1 * len(choices), title)
+    figure, at = _canvas(3.3 + 0.1 * len(choices), title)
     height, wide, one = 0.34, 1.55, 0.86
     rows = [2.1 - 0.52 * i + 0.1 * len(choices) for i in range(len(choices))]
     for y, choice in zip(rows, choices, strict=True):
@@ -182,7 +180,7 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
     right, middle = 5.2, (rows[0] + rows[-1]) / 2
     _box(at, right, middle, wide, height, prompt, BLUE)
     places: dict[tuple[str, ...], tuple[float, float]] = {(): (right + wide, middle + height / 2)}
-    for y, choice in zip(rows, choices, strict=True):
+    for choice in choices:
         for i in range(len(choice)):
             path = tuple(choice[: i + 1])
             if path not in places:
@@ -196,30 +194,30 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
                 _box(at, x, level, one, height, choice[i], ORANGE, fontsize=9.5)
                 places[path] = (x + one, level + height / 2)
     alone, packed = sum(map(len, choices)), len(places) - 1
-    at.text(0.15, 0.42, f"alone: {len(choices)} prompts, {alone} tokens of choices", fontsize=10.5)
-    at.text(right, 0.42, f"packed: one prompt, {packed} tokens of choices", fontsize=10.5)
-    at.text(
+    _note(at, 0.15, 0.42, f"alone: {len(choices)} prompts, {alone} tokens of choices")
+    _note(at, right, 0.42, f"packed: one prompt, {packed} tokens of choices")
+    _note(
+        at,
         0.15,
         0.14,
         "A token sees the ones before it on its own branch, so each choice gets the "
         "log-probability it has alone.",
-        fontsize=10.5,
     )
     return figure
 
 
 def read_once(choices: Sequence[str], title: str) -> Figure:
     """An encoder–decoder reads a prompt once; its keys and values serve all choices."""
-    figure, at = _canvas(10.5, 3.0, title)
-    at.text(0.15, 1.45, "prompt", fontsize=11, va="center")
+    figure, at = _canvas(3.0, title)
+    _note(at, 0.15, 1.45, "prompt", fontsize=11)
     _arrow(at, (0.85, 1.45), (1.15, 1.45))
     _box(at, 1.15, 0.9, 1.7, 1.1, "encoder\n(once)", BLUE)
     _arrow(at, (2.85, 1.45), (3.3, 1.45))
     _box(at, 3.3, 1.55, 1.5, 0.5, "keys $W_k h$", BLUE)
     _box(at, 3.3, 0.85, 1.5, 0.5, "values $W_v h$", BLUE)
-    at.text(4.05, 0.58, "projected once", ha="center", fontsize=10, color=BLUE)
+    _note(at, 4.05, 0.58, "projected once", ha="center", fontsize=10, colour=BLUE)
     _box(at, 5.9, 0.75, 4.3, 1.5, "", GREY)
-    at.text(8.05, 2.07, "decoder: one row, all choices", ha="center", va="center", fontsize=10.5)
+    _note(at, 8.05, 2.07, "decoder: one row, all choices", ha="center")
     _arrow(at, (4.8, 1.8), (5.9, 1.5), BLUE)
     _arrow(at, (4.8, 1.1), (5.9, 1.4), BLUE)
     _box(at, 6.05, 1.22, 0.75, 0.4, "start", GREY)
@@ -228,70 +226,40 @@ def read_once(choices: Sequence[str], title: str) -> Figure:
         _arrow(at, (6.8, 1.42), (7.15, y + 0.2), GREY, arrowstyle="-")
         _box(at, 7.15, y, 2.0, 0.38, choice, ORANGE, fontsize=9.5)
         _box(at, 9.2, y, 0.75, 0.38, "end", ORANGE, fontsize=9.5)
-    at.text(
-        0.15,
-        0.2,
-        "T-Few's code repeats what was read for every choice, and projects it again.",
-        fontsize=10.5,
+    _note(
+        at, 0.15, 0.2, "T-Few's code repeats what was read for every choice, and projects it again."
     )
     return figure
 
 
 def shots_in_a_query(shots: int, title: str) -> Figure:
     """k examples before a query: read again every time, or found in a cache."""
-    figure, at = _canvas(10.5, 2.9, title)
+    figure, at = _canvas(2.9, title)
     width, height = 0.5, 0.36
-    for side, (x0, name, cached) in enumerate(
-        ((0.15, "nothing cached", False), (5.5, "cached", True))
-    ):
-        at.text(x0, 2.2, name, fontsize=11, weight="bold", va="center")
+    for x0, name, cached in ((0.15, "nothing cached", False), (5.5, "cached", True)):
+        _note(at, x0, 2.2, name, fontsize=11, weight="bold")
         for row in range(3):
             y = 1.68 - 0.48 * row
             for i in range(shots):
-                done = cached and row > 0
-                colour = GREY if done else BLUE
-                _box(
-                    at,
-                    x0 + i * (width + 0.04),
-                    y,
-                    width,
-                    height,
-                    "" if done else "shot",
-                    colour,
-                    fontsize=8.5,
-                    linestyle=":" if done else "-",
-                )
-            _box(
-                at,
-                x0 + shots * (width + 0.04),
-                y,
-                0.85,
-                height,
-                f"query {row + 1}",
-                ORANGE,
-                fontsize=9.5,
-            )
-        del side
-    at.text(
-        0.15,
-        0.36,
-        "every query reads k + 1 texts, where one without examples reads 1",
-        fontsize=10.5,
-    )
-    at.text(
+                x, done = x0 + i * (width + 0.04), cached and row > 0
+                word, colour, line = ("", GREY, ":") if done else ("shot", BLUE, "-")
+                _box(at, x, y, width, height, word, colour, fontsize=8.5, linestyle=line)
+            x = x0 + shots * (width + 0.04)
+            _box(at, x, y, 0.85, height, f"query {row + 1}", ORANGE, fontsize=9.5)
+    _note(at, 0.15, 0.36, "every query reads k + 1 texts, where one without examples reads 1")
+    _note(
+        at,
         5.5,
         0.36,
         "the shots once; then a query reads its own text, and looks at\nkeys and values that "
         "lie in memory",
-        fontsize=10.5,
-        va="center",
     )
     return figure
 
 
 def mixed_batch(tasks: Sequence[str], title: str) -> Figure:
     """Rows of several tasks in one batch: each is multiplied by its own task's vector."""
-    figure, at = _canvas(10.5, 2.9, title)
+    figure, at = _canvas(2.9, title)
     colours = (ORANGE, BLUE, GREEN, PINK)
     rows = [1.85 - 0.5 * i for i in range(len(tasks))]
     kinds = list(dict.fromkeys(tasks))
@@ -306,12 +274,12 @@ def mixed_batch(tasks: Sequence[str], title: str) -> Figure:
         _arrow(at, (6.55, y + 0.18), (6.05, y + 0.18), colour)
         _arrow(at, (8.35, y + 0.18), (8.8, y + 0.18))
         _box(at, 8.8, y, 1.5, 0.36, "its answer", colour, fontsize=10)
-    at.text(
+    _note(
+        at,
         0.15,
         0.1,
-        "One product for all rows, a multiplication of its own for each: an adapter that is folded into W "
-        "could not do this.",
-        fontsize=10.5,
+        "One product for all rows, a multiplication of its own for each: an adapter that is folded "
+        "into W could not do this.",
     )
     return figure
 
@@ -321,7 +289,7 @@ def funnel(sizes: Mapping[str, tuple[str, str]], title: str) -> Figure:
 
     sizes: by space, how many designs it has, and what is settled in it
     """
-    figure, at = _canvas(10.5, 3.0, title)
+    figure, at = _canvas(3.0, title)
     step = 10.2 / len(sizes)
     for i, (name, (count, settled)) in enumerate(sizes.items()):
         left, right = 2.1 - 0.32 * i, 2.1 - 0.32 * (i + 1)
@@ -333,26 +301,25 @@ def funnel(sizes: Mapping[str, tuple[str, str]], title: str) -> Figure:
             color=PALE[BLUE],
             edgecolor=BLUE,
         )
-        at.text(
+        _note(at, x + step / 2 - 0.06, low + 0.14, name, ha="center", fontsize=13, weight="bold")
+        _note(at, x + step / 2 - 0.06, low - 0.16, count, ha="center")
+        _note(
+            at,
             x + step / 2 - 0.06,
-            low + 0.14,
-            name,
+            0.12,
+            settled,
             ha="center",
-            va="center",
-            fontsize=13,
-            weight="bold",
-        )
-        at.text(x + step / 2 - 0.06, low - 0.16, count, ha="center", va="center", fontsize=10.5)
-        at.text(
-            x + step / 2 - 0.06, 0.12, settled, ha="center", va="bottom", fontsize=9.5, color=BLUE
+            va="bottom",
+            fontsize=9.5,
+            colour=BLUE,
         )
     return figure
 
 
 def what_a_dollar_buys(title: str) -> Figure:
     """Labels from people, hours of a teacher, or answers of an LLM: all end in a small student."""
-    figure, at = _canvas(10.5, 3.4, title)
-    at.text(0.5, 1.55, "$", fontsize=34, ha="center", va="center", weight="bold")
+    figure, at = _canvas(3.4, title)
+    _note(at, 0.5, 1.55, "$", fontsize=34, ha="center", weight="bold")
     ways = (
         (2.3, BLUE, "people", "a label: cents,\nand right", "labels"),
         (
@@ -367,11 +334,11 @@ def what_a_dollar_buys(title: str) -> Figure:
     for y, colour, who, what, gives in ways:
         _arrow(at, (0.8, 1.55), (1.5, y + 0.3), colour)
         _box(at, 1.5, y, 1.5, 0.62, who, colour)
-        at.text(3.15, y + 0.31, what, fontsize=10.5, va="center")
+        _note(at, 3.15, y + 0.31, what)
         _arrow(at, (5.0, y + 0.3), (5.6, y + 0.3), colour)
         _box(at, 5.6, y, 1.7, 0.62, gives, colour)
         _arrow(at, (7.3, y + 0.3), (8.2, 1.6), colour)
     _box(at, 8.2, 1.2, 1.0, 0.8, "student", GREY)
     _arrow(at, (9.2, 1.6), (9.6, 1.6))
-    at.text(10.0, 1.6, "cheap\nanswers", fontsize=10.5, ha="center", va="center")
+    _note(at, 10.0, 1.6, "cheap\nanswers", ha="center")
     return figure
