@@ -66,7 +66,7 @@ from frugal_course.figures.spaces import (
     significance,
     task_gains,
 )
-from frugal_course.figures.style import about, picture
+from frugal_course.figures.style import about, picture, say
 from frugal_course.figures.table1 import (
     accuracies,
     against_icl,

@@ -174,7 +174,20 @@ def _letters(file: str) -> frozenset[int]:
 def picture(figure: Figure, sentence: str) -> None:
     """Show a figure as PNG, and under it the sentence that says what it shows."""
     display({"image/png": png(figure), "text/plain": sentence}, raw=True)
-    print(sentence)
+    say(sentence)
+
+
+def say(text: str) -> None:
+    """Show sentences as a page does, which wraps what a terminal would not; a line, a paragraph."""
+    lines = "\n\n".join(map(_unmarked, text.splitlines()))
+    display({"text/markdown": lines, "text/plain": text}, raw=True)
+
+
+def _unmarked(line: str) -> str:
+    """A line in which Markdown sees no mark, and nobody a formula between two prices."""
+    line = re.sub(r"([\\`*_<>#|~]|\](?=[(\[:]))", r"\\\1", line.strip().replace("&", "&amp;"))
+    line = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)  # no list, no heading
+    return line.replace("$", "<span>&#36;</span>")
 
 
 def duration(seconds: float) -> str:
