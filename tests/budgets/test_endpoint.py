@@ -156,7 +156,7 @@ def test_an_answer_in_parts_is_read(tmp_path, examples, endpoint):
 
 def test_an_answer_is_kept_while_another_does_not_come(tmp_path, examples, endpoint):
     """Of a batch, what has come is written down before the last of it is there."""
-    source, _ = endpoint({0: "drip"}, batch=3, seconds=1.5)
+    source, _ = endpoint({1: "drip"}, batch=3, seconds=1.5)
     answers = source.ask(examples[:3], 0)
     assert {next(answers)[1].state, next(answers)[1].state} == {"answered"}
     assert next(answers)[1].state == "lost"

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+from frugal import stats
 from frugal.budgets.ledger import Answer, Ledger, money, unwritable
 from frugal.costs import check
 from frugal.engine import digests
@@ -19,6 +20,8 @@ from frugal.tasks.templates import Example
 
 ATTEMPTS = 3  # at an example whose answers are malformed or lost
 PATIENCE = 8  # so many paid answers in a row without a label, and buying stops
+ENOUGH = 20  # first answers from which on the share that named no choice says something
+WASTE = 0.5  # of the money: where more is lost to such answers, 95 % sure, buying stops
 
 
 Answers = Generator[tuple[int, Answer], None, None]  # an example's place, and what came for it
@@ -87,7 +90,8 @@ class Bought:
     malformed:  answers that named no choice; given_up: examples left after too many of those
     unasked:    examples that were not asked about (again): the cap left no money for them, or too
                 few of those that had to be asked again could be read
-    tokens:     of all answers; cached_tokens: those of them that the source had read before
+    tokens:     of all answers; cached_tokens: those of them that the source had read before;
+                reasoning_tokens: those that it wrote to think
     """
 
     labels: list[int | None]
@@ -100,6 +104,7 @@ class Bought:
     unasked: int
     tokens: int
     cached_tokens: int
+    reasoning_tokens: int
 
     def labelled(self, examples: Sequence[Example]) -> list[Example]:
         """The examples that have a label, with that label."""
@@ -144,9 +149,10 @@ def buy(
     cap_usd: for all that was ever spent in this folder; a request that could pass it is not sent
 
     Raises FrugalError where the folder is another source's or in use, its file is damaged or cannot
-    be written, the source refuses, `PATIENCE` answers in a row bring no label, or it bills more
-    than its own maximum; what was answered is kept: call again. One that billed too much is not
-    asked again from the same folder.
+    be written, the source refuses, `PATIENCE` answers in a row bring no label, of `ENOUGH` first
+    answers or more the share without one is above `WASTE` with its whole 95 % interval (Wilson
+    1927: 15 of the first 20, for one), or it bills more than its own maximum; what was answered is kept:
+    call again. One that billed too much is not asked again from the same folder.
     """
     check.amount("cap_usd", cap_usd)
     wanted = {key(e): e for e in examples}
@@ -154,7 +160,7 @@ def buy(
     source.ready()
     choices = {k: len(e.choices) for k, e in wanted.items()}
     with Ledger(folder, source.identity(), money(cap_usd), choices) as ledger:
-        streak = 0
+        patience = _Patience()
         for attempt in range(ATTEMPTS):
             # In rounds, so that every example has its first try before any has its second.
             todo = [k for k in wanted if ledger.open_to(k) and ledger.tries[k] == attempt]
@@ -163,7 +169,7 @@ def buy(
                     f"{source.name} {ledger.greedy}, so it is asked nothing more; "
                     f"{ledger.file} keeps all answers: name another folder to go on"
                 )
-            while todo and streak < PATIENCE:
+            while todo and patience.streak < PATIENCE:
                 some, left = todo[: source.batch], money(cap_usd) - ledger.committed
                 dearest = accumulate(money(source.most_usd(wanted[k])) for k in some)
                 paid_for = sum(total <= left for total in dearest)
@@ -171,15 +177,40 @@ def buy(
                 if not batch:
                     break
                 if batch := [(k, e) for k, e in batch if ledger.open_to(k)]:
-                    streak = _ask(source, ledger, batch, attempt, streak)
+                    _ask(source, ledger, batch, attempt, patience)
                     progress(len(ledger.label.keys() & wanted.keys()), float(ledger.spent))
-            if streak >= PATIENCE:
+            if patience.streak >= PATIENCE:
                 break  # what is left are examples that it cannot answer
-            streak = 0 if ledger.label else streak
+            if ledger.label:
+                patience.streak = 0
         bought = _bought(ledger, planned, examples)
     if bought.given_up and not any(y is not None for y in bought.labels):
-        raise FrugalError(_unlabelled(source, ledger, "all", bought.given_up))
+        raise FrugalError(_unlabelled(source, ledger, f"all {bought.given_up} examples asked about"))
     return bought
+
+
+@dataclass
+class _Patience:
+    """With a source whose answers name no choice, in this run.
+
+    streak: paid answers in a row without a label
+    first:  paid answers to a first try, and empty: those of them without a label
+    """
+
+    streak: int = 0
+    first: int = 0
+    empty: int = 0
+
+    def take(self, answer: Answer, attempt: int) -> None:
+        self.streak = 0 if answer.choice is not None else self.streak + 1
+        if attempt == 0:  # who is asked again has answered badly before
+            self.first += 1
+            self.empty += answer.choice is None
+
+    @property
+    def wasted(self) -> float:
+        """The share of all first answers, at least, that names no choice; 95 % sure."""
+        return stats.wilson(self.empty, self.first)[0] if self.first >= ENOUGH else 0.0
 
 
 def _ask(
@@ -187,9 +218,9 @@ def _ask(
     ledger: Ledger,
     batch: list[tuple[str, Example]],
     attempt: int,
-    streak: int,
-) -> int:
-    """Ask about the batch and keep what comes; how many answers in a row brought no label."""
+    patience: _Patience,
+) -> None:
+    """Ask about the batch and keep what comes."""
     most = {k: source.most_usd(e) for k, e in batch}
     if source.remote:
         granted = ledger.reserve(most)
@@ -205,23 +236,31 @@ def _ask(
             if answer.state == "refused":
                 refusal = answer.text
             else:
-                streak = 0 if answer.choice is not None else streak + 1
+                patience.take(answer, attempt)
     if full is not None:
         raise unwritable(ledger.file, full) from full
     if ledger.greedy:
         raise FrugalError(f"{source.name} {ledger.greedy}; {ledger.file} keeps all answers")
     if refusal:
         raise FrugalError(f"{source.name}: {refusal}; {ledger.file} keeps all answers")
-    if streak >= PATIENCE and (attempt == 0 or not ledger.label):
-        raise FrugalError(_unlabelled(source, ledger, "the last", streak))
-    return streak
+    if attempt == 0 and patience.wasted > WASTE:
+        some = f"{patience.empty} of the first {patience.first} examples asked about"
+        share = f"at least {patience.wasted:.0%} of the money would buy none (95 % sure)"
+        raise FrugalError(_unlabelled(source, ledger, some, share))
+    if patience.streak >= PATIENCE and (attempt == 0 or not ledger.label):
+        some = f"the last {patience.streak} examples asked about"
+        raise FrugalError(_unlabelled(source, ledger, some))
 
 
-def _unlabelled(source: Source, ledger: Ledger, which: str, count: int) -> str:
-    hint = f"; {source.hint}" if source.hint else ""
-    return (
-        f"{source.name}: {which} {count} examples asked about got no label, since no answer named "
-        f"one of the choices: {ledger.last[:80]!r}{hint}; {ledger.file} keeps all answers"
+def _unlabelled(source: Source, ledger: Ledger, which: str, so: str = "") -> str:
+    seen = ", ".join(repr(text[:80]) for text in ledger.unread)
+    more = [text for text in (so, source.hint) if text]
+    return "; ".join(
+        [
+            f"{source.name}: {which} got no label, since no answer named one of the choices: {seen}",
+            *more,
+            f"{ledger.file} keeps all answers",
+        ]
     )
 
 
@@ -240,4 +279,5 @@ def _bought(ledger: Ledger, planned: Quote, examples: Sequence[Example]) -> Boug
         unasked=len(open_keys) - given_up,
         tokens=ledger.tokens,
         cached_tokens=ledger.cached,
+        reasoning_tokens=ledger.reasoning,
     )

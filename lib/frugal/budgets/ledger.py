@@ -27,6 +27,7 @@ from frugal.engine import stderr
 from frugal.errors import FrugalError
 
 ROOM = 16384  # bytes that one answer takes at most, kept free on the disk while it is on its way
+SHOWN = 3  # answers that named no choice, where buying ends because of them
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Answer:
     state:  "answered"; "lost", sent and perhaps billed, but nothing came; "declined", the same, and
             to ask again would not help; "refused", and no other would fare better
     text:   what the source said, or why it refused
-    tokens: read and written; cached: those of them that the source had read before
+    tokens: read and written; cached: those of them that the source had read before; reasoning:
+            those that it wrote to think, and not as an answer
     """
 
     choice: int | None
@@ -47,6 +49,7 @@ class Answer:
     tokens: int = 0
     state: Literal["answered", "lost", "declined", "refused"] = "answered"
     cached: int = 0
+    reasoning: int = 0
 
 
 def money(usd: float) -> Decimal:
@@ -81,8 +84,9 @@ class Ledger:
         self.tries: Counter[str] = Counter()
         self.declined: set[str] = set()
         self.spent = self.gone = Decimal(0)
-        self.answers = self.malformed = self.tokens = self.cached = 0
-        self.greedy = self.last = ""
+        self.answers = self.malformed = self.tokens = self.cached = self.reasoning = 0
+        self.greedy = ""
+        self.unread: list[str] = []  # the latest answers that named no choice, each once
         self.sources: list[Any] = []  # whose answers the file says it holds
 
     @property
@@ -264,7 +268,7 @@ class Ledger:
 
     def _count(self, k: str, answer: Answer) -> None:
         usd = money(check.amount("usd", answer.usd))
-        tokens, cached = check.whole("tokens", answer.tokens), check.whole("cached", answer.cached)
+        counts = {n: check.whole(n, getattr(answer, n)) for n in ("tokens", "cached", "reasoning")}
         choice = None if answer.choice is None else check.whole("choice", answer.choice)
         if choice is not None and choice >= self.choices.get(k, choice + 1):
             raise ValueError(f"choice {choice}: there are not so many")
@@ -273,12 +277,14 @@ class Ledger:
             return
         self.tries[k] += 1
         if choice is None:
-            self.last = str(answer.text)
+            text = str(answer.text)
+            self.unread = [*[t for t in self.unread if t != text][1 - SHOWN :], text]
         if answer.state == "answered":
             self.spent += usd
             self.answers += 1
-            self.tokens += tokens
-            self.cached += cached
+            self.tokens += counts["tokens"]
+            self.cached += counts["cached"]
+            self.reasoning += counts["reasoning"]
             self.malformed += choice is None
             if choice is not None:
                 self.label.setdefault(k, choice)
