@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
@@ -23,7 +23,6 @@ from frugal.budgets.replies import (
     FIELD,
     KEY,
     TEXT,
-    Form,
     completion,
     least,
     loads,
@@ -75,7 +74,7 @@ class Endpoint(Source):
     batch: int = 4
     seconds: float = 60.0
     answer_tokens: int | None = None
-    form: Literal["auto", "schema", "logprobs", "text"] = "auto"
+    form: str = "auto"
     usd_per_1k_cached: float | None = None
     usd_per_1k_write: float | None = None
     # What the server has refused so far, and is not sent again (see `wishes`); and "answered",
@@ -282,7 +281,7 @@ class Endpoint(Source):
         limit = "max_completion_tokens" if "completion" in self._manners else "max_tokens"
         # The same question at temperature 0 would get the same bad answer.
         warm = {} if "no_temperature" in self._manners else {"temperature": float(attempt > 0)}
-        form: Form = self.form if self.form != "auto" else "text" if attempt else "schema"
+        form = self.form if self.form != "auto" else "text" if attempt else "schema"
         if f"no_{form}" in self._manners:
             form = "text"
         return {
@@ -312,7 +311,7 @@ class Endpoint(Source):
             said = redacted(body[:400].decode("utf-8", "replace"))
             return Answer(None, self.most_usd(example), f"no completion: {said}", 0, "lost")
         words = sum(least(m["content"]) for m in self.messages(example))
-        form: Form = "schema" if self.form == "auto" else self.form
+        form = "schema" if self.form == "auto" else self.form
         reply = completion(found, example.choices, most_read, most_written, words, form)
         text = redacted(reply.text[: 4 * TEXT])[:TEXT]
         try:

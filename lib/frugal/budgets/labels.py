@@ -149,10 +149,10 @@ def buy(
     cap_usd: for all that was ever spent in this folder; a request that could pass it is not sent
 
     Raises FrugalError where the folder is another source's or in use, its file is damaged or cannot
-    be written, the source refuses, `PATIENCE` answers in a row bring no label, of `ENOUGH` first
-    answers or more the share without one is above `WASTE` with its whole 95 % interval (Wilson
-    1927: 15 of the first 20, for one), or it bills more than its own maximum; what was answered is kept:
-    call again. One that billed too much is not asked again from the same folder.
+    be written, the source refuses, `PATIENCE` answers in a row bring no label, the share of first
+    answers that bring none is above `WASTE` with its whole 95 % interval (Wilson 1927; 15 of 20,
+    for one, and never of fewer than `ENOUGH`), or it bills more than its own maximum; what was
+    answered is kept: call again. One that billed too much is not asked again from the same folder.
     """
     check.amount("cap_usd", cap_usd)
     wanted = {key(e): e for e in examples}
@@ -185,7 +185,9 @@ def buy(
                 patience.streak = 0
         bought = _bought(ledger, planned, examples)
     if bought.given_up and not any(y is not None for y in bought.labels):
-        raise FrugalError(_unlabelled(source, ledger, f"all {bought.given_up} examples asked about"))
+        raise FrugalError(
+            _unlabelled(source, ledger, f"all {bought.given_up} examples asked about")
+        )
     return bought
 
 
@@ -244,24 +246,22 @@ def _ask(
     if refusal:
         raise FrugalError(f"{source.name}: {refusal}; {ledger.file} keeps all answers")
     if attempt == 0 and patience.wasted > WASTE:
-        some = f"{patience.empty} of the first {patience.first} examples asked about"
+        some = f"{patience.empty} of the first {patience.first}"
         share = f"at least {patience.wasted:.0%} of the money would buy none (95 % sure)"
         raise FrugalError(_unlabelled(source, ledger, some, share))
     if patience.streak >= PATIENCE and (attempt == 0 or not ledger.label):
-        some = f"the last {patience.streak} examples asked about"
-        raise FrugalError(_unlabelled(source, ledger, some))
+        raise FrugalError(_unlabelled(source, ledger, f"the last {patience.streak}"))
 
 
 def _unlabelled(source: Source, ledger: Ledger, which: str, so: str = "") -> str:
     seen = ", ".join(repr(text[:80]) for text in ledger.unread)
-    more = [text for text in (so, source.hint) if text]
-    return "; ".join(
-        [
-            f"{source.name}: {which} got no label, since no answer named one of the choices: {seen}",
-            *more,
-            f"{ledger.file} keeps all answers",
-        ]
-    )
+    said = [
+        f"{source.name}: {which} examples asked about got no label, since no answer named one of "
+        f"the choices: {seen}",
+        *(text for text in (so, source.hint) if text),
+        f"{ledger.file} keeps all answers",
+    ]
+    return "; ".join(said)
 
 
 def _bought(ledger: Ledger, planned: Quote, examples: Sequence[Example]) -> Bought:

@@ -14,9 +14,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-Form = Literal["schema", "logprobs", "text"]  # in which a choice is asked for
+from typing import Any
 
 KEY = "OPENAI_API_KEY"
 TEXT = 2000  # characters of an answer that are kept
@@ -46,8 +44,11 @@ class Reply:
     reasoning: int = 0
 
 
-def wanted(form: Form, allowed: Sequence[str]) -> dict[str, Any]:
-    """What a request holds so that the answer comes in this form: a choice of those `allowed`."""
+def wanted(form: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """What a request holds so that an answer comes in this form: a choice of those `allowed`.
+
+    form: "schema", "logprobs" or "text"
+    """
     if form == "logprobs":
         return {"logprobs": True, "top_logprobs": LISTED}
     if form == "text":
@@ -166,7 +167,7 @@ def completion(
     most_read: int,
     most_written: int,
     least_read: int = 1,
-    form: Form = "text",
+    form: str = "text",
 ) -> Reply:
     """What a chat completion, any JSON object, says and how many tokens it counts.
 
