@@ -8,6 +8,8 @@ from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from frugal.tasks.templates import Example
+
 KEY = "sk-test-0123456789"
 PRICE = {"usd_per_1k_in": 0.5, "usd_per_1k_out": 1.5}
 NEWER = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
@@ -132,6 +134,16 @@ def answer_to(prompt):
     return {"a": "a", "b": "b b"}[best]
 
 
+def words(count):
+    """Different examples, each of which this model answers; the label is what it says."""
+    spelled = [f"{i:09b}".translate({48: "a", 49: "b"}) for i in range(count)]
+    asked = [f"Word: {word}\nLetter:" for word in spelled]
+    said = [int(answer_to(prompt) == "b b") for prompt in asked]
+    return [
+        Example(prompt=p, choices=(" a", " b b"), label=y) for p, y in zip(asked, said, strict=True)
+    ]
+
+
 class Handler(BaseHTTPRequestHandler):
     """Faults: a status ("429": not billed; "502": billed); "slow", "drip", "drip headers", "hang
     up", "html", "cut", "huge", "deep", "bytes" (billed, and no answer can be read in time);
@@ -171,7 +183,8 @@ class Handler(BaseHTTPRequestHandler):
         """Answer a call about a batch, with the fault that its first has."""
         fault = self.meter.faults.pop(call, "")
         if fault == "hang up":
-            return self.connection.close()
+            self.close_connection = True
+            return None
         if fault.isdigit():
             return self.send(int(fault), error(f"{call} failed"), {"Retry-After": "0.01"})
         document = document if isinstance(document, str) else json.dumps(document)
@@ -268,7 +281,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(1.5)
         if fault == "hang up":
-            self.connection.close()
+            self.close_connection = True
             return None
         if fault.startswith("drip"):
             return self.drip(json.dumps(reply), headers=fault == "drip headers")

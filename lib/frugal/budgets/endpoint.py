@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 
 from frugal.budgets import transport
-from frugal.budgets.labels import Answers, Source
-from frugal.budgets.ledger import Answer
+from frugal.budgets.batches import Jobs
 from frugal.budgets.replies import (
     FIELD,
     KEY,
@@ -30,6 +29,7 @@ from frugal.budgets.replies import (
     wanted,
     wishes,
 )
+from frugal.budgets.source import Answer, Answers, Source
 from frugal.costs import check
 from frugal.errors import FrugalError, unknown
 from frugal.tasks.templates import Example
@@ -60,6 +60,8 @@ class Endpoint(Source):
         asked again is asked as text
     usd_per_1k_cached: for 1,000 tokens of prompt that the server says it had read before; else as
         usd_per_1k_in. An answer can cost the whole price, whatever is in the cache
+    batch_share: of these prices, what a request costs in a batch (see `batches`), as 0.5 at OpenAI;
+        None: every request is sent on its own
     usd_per_1k_write: for 1,000 tokens that its cache takes in, where that is dearer than reading
         them. Servers do not say which these are: all that were not in the cache
 
@@ -77,6 +79,7 @@ class Endpoint(Source):
     form: str = "auto"
     usd_per_1k_cached: float | None = None
     usd_per_1k_write: float | None = None
+    batch_share: float | None = None
     # What the server has refused so far, and is not sent again (see `wishes`); and "answered",
     # once it has: what it refuses of a request after that is that request's fault; and "schema",
     # once it has named a choice in one.
@@ -95,6 +98,8 @@ class Endpoint(Source):
             check.amount("usd_cached (of 1,000 tokens in the cache)", self.usd_per_1k_cached)
             if self.usd_per_1k_cached > self.usd_per_1k_in:
                 raise FrugalError("usd_cached: more than usd, which is what tokens cost without it")
+        if self.batch_share is not None:
+            check.number("batch_share", check.amount("batch_share", self.batch_share), most=1)
         if self.usd_per_1k_write is not None:
             check.amount("usd_write (of 1,000 tokens that the cache takes)", self.usd_per_1k_write)
 
@@ -105,6 +110,15 @@ class Endpoint(Source):
         return self.model
 
     @property
+    def batches(self) -> Jobs:
+        return Jobs(self)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered a request: its form is known by then."""
+        return "answered" in self._manners
+
+    @property
     def hint(self) -> str:
         return (
             f"an answer may have {self.answer_tokens or 'as many tokens as a choice takes'}: "
@@ -112,7 +126,7 @@ class Endpoint(Source):
         )
 
     @cached_property
-    def _url(self) -> str:
+    def url(self) -> str:
         """The server's address; FrugalError for one that holds a secret, which would be kept."""
         url = self._server or "https://api.openai.com/v1"
         try:
@@ -132,7 +146,7 @@ class Endpoint(Source):
         return self.base_url or os.environ.get("OPENAI_BASE_URL")
 
     def identity(self) -> Mapping[str, Any]:
-        _ = self._url  # holds no secret
+        _ = self.url  # holds no secret
         usd = [self.usd_per_1k_in, self.usd_per_1k_out]
         more = {"cached": self.usd_per_1k_cached, "write": self.usd_per_1k_write}
         return {
@@ -144,10 +158,10 @@ class Endpoint(Source):
         }
 
     def ready(self) -> None:
-        _ = self._url, self._key
+        _ = self.url, self.key
 
     @property
-    def _key(self) -> str:
+    def key(self) -> str:
         """Empty for a server of one's own that asks for none."""
         key = os.environ.get(KEY, "").strip()
         if not (key or self._server):
@@ -216,7 +230,7 @@ class Endpoint(Source):
     async def _all(
         self, examples: Sequence[Example], attempt: int, came: Callable[[tuple[int, Answer]], None]
     ) -> None:
-        async with transport.client(self._key, self.seconds) as client:
+        async with transport.client(self.key, self.seconds) as client:
             held: list[tuple[int, Answer]] = []
 
             async def one(place: int, example: Example) -> None:
@@ -227,18 +241,17 @@ class Endpoint(Source):
                     came((place, answer))
 
             pairs = list(enumerate(examples))
-            first = 0 if "answered" in self._manners else 1  # which finds out what it refuses
+            first = 0 if self.answered else 1  # which finds out what it refuses
             for pair in pairs[:first]:
                 await one(*pair)
             await asyncio.gather(*(one(*pair) for pair in pairs[first:]))
             for place, answer in held:
                 # Who has answered nothing yet refuses us, not this one text.
-                us = "answered" not in self._manners
-                came((place, replace(answer, state="refused") if us else answer))
+                came((place, answer if self.answered else replace(answer, state="refused")))
 
     async def _one(self, client: httpx.AsyncClient, example: Example, attempt: int) -> Answer:
         """One answer; nothing that a server does is raised."""
-        refused, url = 0, f"{self._url.rstrip('/')}/chat/completions"
+        refused, url = 0, f"{self.url.rstrip('/')}/chat/completions"
         while True:
             request = self.request(example, attempt)
             listed = LISTED_BYTES * self._answer_tokens(example) if "logprobs" in request else 0

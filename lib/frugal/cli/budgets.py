@@ -82,6 +82,10 @@ def label(
     usd_write: Annotated[
         float | None, amount(help="Of 1,000 tokens its cache takes in; else as --usd.")
     ] = None,
+    batch_share: Annotated[
+        float | None,
+        amount(help="Ask in batches (a day at most), for so much of the price: OpenAI's is 0.5."),
+    ] = None,
     answer_tokens: Annotated[
         int | None,
         number(help="Of a server's answer, thoughts included; else a choice's."),
@@ -124,6 +128,7 @@ def label(
             form=form,
             usd_per_1k_cached=usd_cached,
             usd_per_1k_write=usd_write,
+            batch_share=batch_share,
         )
     else:
         from frugal.engine import backbones
