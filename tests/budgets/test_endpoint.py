@@ -7,7 +7,7 @@ import unicodedata
 import chat_server
 import pytest
 
-from frugal import tasks
+from frugal import stats, tasks
 from frugal.budgets import labels
 from frugal.budgets.endpoint import Endpoint
 from frugal.budgets.replies import KEY
@@ -156,7 +156,7 @@ def test_an_answer_in_parts_is_read(tmp_path, examples, endpoint):
 
 def test_an_answer_is_kept_while_another_does_not_come(tmp_path, examples, endpoint):
     """Of a batch, what has come is written down before the last of it is there."""
-    source, _ = endpoint({0: "drip"}, batch=3, seconds=1.5)
+    source, _ = endpoint({1: "drip"}, batch=3, seconds=1.5)
     answers = source.ask(examples[:3], 0)
     assert {next(answers)[1].state, next(answers)[1].state} == {"answered"}
     assert next(answers)[1].state == "lost"
@@ -226,3 +226,92 @@ def test_no_tokenizer_reads_more_than_is_reserved(text):
         assert read + 16 * len(turns) <= most
     with pytest.raises(FrugalError, match="seconds"):
         Endpoint("m", 1, 1, seconds=math.nan)
+
+
+@pytest.mark.parametrize("counted", ["in", "beside", "apart"])
+def test_thoughts_are_counted_wherever_a_server_says_them(tmp_path, examples, endpoint, counted):
+    lies = {"thoughts": 30, "counted": counted}
+    source, meter = endpoint(lies=lies, answer_tokens=60)
+    planned = labels.quote(source, examples)
+    bought = labels.buy(source, examples, tmp_path, cap_usd=planned.most_usd)
+    assert None not in bought.labels
+    assert bought.reasoning_tokens == 20 * 30
+    assert bought.tokens == sum(meter.tokens)
+    assert bought.spent_usd == pytest.approx(billed_usd(meter))
+    assert bought.spent_usd <= planned.expected_usd + 20 * 60 * 1.5 / 1000 <= planned.most_usd * 2
+
+
+def test_thoughts_that_leave_no_answer_say_what_would(tmp_path, examples, endpoint):
+    source, _ = endpoint(lies={"thoughts": 500}, answer_tokens=40)
+    with pytest.raises(
+        FrugalError, match=r"'\[all 40 tokens went to thoughts: more with --answer-tokens\]"
+    ):
+        labels.buy(source, examples, tmp_path, cap_usd=50)
+    more = Endpoint(source.model, **chat_server.PRICE, base_url=source.base_url, answer_tokens=600)
+    assert None not in labels.buy(more, examples, tmp_path, cap_usd=50).labels
+
+
+def test_cached_tokens_are_billed_at_their_price_and_reserved_at_the_full_one(
+    tmp_path, examples, endpoint
+):
+    source, meter = endpoint(lies={"cached": 0.5}, usd_per_1k_cached=0.05)
+    dear, _ = endpoint()
+    assert labels.quote(source, examples) == labels.quote(dear, examples)
+    bought = labels.buy(source, examples, tmp_path, cap_usd=50)
+    assert bought.cached_tokens == meter.cached_tokens > 0
+    billed = meter.usd(**chat_server.PRICE, usd_per_1k_cached=0.05)
+    assert bought.spent_usd == pytest.approx(billed)
+    assert billed < billed_usd(meter)
+
+
+def test_what_a_cache_takes_in_is_reserved_and_billed_where_it_is_dearer(
+    tmp_path, examples, endpoint
+):
+    source, meter = endpoint(lies={"cached": 0.5}, usd_per_1k_cached=0.05, usd_per_1k_write=0.625)
+    plain, _ = endpoint()
+    assert source.most_usd(examples[0]) > plain.most_usd(examples[0])
+    bought = labels.buy(source, examples, tmp_path, cap_usd=50)
+    new = meter.tokens[0] - meter.cached_tokens
+    usd = (new * 0.625 + meter.cached_tokens * 0.05 + meter.tokens[1] * 1.5) / 1000
+    assert bought.spent_usd == pytest.approx(usd)
+    for wrong in ({"usd_per_1k_cached": 0.6}, {"usd_per_1k_cached": -1}, {"usd_per_1k_write": -1}):
+        with pytest.raises(FrugalError, match="usd_"):
+            Endpoint("m", 0.5, 1.5, **wrong)
+
+
+@pytest.mark.parametrize("bad", [0.5, 0.7, 0.8, 1.0])
+def test_a_share_that_cannot_be_read_ends_the_purchase_once_it_is_sure(tmp_path, endpoint, bad):
+    many = [Example(prompt=f"Word: a {i}", choices=(" a", " b b"), label=0) for i in range(200)]
+    said = {e.prompt: "a" if 7 * i % 10 >= 10 * bad else f"well, {i}" for i, e in enumerate(many)}
+    source, meter = endpoint(lies={"answer": said.get}, batch=1)
+    if bad == 0.5:
+        assert labels.buy(source, many[:40], tmp_path, cap_usd=50).malformed >= 20
+        return
+    with pytest.raises(FrugalError, match="got no label") as error:
+        labels.buy(source, many, tmp_path, cap_usd=50)
+    if bad == 1.0:
+        assert len(meter.requests) == labels.PATIENCE
+        return
+    asked = len(meter.requests)
+    empty = sum(said[b["messages"][-1]["content"]] != "a" for b in meter.requests)
+    low = stats.wilson(empty, asked)[0]
+    assert labels.ENOUGH <= asked < 60
+    assert low > labels.WASTE
+    assert f"{empty} of the first {asked} examples" in str(error.value)
+    assert f"at least {low:.0%} of the money would buy none (95 % sure)" in str(error.value)
+    seen = [said[b["messages"][-1]["content"]] for b in meter.requests]
+    assert ", ".join(map(repr, [t for t in seen if t != "a"][-3:])) in str(error.value)
+    again = labels.buy(source, many[:asked], tmp_path, cap_usd=0)
+    assert len(again.labels) - again.labels.count(None) == asked - empty  # nothing is lost
+
+
+@pytest.mark.parametrize("share", [0, 0.01])
+def test_a_count_below_the_words_of_the_prompt_is_no_count(tmp_path, examples, endpoint, share):
+    def less(usage):
+        return {k: int(v * share) + 1 for k, v in usage.items()}
+
+    source, meter = endpoint(lies={"usage": less})
+    cap = labels.quote(source, examples).most_usd / 3
+    bought = labels.buy(source, examples, tmp_path, cap_usd=cap)
+    assert 0 < bought.labels.count(None) == bought.unasked
+    assert billed_usd(meter) <= bought.spent_usd <= cap

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frugal import moved, peft
-from frugal.budgets.labels import Answers, Source
-from frugal.budgets.ledger import Answer
+from frugal.budgets.source import Answer, Answers, Source
 from frugal.costs import check
 from frugal.engine import digests
 from frugal.engine.backbones import Backbone

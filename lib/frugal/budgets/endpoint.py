@@ -5,12 +5,9 @@ kind, with the most that it can have cost.
 """
 
 import asyncio
-import contextlib
+import json
 import math
 import os
-import queue
-import ssl
-import threading
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,19 +16,30 @@ from typing import Any
 
 import httpx
 
-from frugal.budgets.labels import Answers, Source
-from frugal.budgets.ledger import Answer
-from frugal.budgets.replies import KEY, TEXT, completion, loads, redacted, wishes
+from frugal.budgets import transport
+from frugal.budgets.batches import Jobs
+from frugal.budgets.replies import (
+    FIELD,
+    KEY,
+    TEXT,
+    completion,
+    least,
+    loads,
+    redacted,
+    wanted,
+    wishes,
+)
+from frugal.budgets.source import Answer, Answers, Source
 from frugal.costs import check
-from frugal.errors import FrugalError
+from frugal.errors import FrugalError, unknown
 from frugal.tasks.templates import Example
 
+FORMS = ("auto", "schema", "logprobs", "text")
 OVERHEAD_TOKENS = 256  # what a server's chat template may add to the messages
 TURN_TOKENS = 16  # and to each of them
-MOST_BYTES = 1 << 20  # of an answer; what is longer is none
+LISTED_BYTES = 4096  # of an answer, for each token whose alternatives are listed with it
 UNBILLED = (401, 402, 403, 404, 405, 429)  # refused before any work is done
 UNREAD = (400, 413, 422)  # something is wrong with the request; reading it may have been billed
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 REFUSALS = 6  # of a request (429) in a row, and we stop
 BYTES_PER_TOKEN = 4  # of English text, for what an answer is expected to cost
 
@@ -46,6 +54,16 @@ class Endpoint(Source):
     seconds:  from sending a request to the end of its answer; one that takes longer is lost, and
         counted as paid
     answer_tokens: that an answer may have, thoughts included; else what the longest choice takes
+    form:     in which a choice is asked for: by a JSON "schema", by the "logprobs" of the tokens
+        that begin the choices, or as "text", which is what a server gets that refuses the others.
+        "auto" is a schema, until one is refused or the first answer to one cannot be read; what is
+        asked again is asked as text
+    usd_per_1k_cached: for 1,000 tokens of prompt that the server says it had read before; else as
+        usd_per_1k_in. An answer can cost the whole price, whatever is in the cache
+    batch_share: of these prices, what a request costs in a batch (see `batches`), as 0.5 at OpenAI;
+        None: every request is sent on its own
+    usd_per_1k_write: for 1,000 tokens that its cache takes in, where that is dearer than reading
+        them. Servers do not say which these are: all that were not in the cache
 
     The key is read from the environment variable OPENAI_API_KEY, and written nowhere.
     """
@@ -58,8 +76,13 @@ class Endpoint(Source):
     batch: int = 4
     seconds: float = 60.0
     answer_tokens: int | None = None
+    form: str = "auto"
+    usd_per_1k_cached: float | None = None
+    usd_per_1k_write: float | None = None
+    batch_share: float | None = None
     # What the server has refused so far, and is not sent again (see `wishes`); and "answered",
-    # once it has: what it refuses of a request after that is that request's fault.
+    # once it has: what it refuses of a request after that is that request's fault; and "schema",
+    # once it has named a choice in one.
     _manners: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,12 +92,31 @@ class Endpoint(Source):
         check.number("seconds", self.seconds, above=0, most=86400)
         if self.answer_tokens is not None:
             check.whole("answer_tokens", self.answer_tokens, least=1)
+        if self.form not in FORMS:
+            raise unknown("form of an answer", self.form, FORMS)
+        if self.usd_per_1k_cached is not None:
+            check.amount("usd_cached (of 1,000 tokens in the cache)", self.usd_per_1k_cached)
+            if self.usd_per_1k_cached > self.usd_per_1k_in:
+                raise FrugalError("usd_cached: more than usd, which is what tokens cost without it")
+        if self.batch_share is not None:
+            check.number("batch_share", check.amount("batch_share", self.batch_share), most=1)
+        if self.usd_per_1k_write is not None:
+            check.amount("usd_write (of 1,000 tokens that the cache takes)", self.usd_per_1k_write)
 
     remote = True
 
     @property
     def name(self) -> str:
         return self.model
+
+    @property
+    def batches(self) -> Jobs:
+        return Jobs(self)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered a request: its form is known by then."""
+        return "answered" in self._manners
 
     @property
     def hint(self) -> str:
@@ -84,7 +126,7 @@ class Endpoint(Source):
         )
 
     @cached_property
-    def _url(self) -> str:
+    def url(self) -> str:
         """The server's address; FrugalError for one that holds a secret, which would be kept."""
         url = self._server or "https://api.openai.com/v1"
         try:
@@ -104,19 +146,22 @@ class Endpoint(Source):
         return self.base_url or os.environ.get("OPENAI_BASE_URL")
 
     def identity(self) -> Mapping[str, Any]:
-        _ = self._url  # holds no secret
+        _ = self.url  # holds no secret
+        usd = [self.usd_per_1k_in, self.usd_per_1k_out]
+        more = {"cached": self.usd_per_1k_cached, "write": self.usd_per_1k_write}
         return {
             "model": self.model,
             "url": self._server,
             "shots": [[s.prompt, s.choices[s.label]] for s in self.shots],
-            "usd_per_1k": [self.usd_per_1k_in, self.usd_per_1k_out],
+            "usd_per_1k": usd + [{k: v} for k, v in more.items() if v is not None],
+            **({} if self.form == "auto" else {"form": self.form}),
         }
 
     def ready(self) -> None:
-        _ = self._url, self._key
+        _ = self.url, self.key
 
     @property
-    def _key(self) -> str:
+    def key(self) -> str:
         """Empty for a server of one's own that asks for none."""
         key = os.environ.get(KEY, "").strip()
         if not (key or self._server):
@@ -145,23 +190,34 @@ class Endpoint(Source):
             turns = [("user", f"{rule}\n\n{first}"), *others]
         return [{"role": r, "content": c} for r, c in turns]
 
-    def _usd(self, read: float, written: float) -> float:
-        return (read * self.usd_per_1k_in + written * self.usd_per_1k_out) / 1000
+    def _usd(self, read: float, written: float, cached: float = 0) -> float:
+        old = self.usd_per_1k_in if self.usd_per_1k_cached is None else self.usd_per_1k_cached
+        new = max(self.usd_per_1k_in, self.usd_per_1k_write or 0)
+        return ((read - cached) * new + cached * old + written * self.usd_per_1k_out) / 1000
 
     def _answer_tokens(self, example: Example) -> int:
-        return self.answer_tokens or max(len(c.encode()) for c in example.choices) + 8
+        """As bytes, which are no fewer: of the longest choice, in JSON where it may come in it."""
+        around = len('{"": ""}' + FIELD) + 8 if self.form in ("auto", "schema") else 0
+        spelled = (json.dumps(c) if around else c for c in example.choices)
+        return self.answer_tokens or max(len(c.encode()) for c in spelled) + 8 + around
 
     def _most_read(self, example: Example) -> int:
-        """A token is at least a byte, of the text or of the text as a tokenizer normalises it."""
+        """A token is at least a byte, of the text or of the text as a tokenizer normalises it.
+
+        The form of the answer is read too: by some servers as a part of the prompt.
+        """
         turns = self.messages(example)
         text = "".join(m["content"] for m in turns)
+        if self.form in ("auto", "schema"):
+            text += json.dumps(wanted("schema", example.choices), ensure_ascii=False)
         forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFKC", "NFKD")))
         return max(len(f.encode()) for f in forms) + OVERHEAD_TOKENS + TURN_TOKENS * len(turns)
 
     def expected_usd(self, example: Example) -> float:
+        """Of a choice without thoughts; where tokens are allowed for those, as if all are used."""
         read = sum(len(m["content"].encode()) for m in self.messages(example)) / BYTES_PER_TOKEN
-        written = max(len(c.encode()) for c in example.choices) / BYTES_PER_TOKEN + 1
-        return self._usd(read, written)
+        longest = max(len(c.encode()) for c in example.choices)
+        return self._usd(read, self.answer_tokens or longest / BYTES_PER_TOKEN + 1)
 
     def most_usd(self, example: Example) -> float:
         """Of the longest prompt its text can be, and the longest answer the request allows."""
@@ -169,39 +225,12 @@ class Endpoint(Source):
 
     def ask(self, examples: Sequence[Example], attempt: int) -> Answers:
         """Each answer as soon as it is there; those not waited for are given up, and cost."""
-        came: queue.SimpleQueue[tuple[int, Answer] | BaseException] = queue.SimpleQueue()
-        loop = asyncio.new_event_loop()
-        everything = loop.create_task(self._all(examples, attempt, came.put))
-        thread = threading.Thread(target=_run, args=(loop, everything, came.put), daemon=True)
-        thread.start()
-        waiting = len(examples)
-        try:
-            while waiting:
-                # In a thread of its own nothing of the network can hold up an interrupt.
-                found = came.get()
-                if isinstance(found, BaseException):
-                    raise found
-                waiting -= 1
-                yield found
-        finally:
-            if waiting:
-                with contextlib.suppress(RuntimeError):  # it is closed: all is done
-                    loop.call_soon_threadsafe(everything.cancel)
-            thread.join(timeout=1)
-
-    @cached_property
-    def _trusted(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context()  # takes longer than many an answer
+        return transport.arriving(lambda came: self._all(examples, attempt, came))
 
     async def _all(
-        self, examples: Sequence[Example], attempt: int, came: Callable[[tuple[int, Answer]], Any]
+        self, examples: Sequence[Example], attempt: int, came: Callable[[tuple[int, Answer]], None]
     ) -> None:
-        headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}
-        limits = httpx.Limits(max_connections=None)
-        timeout = httpx.Timeout(None, connect=self.seconds / 2)
-        async with httpx.AsyncClient(
-            headers=headers, limits=limits, timeout=timeout, verify=self._trusted
-        ) as client:
+        async with transport.client(self.key, self.seconds) as client:
             held: list[tuple[int, Answer]] = []
 
             async def one(place: int, example: Example) -> None:
@@ -211,110 +240,101 @@ class Endpoint(Source):
                 else:
                     came((place, answer))
 
-            await asyncio.gather(*(one(*pair) for pair in enumerate(examples)))
+            pairs = list(enumerate(examples))
+            first = 0 if self.answered else 1  # which finds out what it refuses
+            for pair in pairs[:first]:
+                await one(*pair)
+            await asyncio.gather(*(one(*pair) for pair in pairs[first:]))
             for place, answer in held:
                 # Who has answered nothing yet refuses us, not this one text.
-                us = "answered" not in self._manners
-                came((place, replace(answer, state="refused") if us else answer))
+                came((place, answer if self.answered else replace(answer, state="refused")))
 
     async def _one(self, client: httpx.AsyncClient, example: Example, attempt: int) -> Answer:
         """One answer; nothing that a server does is raised."""
-        most, refused = self.most_usd(example), 0
+        refused, url = 0, f"{self.url.rstrip('/')}/chat/completions"
         while True:
-            request = self._request(example, attempt)
+            request = self.request(example, attempt)
+            listed = LISTED_BYTES * self._answer_tokens(example) if "logprobs" in request else 0
             try:
-                status, headers, body = await asyncio.wait_for(
-                    self._post(client, request), self.seconds
+                got = await transport.call(
+                    client, "POST", url, self.seconds, transport.MOST_BYTES + listed, json=request
                 )
-            except asyncio.TimeoutError:
-                return Answer(None, most, f"no whole answer in {self.seconds:g} s", 0, "lost")
-            except NEVER_SENT as error:
-                return Answer(None, 0, redacted(f"no connection: {error}"), 0, "refused")
-            except Exception as error:  # a broken line, in any of its ways
-                return Answer(None, most, redacted(f"{type(error).__name__}: {error}"), 0, "lost")
-            if 200 <= status < 300:
+            except transport.NeverSent as error:
+                return Answer(None, 0, str(error), 0, "refused")
+            except transport.Lost as error:
+                return Answer(None, self.most_usd(example), str(error), 0, "lost")
+            if 200 <= got.status < 300:
+                answer = self.judged(example, got.status, got.body)
                 self._manners.add("answered")
-                return self._read(example, body)
-            said = body.decode("utf-8", "replace")
-            what = redacted(f"HTTP {status} to {example.prompt[:40]!r}: {said[:4000]}")[:400]
-            if status not in UNBILLED:
-                self._manners.update(wishes(said[:4000], request))
-            if status in UNREAD and request != self._request(example, attempt):
-                continue  # its form was refused, and nobody read it: nothing is billed
-            if status == 429:
+                if "response_format" in request and "schema" not in self._manners:
+                    fits = answer.choice is not None or self.form != "auto"
+                    self._manners.add("schema" if fits else "no_schema")
+                return answer
+            if got.status not in UNBILLED:
+                said = got.body.decode("utf-8", "replace")[:4000]
+                self._manners.update(wishes(said, request))
+            if got.status in UNREAD:
+                if request != self.request(example, attempt):
+                    continue  # its form was refused, and nobody read it: nothing is billed
+                if self.form == "auto" and not self._manners & {"answered", "no_schema"}:
+                    # Perhaps it was the schema, which is not sent again; perhaps it is billed.
+                    self._manners.add("no_schema")
+                    return replace(self.judged(example, got.status, got.body), state="lost")
+            elif got.status == 429:
                 refused += 1
                 if refused < REFUSALS:
-                    await asyncio.sleep(_pause(headers, refused))
+                    await asyncio.sleep(_pause(got.headers, refused))
                     continue
-            if status in UNBILLED or 300 <= status < 400:
-                return Answer(None, 0, what, 0, "refused")
-            if status in UNREAD:
-                return Answer(None, most, what, 0, "declined")
-            # As a proxy says when it has waited for too long: the work may be done, and billed.
-            await asyncio.sleep(_pause(headers, 1))
-            return Answer(None, most, what, 0, "lost")
+            elif got.status >= 400 and got.status not in UNBILLED:
+                await asyncio.sleep(_pause(got.headers, 1))
+            return self.judged(example, got.status, got.body)
 
-    def _request(self, example: Example, attempt: int) -> dict[str, Any]:
+    def request(self, example: Example, attempt: int) -> dict[str, Any]:
+        """The body of a request, as far as is known by now in a form that the server takes."""
         limit = "max_completion_tokens" if "completion" in self._manners else "max_tokens"
         # The same question at temperature 0 would get the same bad answer.
         warm = {} if "no_temperature" in self._manners else {"temperature": float(attempt > 0)}
-        tokens = self._answer_tokens(example)
-        return {"model": self.model, "messages": self.messages(example), limit: tokens, **warm}
+        form = self.form if self.form != "auto" else "text" if attempt else "schema"
+        if f"no_{form}" in self._manners:
+            form = "text"
+        return {
+            "model": self.model,
+            "messages": self.messages(example),
+            limit: self._answer_tokens(example),
+            **warm,
+            **wanted(form, example.choices),
+        }
 
-    async def _post(
-        self, client: httpx.AsyncClient, request: dict[str, Any]
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        url, body = f"{self._url.rstrip('/')}/chat/completions", b""
-        async with client.stream("POST", url, json=request) as reply:
-            async for part in reply.aiter_bytes():
-                body += part
-                if len(body) > MOST_BYTES:
-                    raise ValueError(f"an answer of more than {MOST_BYTES:,} bytes")
-            return reply.status_code, reply.headers, body
+    def judged(self, example: Example, status: int, body: bytes) -> Answer:
+        """What the answer to a request is, and costs: no byte of it is trusted."""
+        if 200 <= status < 300:
+            return self._read(example, body)
+        most = self.most_usd(example)
+        said = redacted(body.decode("utf-8", "replace")[:4000])
+        what = redacted(f"HTTP {status} to {example.prompt[:40]!r}: {said}")[:400]
+        if status in UNBILLED or 300 <= status < 400:
+            return Answer(None, 0, what, 0, "refused")
+        # As a proxy says when it has waited for too long: the work may be done, and billed.
+        return Answer(None, most, what, 0, "declined" if status in UNREAD else "lost")
 
     def _read(self, example: Example, body: bytes) -> Answer:
-        """What a server's 200 says and costs; no byte of it is trusted."""
-        read, written = self._most_read(example), self._answer_tokens(example)
+        most_read, most_written = self._most_read(example), self._answer_tokens(example)
         found = loads(body)
         if not isinstance(found, dict):
             said = redacted(body[:400].decode("utf-8", "replace"))
-            return Answer(None, self._usd(read, written), f"no completion: {said}", 0, "lost")
-        reply = completion(found, example.choices, read, written)
+            return Answer(None, self.most_usd(example), f"no completion: {said}", 0, "lost")
+        words = sum(least(m["content"]) for m in self.messages(example))
+        form = "schema" if self.form == "auto" else self.form
+        reply = completion(found, example.choices, most_read, most_written, words, form)
         text = redacted(reply.text[: 4 * TEXT])[:TEXT]
         try:
-            usd = self._usd(reply.read, reply.written)
+            usd = self._usd(reply.read, reply.written, reply.cached)
         except OverflowError:  # a count of hundreds of digits
             usd = math.inf
-        most = read + written
+        most = most_read + most_written
         tokens, cached = min(reply.read + reply.written, most), min(reply.cached, most)
-        return Answer(reply.choice, usd, text, tokens, cached=cached)
-
-
-def _run(
-    loop: asyncio.AbstractEventLoop,
-    task: "asyncio.Task[None]",
-    came: Callable[[BaseException], Any],
-) -> None:
-    """Work to the end, then close everything; a fault of ours ends the waiting too."""
-    try:
-        loop.run_until_complete(task)
-    except BaseException as error:
-        came(error)
-    finally:
-        loop.run_until_complete(_ended())
-        loop.close()
-
-
-async def _ended() -> None:
-    """When all that was cancelled has ended, and its connections are closed."""
-    loop = asyncio.get_running_loop()
-    others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    await asyncio.gather(*others, return_exceptions=True)
-    await loop.shutdown_asyncgens()
-    for transport in list(getattr(loop, "_transports", {}).values()):
-        transport.abort()  # of a connection that was given up before httpx had it
-    for _ in range(3):
-        await asyncio.sleep(0)  # a transport closes in the loop's next turn
+        reasoning = min(reply.reasoning, most_written)
+        return Answer(reply.choice, usd, text, tokens, cached=cached, reasoning=reasoning)
 
 
 def _pause(headers: Mapping[str, str], times: int) -> float:

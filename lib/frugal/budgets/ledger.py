@@ -15,38 +15,36 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from frugal.budgets.source import Answer
 from frugal.costs import check
 from frugal.engine import stderr
 from frugal.errors import FrugalError
 
 ROOM = 16384  # bytes that one answer takes at most, kept free on the disk while it is on its way
+SHOWN = 3  # answers that named no choice, where buying ends because of them
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back for one example.
+@dataclass
+class Batch:
+    """Requests that are handed in together, and answered much later.
 
-    choice: index of the chosen answer; None where the text names none ("malformed")
-    usd:    what it cost; where no answer came the most that can have been billed
-    state:  "answered"; "lost", sent and perhaps billed, but nothing came; "declined", the same, and
-            to ask again would not help; "refused", and no other would fare better
-    text:   what the source said, or why it refused
-    tokens: read and written; cached: those of them that the source had read before
+    asked: reservation -> example
+    file:  what the server calls them; empty until they are all there, and nothing is asked before
+    share: of the price that each costs
+    number: what the server calls the batch; empty where it is not known whether there is one
     """
 
-    choice: int | None
-    usd: float
-    text: str = ""
-    tokens: int = 0
-    state: Literal["answered", "lost", "declined", "refused"] = "answered"
-    cached: int = 0
+    asked: dict[str, str] = field(default_factory=dict)
+    file: str = ""
+    share: float = 1.0
+    number: str = ""
 
 
 def money(usd: float) -> Decimal:
@@ -74,6 +72,7 @@ class Ledger:
         self.me, self.count, self.held, self.out = uuid.uuid4().hex[:12], 0, 0, -1
         self.read, self.lines, self.torn = 0, 0, False
         self.pending: dict[str, Decimal] = {}  # reservation -> USD
+        self.batches: dict[str, Batch] = {}
         self.asking: dict[str, str] = {}  # reservation of somebody who is here now -> example
         self.mine: dict[str, str] = {}  # example -> my reservation
         self.late: set[str] = set()  # of mine, those that came after the cap or the label was gone
@@ -81,8 +80,9 @@ class Ledger:
         self.tries: Counter[str] = Counter()
         self.declined: set[str] = set()
         self.spent = self.gone = Decimal(0)
-        self.answers = self.malformed = self.tokens = self.cached = 0
-        self.greedy = self.last = ""
+        self.answers = self.malformed = self.tokens = self.cached = self.reasoning = 0
+        self.greedy = ""
+        self.unread: list[str] = []  # the latest answers that named no choice, each once
         self.sources: list[Any] = []  # whose answers the file says it holds
 
     @property
@@ -115,6 +115,7 @@ class Ledger:
             # Whoever asked is gone, and with it the answers that were on their way. (Or it is here
             # still, where locks do nothing: then its answers count when they come.)
             self.asking.clear()
+            self._take_up()
             if not self.lines:
                 self._write([{"source": self.identity}])
             elif not self.sources:
@@ -137,8 +138,8 @@ class Ledger:
         """Whether the example may be asked about: no label yet, and nobody is asking now."""
         return not (k in self.label or k in self.declined or k in self.asking.values())
 
-    def reserve(self, most: Mapping[str, float]) -> set[str]:
-        """Write down what each request may cost; those of them that may be sent.
+    def reserve(self, most: Mapping[str, float], batch: str = "") -> set[str]:
+        """Write down what each request may cost, alone or in a batch; those that may be sent.
 
         One that the cap has no room for any more, or whose example somebody else asks about by now,
         is taken back: of two processes that no lock keeps apart, the later in the file gives way.
@@ -146,14 +147,48 @@ class Ledger:
         names = {k: f"{self.me}-{self.count + i}" for i, k in enumerate(most)}
         self.count += len(most)
         self.mine.update(names)
+        of = {"batch": batch} if batch else {}
         try:
-            self._take_room(len(most))
-            self._write([{"asked": k, "usd": most[k], "id": names[k]} for k in most])
+            if not batch:  # whose answers can be fetched once more
+                self._take_room(len(most))
+            self._write([{"asked": k, "usd": most[k], "id": names[k], **of} for k in most])
             if late := {k for k in most if names[k] in self.late}:
                 self._write([{"withdrawn": names[k]} for k in late])
         except OSError as error:
             raise unwritable(self.file, error) from error
         return most.keys() - late
+
+    def open_batches(self) -> dict[str, Batch]:
+        """Those with a request that has no answer here yet."""
+        return {name: b for name, b in self.batches.items() if b.asked.keys() & self.pending.keys()}
+
+    def begin(self, name: str, file: str, share: float) -> None:
+        """Write down that a batch is being made; from now on it may be, and be billed."""
+        self._write([{"batch": name, "file": file, "share": share}])
+        if not self.batches[name].asked.keys() - self.late <= self.pending.keys():
+            raise FrugalError(f"{self.file.parent}: labels are being bought here by somebody else")
+
+    def made(self, name: str, number: str) -> None:
+        self._write([{"batch": name, "made": number}])
+
+    def withdraw(self, name: str) -> None:
+        """Take back the reservations of a batch that was not made."""
+        taken = self.batches[name].asked.keys() & self.pending.keys()
+        if taken:
+            self._write([{"withdrawn": each} for each in sorted(taken)])
+
+    def forget(self, name: str) -> None:
+        """Count what a batch has not answered as lost: the server knows of none."""
+        for each in self.batches[name].asked:
+            self.asking.pop(each, None)
+
+    def _take_up(self) -> None:
+        """Go on waiting for the batches there are; of others nothing was asked."""
+        for name, batch in self.open_batches().items():
+            if batch.file:
+                self.asking |= {r: k for r, k in batch.asked.items() if r in self.pending}
+            else:
+                self.withdraw(name)
 
     def add(self, k: str, answer: Answer, most: float) -> None:
         """Keep an answer. A bill is believed up to `most`; a higher one is noted, and the last."""
@@ -240,8 +275,16 @@ class Ledger:
         if "source" in record:
             self.sources.append(record["source"])
         elif "asked" in record:
-            k = record["asked"]
-            self._reserved(k, money(check.amount("usd", record["usd"])), record.get("id", k))
+            k, batch = record["asked"], record.get("batch")
+            name = record.get("id", k)
+            self._reserved(k, money(check.amount("usd", record["usd"])), name)
+            if batch is not None:
+                self.batches.setdefault(str(batch), Batch()).asked[name] = k
+        elif "batch" in record:
+            batch = self.batches[record["batch"]]
+            batch.file = str(record.get("file", batch.file))
+            batch.number = str(record.get("made", batch.number))
+            batch.share = check.amount("share", record.get("share", batch.share))
         elif "withdrawn" in record:
             del self.pending[record["withdrawn"]]
             self.asking.pop(record["withdrawn"], None)
@@ -264,7 +307,7 @@ class Ledger:
 
     def _count(self, k: str, answer: Answer) -> None:
         usd = money(check.amount("usd", answer.usd))
-        tokens, cached = check.whole("tokens", answer.tokens), check.whole("cached", answer.cached)
+        counts = {n: check.whole(n, getattr(answer, n)) for n in ("tokens", "cached", "reasoning")}
         choice = None if answer.choice is None else check.whole("choice", answer.choice)
         if choice is not None and choice >= self.choices.get(k, choice + 1):
             raise ValueError(f"choice {choice}: there are not so many")
@@ -273,12 +316,14 @@ class Ledger:
             return
         self.tries[k] += 1
         if choice is None:
-            self.last = str(answer.text)
+            text = str(answer.text)
+            self.unread = [*[t for t in self.unread if t != text][1 - SHOWN :], text]
         if answer.state == "answered":
             self.spent += usd
             self.answers += 1
-            self.tokens += tokens
-            self.cached += cached
+            self.tokens += counts["tokens"]
+            self.cached += counts["cached"]
+            self.reasoning += counts["reasoning"]
             self.malformed += choice is None
             if choice is not None:
                 self.label.setdefault(k, choice)

@@ -1,12 +1,13 @@
 """What a chat server said, and what it says that costs: nothing in it is taken on trust.
 
-Any JSON may come back, or none. A text is an answer only where it names one choice; a count of
-tokens is believed only between one and what the request allowed, else the most counts; what a
-server echoes of a key is never passed on.
+Any JSON may come back, or none. A text is an answer only where it names one choice, whatever form
+it was asked for in; a count of tokens is believed only between the words of the text and what the
+request allowed, else the most counts; what a server echoes of a key is never passed on.
 """
 
 import base64
 import json
+import math
 import os
 import re
 import unicodedata
@@ -17,6 +18,8 @@ from typing import Any
 
 KEY = "OPENAI_API_KEY"
 TEXT = 2000  # characters of an answer that are kept
+FIELD = "answer"  # of the JSON object that holds a choice
+LISTED = 20  # tokens with their probability, which is the most that OpenAI lists
 _CUT = ("length", "content_filter")  # finish reasons of a text that does not end by itself
 _QUOTES = "\"'`*_«»„“”‚‘’‹›「」『』《》〈〉【】()[]{}"
 _STOPS = ".。．｡!！,，、;；:：…"
@@ -29,7 +32,8 @@ class Reply:
     """A completion, as far as it can be believed.
 
     choice: index of the choice that it names, or None; text: what was said, or why nothing was
-    read, written: tokens; cached: those of `read` that the server says it had read before
+    read, written: tokens; cached: those of `read` that the server says it had read before;
+    reasoning: those of `written` that it says it only thought
     """
 
     choice: int | None
@@ -37,6 +41,27 @@ class Reply:
     read: int
     written: int
     cached: int = 0
+    reasoning: int = 0
+
+
+def wanted(form: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """What a request holds so that an answer comes in this form: a choice of those `allowed`.
+
+    form: "schema", "logprobs" or "text"
+    """
+    if form == "logprobs":
+        return {"logprobs": True, "top_logprobs": LISTED}
+    if form == "text":
+        return {}
+    answer = {"type": "string", "enum": [c.strip() for c in allowed]}
+    schema = {
+        "type": "object",
+        "properties": {FIELD: answer},
+        "required": [FIELD],
+        "additionalProperties": False,
+    }
+    named = {"name": FIELD, "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def parse(text: str, allowed: Sequence[str], *, cut: bool = False) -> int | None:
@@ -93,32 +118,100 @@ def _bare(text: str) -> str:
     return _same(text).strip(_QUOTES + " \t\n").rstrip(_STOPS + _QUOTES + " \t\n")
 
 
+def _in_json(text: str, allowed: Sequence[str]) -> int | None:
+    """The choice in the JSON object that was asked for; None where the text is no such object."""
+    said = (_thoughtless(text) or "").strip()
+    if fenced := re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", said, re.DOTALL):
+        said = fenced[1]
+    found = loads(said.encode("utf-8", "replace"))
+    answer = found.get(FIELD) if isinstance(found, dict) else None
+    return parse(answer, allowed) if isinstance(answer, str) else None
+
+
+def _likeliest(logprobs: Any, allowed: Sequence[str]) -> int | None:
+    """The choice that most of the probability at the first token of the answer begins.
+
+    None where the listed tokens do not tell the choices apart, or something else is likelier.
+    """
+    places = _object(logprobs).get("content")
+    for place in places[:100] if isinstance(places, list) else ():
+        if _text(_object(place).get("token")).strip():
+            break
+    else:
+        return None
+    listed = _object(place).get("top_logprobs")
+    alike = len({_same(c) for c in allowed}) < len(allowed)
+    plain: Callable[[str], str] = str.strip if alike else _same
+    # A token once, however often a server lists it; where it may begin two choices it is neither's.
+    found = {
+        _text(_object(other).get("token")): _object(other).get("logprob")
+        for other in (listed[: 5 * LISTED] if isinstance(listed, list) else ())
+    }
+    shares, rest = [0.0] * len(allowed), 0.0
+    for token, logp in found.items():
+        if isinstance(logp, bool) or not isinstance(logp, int | float) or not -1e9 < logp < 1e-3:
+            continue
+        said = plain(token)
+        begun = [i for i, c in enumerate(allowed) if said and plain(c).startswith(said)]
+        if len(begun) == 1:
+            shares[begun[0]] += math.exp(logp)
+        else:
+            rest += math.exp(logp)
+    best = max(range(len(allowed)), key=shares.__getitem__)
+    return best if shares[best] > sum(shares) - shares[best] + rest else None
+
+
 def completion(
-    body: Mapping[str, Any], allowed: Sequence[str], most_read: int, most_written: int
+    body: Mapping[str, Any],
+    allowed: Sequence[str],
+    most_read: int,
+    most_written: int,
+    least_read: int = 1,
+    form: str = "text",
 ) -> Reply:
     """What a chat completion, any JSON object, says and how many tokens it counts.
 
+    least_read:  tokens that the prompt takes at least
     most_read, most_written: what the request can have cost. Counts that are missing or impossible
-    are replaced by these; larger ones are handed on, for the caller to stop at.
+        are replaced by these; larger ones are handed on, for the caller to stop at
+    form:        what was asked for; who answers in plain words nevertheless is read as well
     """
     choices = body.get("choices")
     first = _object(choices[0] if isinstance(choices, list) and choices else None)
     message = _object(first.get("message")) or first
     text = _text(message.get("content")) or _text(message.get("text"))
     cut = first.get("finish_reason") in _CUT
-    choice = parse(text, allowed, cut=cut)
-    if not text:
-        text = _text(message.get("refusal")) or _text(body.get("error"))
+    choice = _likeliest(first.get("logprobs"), allowed) if form == "logprobs" else None
+    if choice is None:
+        choice = parse(text, allowed, cut=cut)
+    if choice is None and form == "schema":
+        choice = _in_json(text, allowed)
+    usage = _object(body.get("usage"))
+    read = _count(usage.get("prompt_tokens"), least_read) or most_read
+    written = _count(usage.get("completion_tokens"), least(text)) or most_written
+    total = _count(usage.get("total_tokens"))
+    reasoning = _count(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    # Some leave thoughts out of what they say they wrote. The total has them, where there is one.
+    if reasoning > written:
+        written += reasoning
+    elif not total:
+        written = max(written, min(written + reasoning, most_written))
+    written = max(written, total - read)
+    prompt = _object(usage.get("prompt_tokens_details"))
+    cached = _count(prompt.get("cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens"))
+    if choice is None and not (_thoughtless(text) or "").strip():
+        thought = reasoning or text or _text(message.get("reasoning_content"))
+        text = text or _text(message.get("refusal")) or _text(body.get("error"))
+        if thought and cut:
+            text = f"[all {written} tokens went to thoughts: more with --answer-tokens] {text}"
     if choice is None and cut:
         text = f"{text[:TEXT]} [cut off: {first['finish_reason']}]"
-    usage = _object(body.get("usage"))
-    counted = _count(usage.get("prompt_tokens"))
-    read, written = counted or most_read, _count(usage.get("completion_tokens")) or most_written
-    if counted:  # some leave thoughts out of what they say they wrote
-        written = max(written, _count(usage.get("total_tokens")) - counted)
-    details = _object(usage.get("prompt_tokens_details"))
-    cached = _count(details.get("cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens"))
-    return Reply(choice, text, read, written, min(cached, read))
+    return Reply(choice, text, read, written, min(cached, read), min(reasoning, written))
+
+
+def least(text: str) -> int:
+    """Tokens that a text takes at least: none of them spans two words."""
+    return max(1, len(re.findall(r"[^ \t\r\n\f\v]+", text)))
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -136,9 +229,9 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _count(value: Any) -> int:
-    """A positive number of tokens, else 0: which nothing that was read or written takes."""
-    sound = isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _count(value: Any, least: int = 1) -> int:
+    """A number of tokens, `least` of them or more, else 0: which nothing read or written takes."""
+    sound = isinstance(value, int) and not isinstance(value, bool) and value >= least
     return value if sound else 0
 
 
@@ -173,9 +266,11 @@ def redacted(text: str) -> str:
 def wishes(error: str, sent: Mapping[str, Any]) -> set[str]:
     """What the server's words about a request that it refused ask us to change, of what we can.
 
-    "completion": `max_completion_tokens`, not `max_tokens`; "no_system"; "no_temperature"
+    "completion": `max_completion_tokens`, not `max_tokens`; "no_system"; "no_temperature";
+    "no_schema", "no_logprobs": an answer in another form
     """
     said = error.casefold()
+    schemas = r"response_?format|schema|structured|guided|grammar"
     asks = {
         "completion": "max_completion_tokens" in said and "max_tokens" in sent,
         "no_system": bool(re.search(r"\b(system|roles?)\b", said))
@@ -184,5 +279,7 @@ def wishes(error: str, sent: Mapping[str, Any]) -> set[str]:
         "no_temperature": "temperature" in said
         and bool(re.search(r"support|allow|invalid|deprecat|unknown|unrecogni|only", said))
         and "temperature" in sent,
+        "no_schema": "response_format" in sent and bool(re.search(schemas, said)),
+        "no_logprobs": "logprobs" in sent and "logprob" in said,
     }
     return {name for name, asked in asks.items() if asked}

@@ -76,10 +76,23 @@ def label(
     usd_out: Annotated[
         float | None, amount(help="Of 1,000 tokens a server writes; else as --usd.")
     ] = None,
+    usd_cached: Annotated[
+        float | None, amount(help="Of 1,000 tokens a server had in its cache; else as --usd.")
+    ] = None,
+    usd_write: Annotated[
+        float | None, amount(help="Of 1,000 tokens its cache takes in; else as --usd.")
+    ] = None,
+    batch_share: Annotated[
+        float | None,
+        amount(help="Ask in batches (a day at most), for so much of the price: OpenAI's is 0.5."),
+    ] = None,
     answer_tokens: Annotated[
         int | None,
         number(help="Of a server's answer, thoughts included; else a choice's."),
     ] = None,
+    form: Annotated[
+        str, typer.Option(help="Of a server's answer: auto, schema, logprobs or text.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -105,7 +118,17 @@ def label(
         # Whoever may think for long is given time for ten tokens in a second.
         seconds = max(60.0, (answer_tokens or 0) / 10)
         source = Endpoint(
-            by, usd, written, base_url, shown, seconds=seconds, answer_tokens=answer_tokens
+            by,
+            usd,
+            written,
+            base_url,
+            shown,
+            seconds=seconds,
+            answer_tokens=answer_tokens,
+            form=form,
+            usd_per_1k_cached=usd_cached,
+            usd_per_1k_write=usd_write,
+            batch_share=batch_share,
         )
     else:
         from frugal.engine import backbones
