@@ -144,3 +144,16 @@ def test_letters_that_the_font_lacks_come_from_another_or_are_boxes_without_a_wa
     at.draw = lambda renderer: warnings.warn("something else", stacklevel=1)
     with pytest.warns(UserWarning, match="something else"):
         style.png(figure)
+
+
+def test_every_dataset_is_drawn_with_open_marks_and_counted():
+    nine = tables.wide("tfew_table9_main").loc[["T-Few", "GPT-3 (175B)"]]
+    figure = figures.by_dataset({"Table 9": nine}, "a finding")
+    (axes,) = figure.axes
+    shown = {(round(x, 2)) for x, _ in points(axes)}
+    assert set(nine.to_numpy().ravel().round(2)) <= shown
+    assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}
+    text = figures.by_dataset_sentence({"Table 9": nine})
+    wins = sum(a > b for a, b in zip(nine.iloc[0], nine.iloc[1], strict=True))
+    assert f"of 11 datasets T-Few is on {wins} above GPT-3 (175B)" in text
+    assert f"{nine.iloc[0].mean() - nine.iloc[1].mean():+.1f} on average" in text

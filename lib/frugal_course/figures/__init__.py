@@ -80,6 +80,8 @@ from frugal_course.figures.tables import audit, readable, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,
+    by_dataset,
+    by_dataset_sentence,
     label_swap,
     loss_ablation,
     order_dots,

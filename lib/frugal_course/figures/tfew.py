@@ -1,5 +1,7 @@
 """Chapter 3's figures: accuracy against cost, the order of examples, wrong labels, losses."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -221,4 +223,44 @@ def written_sentence(found: pd.DataFrame, model: str) -> str:
         what = row.difference.of("written", "ranked", row.task, row.way, model, "for these labels")
         none = f"{row.none:.0%} of what is written is no choice" if row.none else "all are choices"
         lines.append(f"{what}; {none}.")
+    return "\n".join(lines)
+
+
+def by_dataset(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Published accuracies of some methods on every dataset, a panel a table, as open marks.
+
+    tables: by its name: a row a method, the first of which is drawn as ours; a column a dataset
+    """
+    most = max(len(table.columns) for table in tables.values())
+    figure, axes = panels(len(tables), title, width=10.5, height=1.5 + 0.3 * most)
+    looks = ((ORANGE, "D"), (BLUE, "o"), (GREEN, "^"), (GREY, "s"))
+    for at, (name, table) in zip(axes, tables.items(), strict=True):
+        columns = table.T.sort_values(table.index[0])
+        places = range(len(columns))
+        at.hlines(
+            places, columns.min(axis=1), columns.max(axis=1), color=GREY, linewidth=0.8, alpha=0.5
+        )
+        for (method, values), (colour, mark) in zip(columns.items(), looks, strict=False):
+            at.plot(values, places, mark, label=method, **hollow(colour, 7))
+        at.set_yticks(places, columns.index, fontsize=9)
+        at.set(xlabel="accuracy, % (printed)", ylim=(-0.6, len(columns) - 0.4))
+        at.grid(visible=True, axis="x", color="#eeeeee")
+        at.legend(fontsize=9, frameon=False, loc="upper left", handletextpad=0.2)
+        heading(at, name)
+    return figure
+
+
+def by_dataset_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
+    """On how many datasets a table's first method is above each other one, and by how much."""
+    lines = []
+    for name, table in tables.items():
+        ours, *others = table.index
+        told = []
+        for other in others:
+            gap = table.loc[ours] - table.loc[other]
+            told.append(
+                f"{(gap > 0).sum()} above {other} (by {gap.mean():+.1f} on average, from "
+                f"{gap.min():+.1f} on {gap.idxmin()} to {gap.max():+.1f} on {gap.idxmax()})"
+            )
+        lines.append(f"{name}: of {len(table.columns)} datasets {ours} is on {'; on '.join(told)}.")
     return "\n".join(lines)
