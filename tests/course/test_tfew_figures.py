@@ -5,6 +5,7 @@ import warnings
 import nbformat
 import pandas as pd
 import pytest
+from drawn import points
 from matplotlib import font_manager
 from matplotlib.text import Text
 
