@@ -76,7 +76,7 @@ from frugal_course.figures.table1 import (
     precisions,
     precisions_sentence,
 )
-from frugal_course.figures.tables import audit, readable, verdicts, whose
+from frugal_course.figures.tables import audit, readable, texts, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,

@@ -60,6 +60,21 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
     display({"text/html": style.to_html(), "text/plain": marked.to_string(index=False)}, raw=True)
 
 
+def texts(rows: pd.DataFrame) -> None:
+    """Show rows whose texts are long, whole and wrapped."""
+    style = rows.style.format(escape="html").hide(axis="index")
+    style = style.set_uuid("texts").set_table_styles(
+        [
+            {
+                "selector": "td, th",
+                "props": "text-align: left; vertical-align: top; white-space: pre-wrap",
+            }
+        ]
+    )
+    style.cell_ids = False
+    display({"text/html": style.to_html(), "text/plain": rows.to_string(index=False)}, raw=True)
+
+
 def whose(found: pd.DataFrame) -> pd.DataFrame:
     """How many distinct findings there are, and of how many numbers: a row a paper, a column each.
 
