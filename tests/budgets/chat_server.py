@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import threading
 import time
 from collections import Counter
@@ -256,6 +257,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         data = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(data) < int(self.headers["Content-Length"]):
+            return None  # a client that was killed
         if self.path in ("/v1/files", "/v1/batches"):
             if not self.known():
                 return None
@@ -334,6 +337,10 @@ def error(message):
 class Server(ThreadingHTTPServer):
     daemon_threads = True  # one that drips does not hold up the others' end
     block_on_close = False
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
+            super().handle_error(request, client_address)
 
 
 @contextmanager

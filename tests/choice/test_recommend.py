@@ -10,19 +10,29 @@ import numpy as np
 import pytest
 
 from frugal import stats, tasks
-from frugal.choice import options, recommend, trials
+from frugal.choice import language, options, recommend, small, trials
+from frugal.choice import ways as every
 from frugal.costs import memory, prices, scenario
-from frugal.encoders import classifier
+from frugal.encoders import classifier, contrastive
 from frugal.engine import backbones, presets
 from frugal.errors import FrugalError
 from frugal.fewshot import encoding, evaluate, tfew
 
 PRICE = options.Prices(usd_per_label=0.1)
 SMALL = classifier.Recipe(epochs=0, least_steps=4, batch_size=4, lr=1e-2)
+TUNING = tfew.Recipe(steps=3, batch_size=4)
 WAYS = trials.Ways(
-    recipe=tfew.Recipe(steps=3, batch_size=4), icl_shots=4, small=SMALL, design=SMALL, share=0.2
+    recipe=TUNING,
+    lora=TUNING.model_copy(update={"method": "lora", "optimizer": "adamw"}),
+    icl_shots=4,
+    small=SMALL,
+    design=SMALL,
+    share=0.2,
+    setfit=contrastive.Recipe(rounds=1, batch_size=4),
 )
-ALL = {"zero-shot", "icl", "t-few", "small-full", "small-s4", "small-distilled"}
+PAIRS = {"pairs-head", "pairs-full"}
+SMALLS = {"linear-head", "setfit", "small-full", "small-s4", "small-distilled"}
+ALL = {"zero-shot", "zero-shot-calibrated", "icl", "icl-many", "t-few", "lora"} | SMALLS
 
 
 @pytest.fixture
@@ -189,7 +199,7 @@ def test_queries_are_encoded_once_to_be_priced_and_answered(own, tiny, monkeypat
         pass
 
     def progress(message):
-        if message.startswith("in-context"):
+        if message == "zero-shot, calibrated":
             raise Answered
 
     encoded, encode = [], encoding._encode_whole
@@ -205,27 +215,29 @@ def test_queries_are_encoded_once_to_be_priced_and_answered(own, tiny, monkeypat
 
 @pytest.fixture
 def learnt(monkeypatch):
-    """What every training of a small model read, and what it then answered, as sets of prompts."""
-    found, fit, hits = [], classifier.fit, trials.right
+    """What every training by steps of a small model read, and what it then answered, as prompts.
+
+    The students that T-Few teaches come first.
+    """
+    found, fit, hits = [], classifier.fit, small.right
 
     def fitting(model, texts, goals, recipe, **options):
         found.append([set(texts)])
         return fit(model, texts, goals, recipe, **options)
 
     def answering(model, examples):
-        found[-1].append({e.prompt for e in examples})
+        found[-1][1:] = found[-1][1:] or [{e.prompt for e in examples}]
         return hits(model, examples)
 
     monkeypatch.setattr(classifier, "fit", fitting)
-    monkeypatch.setattr(trials, "right", answering)
+    monkeypatch.setattr(small, "right", answering)
     return found
 
 
 def test_a_distilled_student_never_learns_from_a_text_it_answers(own, tiny, learnt):
     plan(own, tiny)
     scored = {e.prompt for e in own.test(shots=10, seed=0)}
-    _, _, *students = learnt
-    assert len(students) == 2
+    students = learnt[:2]
     assert set.union(*(asked for _, asked in students)) == scored
     for texts, asked in students:
         assert not texts & asked
@@ -238,7 +250,7 @@ def test_other_texts_teach_one_student(own, tiny, learnt, named):
     found = plan(task, tiny, limit=12, unlabelled=6)
     scored = {e.prompt for e in task.test(12, shots=10, seed=0)}
     shots = {e.prompt for e in task.draw(10, 0)}
-    _, _, (texts, asked) = learnt
+    (texts, asked), *_ = learnt
     assert asked == scored
     assert shots < texts
     assert len(texts) == 10 + 6
@@ -275,12 +287,13 @@ def test_s4_trains_its_share_beside_frozen_weights(own, tiny):
 
 
 def test_what_has_no_room_is_left_out(own, tiny, monkeypatch):
-    monkeypatch.setattr(trials, "ICL_TOKENS", 1)
+    monkeypatch.setattr(language, "ICL_TOKENS", 1)
     found = plan(own, tiny, ways=dataclasses.replace(WAYS, share=1e-6))
-    assert {o.strategy for o in found.options} == ALL - {"icl", "small-s4"}
-    shots, s4 = found.left_out
-    assert (shots["strategy"], s4["strategy"]) == ("icl", "small-s4")
-    assert "the smallest sizes take" in s4["why"]
+    assert {o.strategy for o in found.options} == ALL - {"icl", "icl-many", "small-s4"}
+    why = {x["strategy"]: x["why"] for x in found.left_out}
+    assert why.keys() == {"icl", "icl-many", "small-s4"} | PAIRS
+    assert why["icl-many"] == why["icl"]
+    assert "the smallest sizes take" in why["small-s4"]
 
 
 def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tiny):
@@ -288,9 +301,12 @@ def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tin
         {"prompt": f"Q{i}:", "choices": [f" a{i}", f" b{i}"], "label": i % 2} for i in range(12)
     ]
     found = plan(file(tmp_path, lines), tiny, labels=4)
-    assert {x["strategy"] for x in found.left_out} == set(trials.SMALL)
+    assert {x["strategy"] for x in found.left_out} == SMALLS
     assert "same answers" in found.left_out[0]["why"]
-    assert {o.strategy for o in found.options} == {"zero-shot", "icl", "t-few"}
+    assert {o.strategy for o in found.options} == ALL - SMALLS | PAIRS
+    by = {o.strategy: o for o in found.options}
+    assert by["pairs-full"].flops_per_query > 0
+    assert by["zero-shot-calibrated"].train_flops == 0  # each query has a prior of its own
     assert not hasattr(tiny.model, "_frugal_tuned")
 
 
@@ -302,15 +318,16 @@ def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
         lines.append({"prompt": f"Colour {i}:", "choices": choices, "label": i % len(choices)})
     found = plan(file(tmp_path, lines), tiny)
     assert {o.strategy for o in found.options} == ALL
-    assert found.left_out == []
+    assert {x["strategy"] for x in found.left_out} == PAIRS
 
 
 def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
     encoder = backbones.load("tiny-encoder", device="cpu")
     found = recommend.attempt(own, tiny, encoder, WAYS, labels=10)
     few = recommend.decide(found, budget=0.5, queries=1e6, price=PRICE)
-    assert few.recommendation in ("zero-shot", "icl")
-    assert {o.strategy for o in few.options if o.affordable} == {"zero-shot", "icl"}
+    cheap = {"zero-shot", "zero-shot-calibrated", "icl"}
+    assert few.recommendation in cheap
+    assert {o.strategy for o in few.options if o.affordable} == cheap
     many = recommend.decide(found, budget=100, queries=1e9, price=PRICE)
     paid = {o.strategy: o.usd_total for o in few.options}
     assert all(o.usd_total > paid[o.strategy] for o in many.options)
@@ -332,7 +349,7 @@ def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, tiny, monkeypatch, changes, message):
-    monkeypatch.setattr(trials.Attempt, "run", lambda _: pytest.fail("work was done"))
+    monkeypatch.setattr(every, "run", lambda _: pytest.fail("work was done"))
     with pytest.raises(FrugalError, match=message):
         plan(own, tiny, **changes)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from frugal.budgets import compare
+from frugal.choice import ways
 
 ROOT = Path(__file__).parents[2]
 LABEL = ["budgets", "label", "own.jsonl", "--by", "people", "--folder", "labels"]
@@ -46,6 +47,20 @@ def test_plan_recommends_one_of_its_options(frugal, own):
     assert (result["task"], result["labels"], result["scored"]) == (str(own), 8, 16)
     assert result["queries"] == 1e6
     assert "the price of a100-40gb dates from 2023-07" in err
+
+
+def test_plan_says_before_the_work_which_ways_it_will_try(frugal, own, monkeypatch):
+    arguments = ["plan", "--task", own, "--labels", 8, "--budget", 100, "--preset", "smoke"]
+    done = json.loads(frugal(*arguments, "--json")[1])
+    monkeypatch.setattr(ways, "run", lambda _: pytest.fail("work was done"))
+    status, out, _ = frugal(*arguments, "--dry-run", "--json")
+    said = json.loads(out)
+    assert status == 0
+    assert said["dry_run"]
+    assert (said["labels"], said["scored"]) == (8, 16)
+    assert set(said["tries"]) == {o["strategy"] for o in done["options"]}
+    assert len(said["tries"]) >= 10
+    assert said["left_out"] == done["left_out"]
 
 
 def test_plan_takes_a_named_task_and_half_of_a_small_file(frugal, own):

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from frugal.choice import ways
 from frugal_course import figures
 from frugal_course.figures import choice
 
-WAYS = list(choice.LOOKS)
+WAYS = ["zero-shot", "icl", "t-few", "small-full", "small-s4", "small-distilled"]
 OPTIONS = pd.DataFrame(
     {
         "strategy": WAYS,
@@ -38,6 +39,34 @@ def test_every_way_stands_at_its_accuracy_with_its_interval_and_dollars():
     assert not any("budget" in n for n in names)  # far off the axis
     near = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 1.0, "a finding").axes[0]
     assert any(t.get_text() == "budget $1.00" for t in near.texts)
+
+
+def test_every_way_has_a_look_of_its_own():
+    assert choice.LOOKS.keys() == ways.NEEDS.keys()
+    marks, signs = ({look[i] for look in choice.LOOKS.values()} for i in (1, 2))
+    lines = {(look[0], look[3]) for look in choice.LOOKS.values()}
+    assert len(marks) == len(signs) == len(lines) == len(choice.LOOKS)
+    shares = choice._shares()
+    assert len(set(shares.values())) == len(shares)
+
+
+def test_the_names_of_all_ways_keep_apart():
+    names = list(choice.LOOKS)
+    every = pd.DataFrame(
+        {
+            "strategy": names,
+            "accuracy": np.linspace(0.55, 0.85, len(names)),
+            "low": np.linspace(0.5, 0.8, len(names)),
+            "high": np.linspace(0.6, 0.9, len(names)),
+            "usd_total": [0.1, 0.1, 4, 1, *[2.0 + 0.01 * i for i in range(len(names) - 4)]],
+        }
+    )
+    (axes,) = figures.accuracy_against_dollars(every, "lora", 0.5, 100.0, "a finding").axes
+    bottom, top = axes.get_ylim()
+    places = sorted(t.xy[1] for t in axes.texts if "$2." in t.get_text())
+    assert len(places) == len(names) - 4
+    assert np.diff(places).min() > (top - bottom) / 18
+    assert bottom < places[0] <= places[-1] < top
 
 
 def test_ways_of_one_price_stand_side_by_side_from_the_cheapest_on():

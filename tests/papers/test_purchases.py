@@ -199,3 +199,62 @@ def test_bad_input(arguments, message):
 def test_a_total_that_buys_no_printed_n_is_refused():
     with pytest.raises(FrugalError, match=r"1,000 labels of WLP cost \$260"):
         purchases.splits("WLP", 100)
+
+
+@pytest.mark.parametrize("task", ["WLP", "STANCEOSAURUS", "FEVER", "NATURAL QUESTIONS"])
+def test_an_llms_label_costs_its_tokens_and_the_budget_binds_while_it_buys_fewer_than_there_are(
+    task,
+):
+    sizes = {"WLP": 11966, "STANCEOSAURUS": 12130, "FEVER": 104966, "NATURAL QUESTIONS": 87372}
+    then = purchases.annotator(task, budget=200, read=95, written=5, usd_in=20, usd_out=20)
+    assert then.usd_per_label == pytest.approx(100 * 0.02 / 1000)  # a dollar for 500 answers
+    assert then.affordable == 100_000
+    assert (then.texts, then.binds) == (sizes[task], sizes[task] > 100_000)
+    assert then.human == table3.label_usd(task)
+    shots = {"read": 4121, "written": 3, "cached": 4018}
+    whole = purchases.annotator(task, budget=200, usd_in=0.4, usd_out=1.6, **shots)
+    assert whole.usd_per_label == pytest.approx((4121 * 0.4 + 3 * 1.6) / 1e6)
+    less = purchases.annotator(
+        task, budget=200, usd_in=0.4, usd_out=1.6, usd_cached=0.1, share=0.5, **shots
+    )
+    usd = 0.5 * (103 * 0.4 + 4018 * 0.1 + 3 * 1.6) / 1e6
+    assert less.usd_per_label == pytest.approx(usd)
+    assert less.affordable == math.floor(200 / usd)
+    assert purchases.annotator(
+        task, budget=200, usd_in=0.4, usd_out=1.6, texts=10**7, **shots
+    ).binds
+    said = f"{task}: a label costs $0.0020, a person's {then.human / 0.002:,.0f} times that; $200"
+    assert str(then).startswith(said)
+    assert ("the budget binds" if then.binds else "it is texts that are too few") in str(then)
+
+
+@given(
+    st.floats(0, 1e6), st.floats(1, 1e5), st.floats(0, 1e4), st.floats(1e-3, 100), st.floats(0, 1)
+)
+def test_what_a_budget_affords_is_paid_for_and_one_more_is_not(budget, read, written, usd, cached):
+    found = purchases.annotator(
+        "FEVER", budget=budget, read=read, written=written, usd_in=usd, usd_out=4 * usd,
+        cached=cached * read, usd_cached=usd / 10,
+    )  # fmt: skip
+    assert found.affordable * found.usd_per_label <= budget * (1 + 1e-9) + 1e-9
+    assert (found.affordable + 1) * found.usd_per_label > budget * (1 - 1e-9)
+    assert found.binds == (found.affordable < 104966)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"read": -1}, "read must not be negative"),
+        ({"cached": 101}, "cached must be"),
+        ({"usd_in": 0, "usd_out": 0}, "the price of a label must be"),
+        ({"share": math.nan}, "share must be"),
+        ({"texts": 0}, "texts must be at least 1"),
+        ({"budget": 1e13}, "budget must be"),
+        ({"task": "FEVR"}, "did you mean 'FEVER'"),
+    ],
+)
+def test_an_llm_without_a_price_buys_nothing(change, message):
+    given = {"budget": 200, "read": 100, "written": 5, "usd_in": 1, "usd_out": 4, "task": "FEVER"}
+    given |= change
+    with pytest.raises(FrugalError, match=message):
+        purchases.annotator(given.pop("task"), **given)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from frugal import stats
+from frugal.choice import ways as every
 from frugal.choice.options import Option, Prices, compared, priced
 from frugal.choice.trials import Attempt, Tried, Ways
 from frugal.costs import check
@@ -57,7 +58,7 @@ class Plan(Tried):
 
 def attempt(task: Task, lm: Backbone, encoder: Backbone, ways: Ways, **how: Any) -> Tried:
     """Every way on the same examples of `task`; nothing is priced. how: as `Attempt.on` takes it"""
-    return Attempt.on(task, lm, encoder, ways, **how).run()
+    return every.run(Attempt.on(task, lm, encoder, ways, **how))
 
 
 def plan(
@@ -89,7 +90,7 @@ def plan(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
             f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
         )
-    return decide(mine.run(), budget=budget, queries=queries, price=price)
+    return decide(every.run(mine), budget=budget, queries=queries, price=price)
 
 
 def _sound(budget: float, queries: float) -> None:

@@ -1,37 +1,26 @@
-"""Every way of classifying that this project knows, tried on one task: who is right, at what cost.
+"""What is tried on a task: the examples that every way learns from and answers, and what came out.
 
-All ways answer the same examples, none of which they have seen with its label.
+All ways answer the same examples, none of which they have seen with its label; `ways` has them.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frugal import peft
-from frugal.budgets import students
-from frugal.budgets.distill import ClassTeacher, RankTeacher, right
 from frugal.costs import check
-from frugal.encoders import classifier
-from frugal.encoders.classifier import Recipe, Trains
+from frugal.encoders import contrastive
+from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
-from frugal.engine.training import Cost
 from frugal.errors import FrugalError
 from frugal.fewshot import encoding, evaluate, tfew
-from frugal.fewshot.choices import ChoiceScores
-from frugal.spaces import build
 from frugal.tasks import Example, Task
 from frugal.tasks.texts import classes
-
-ICL_TOKENS = 1500  # of solved examples in a prompt; more take minutes on two cores
-SMALL = ("small-full", "small-s4", "small-distilled")  # they need the same answers everywhere
 
 
 @dataclass(frozen=True)
@@ -72,21 +61,26 @@ class Tried:
 class Ways:
     """How each way is done.
 
-    recipe: T-Few's; icl_shots: solved examples in a prompt, at most
+    recipe: T-Few's; lora: LoRA's, at a rate of its own
+    icl_shots: solved examples in a prompt, at most; "icl-many" shows as many as there is room for
     small:  training of all of the small model
     design, share: training of chapter 4's final design in it, on `share` of its parameters
+    setfit: tuning of the small model on pairs of texts
     """
 
     recipe: tfew.Recipe
+    lora: tfew.Recipe
     icl_shots: int
     small: Recipe
     design: Recipe
     share: float
+    setfit: contrastive.Recipe
 
     @classmethod
     def of(cls, preset: Preset, labels: int, seed: int) -> "Ways":
         """As a preset says, for so many labels; the small model learns in float32 or bfloat16."""
-        of = preset.budgets
+        of, own = preset.budgets, preset.capstone
+        steps = {**preset.recipe, "steps": own.steps}
         small = Recipe(
             epochs=of.epochs,
             least_steps=of.least_steps,
@@ -96,22 +90,21 @@ class Ways:
             seed=seed,
         )
         return cls(
-            recipe=tfew.Recipe(**{**preset.recipe, "steps": preset.capstone.steps}, seed=seed),
+            recipe=tfew.Recipe.of(steps, own.tfew, {"seed": seed}),
+            lora=tfew.Recipe.of(steps, own.lora, {"method": "lora", "seed": seed}),
             icl_shots=max(preset.icl_shots),
             small=small,
             design=small.model_copy(update={"lr": of.design_lr}),
             share=of.design_share,
+            setfit=contrastive.Recipe(**own.setfit, precision=small.precision, seed=seed),
         )
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Every way on one task: what it is made of, what it learns from and what it answers.
+    """One task: what the ways are made of, what they learn from and what they answer.
 
-    lm: ranks choices: zero-shot, with solved examples in the prompt ("icl"), and tuned ("t-few")
-    encoder: of the small classifier: all of it trained on the labels ("small-full"), or the
-        design S4 in it ("small-s4"), or all of it on what T-Few says of more texts
-        ("small-distilled")
+    lm:      ranks choices; encoder: of the small classifiers
     shots, scored, texts: examples with their labels, examples to answer, and these more texts,
         whose labels nobody looks at
     """
@@ -166,130 +159,12 @@ class Attempt:
         """The scored examples in the tokens of `lm`."""
         return encoding.encode(self.lm, self.scored)
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The answers of all examples; FrugalError where they differ from line to line."""
+        return classes([*self.shots, *self.scored, *self.texts])
+
     @property
     def query_flops(self) -> float:
         """Exact FLOPs of a query to `lm`, mean over the scored examples."""
         return evaluate.counted(evaluate.query_flops(self.lm, self.encoded), self.lm.name)
-
-    def run(self) -> Tried:
-        """What each way answers, and the ways this task does not allow, with why.
-
-        `lm` is then what it was before.
-        """
-        found: list[Trial] = []
-        left_out: list[dict[str, str]] = []
-        shots, scored, ways = self.shots, self.scored, self.ways
-        tried = Tried(self.task.name, len(shots), len(scored), self.task.chance, found, left_out)
-        try:
-            self.progress("zero-shot")
-            asked = evaluate.rank(self.lm, self.task, self.encoded)
-            found.append(self._ranked("zero-shot", *asked))
-            if k := self._fitting():
-                self.progress(f"in-context learning, {k} shots")
-                note = f"{k} shots, computed again at every query"
-                asked = evaluate.rank(self.lm, self.task, scored, shots[:k])
-                found.append(self._ranked("icl", *asked, note))
-            else:
-                why = "not one solved example fits into a prompt beside the longest query"
-                left_out.append({"strategy": "icl", "why": why})
-            self.progress(f"T-Few, {ways.recipe.steps} steps")
-            trained, scores, _ = evaluate.few_shot(self.lm, self.task, shots, scored, ways.recipe)
-            teacher = replace(
-                self._ranked("t-few", trained, scores),
-                train_flops=evaluate.counted(trained.train_flops, trained.backbone),
-                seconds=trained.seconds + trained.train_seconds,
-            )
-            found.append(teacher)
-            try:
-                of = classes([*shots, *scored, *self.texts])
-            except FrugalError as error:
-                left_out += [{"strategy": name, "why": str(error)} for name in SMALL]
-                return tried
-            self.progress("small model on the labels")
-            found.append(self._on_labels("small-full", of, "full", ways.small))
-            self.progress("small model on the labels, S4")
-            try:
-                part = build.Part(build.sized(self.encoder.model, "s4", ways.share))
-                own = part.sized
-                note = f"{own.params:,} parameters beside the frozen ones: {own.design}"
-                found.append(self._on_labels("small-s4", of, part, ways.design, note))
-            except FrugalError as error:  # too few layers, or too few parameters, for the design
-                left_out.append({"strategy": "small-s4", "why": str(error)})
-            self.progress("small model, taught by T-Few")
-            found.append(self._distilled(of, teacher))
-        finally:
-            if tuned := peft.of(self.lm.model):
-                tuned.detach()
-        return tried
-
-    def _fitting(self) -> int:
-        """How many of the shots a prompt holds beside the longest query."""
-
-        def tokens(examples: list[Example]) -> list[int]:
-            texts = [e.prompt + max(e.choices, key=len) for e in examples]
-            return [len(ids) + 2 for ids in self.lm.tokenizer(texts)["input_ids"]]  # a blank line
-
-        room = min(ICL_TOKENS, (self.lm.max_tokens or math.inf) - max(tokens(self.scored)))
-        shots = self.shots[: self.ways.icl_shots]
-        return sum(total <= room for total in accumulate(tokens(shots)))
-
-    @staticmethod
-    def _ranked(
-        strategy: str, result: evaluate.RunResult, scores: ChoiceScores, note: str = ""
-    ) -> Trial:
-        name, hits = result.backbone, scores.hits.numpy()
-        cost = evaluate.counted(result.flops_per_query, name)
-        return Trial(strategy, name, hits, 0.0, cost, result.shots, result.seconds, note)
-
-    def _student(self, of: tuple[str, ...], trains: Trains, recipe: Recipe) -> ClassTeacher:
-        return ClassTeacher(classifier.new(self.encoder, len(of), trains, seed=recipe.seed), of)
-
-    def _on_labels(
-        self, strategy: str, of: tuple[str, ...], trains: Trains, recipe: Recipe, note: str = ""
-    ) -> Trial:
-        """The small model, or what of it is trained, on the labels."""
-        student = self._student(of, trains, recipe)
-        learnt = students.classify(student, self.shots, None, recipe)
-        hits, answered = right(student, self.scored)
-        return Trial(
-            strategy=strategy,
-            model=self.encoder.name,
-            hits=hits.numpy(),
-            train_flops=learnt.cost.flops,
-            flops_per_query=answered.flops / len(self.scored),
-            labels=len(self.shots),
-            seconds=learnt.cost.seconds + answered.seconds,
-            note=note,
-        )
-
-    def _distilled(self, of: tuple[str, ...], teacher: Trial) -> Trial:
-        """The small model, trained on what the tuned `lm` says of `texts`.
-
-        Without such texts, each half of the scored ones (their labels unseen) makes the student
-        that answers the other half. The price is that of one student, and of its teacher.
-        """
-        scored, small = self.scored, self.ways.small
-        rows = np.arange(len(scored))
-        pairs = [(self.texts, rows)]
-        if not self.texts:
-            pairs = [(scored[1 - half :: 2], rows[half::2]) for half in (0, 1)]
-        hits, spent, answering = np.zeros(len(scored), dtype=bool), Cost(), 0.0
-        for more, mine in pairs:
-            read = [*self.shots, *more]
-            table, asked = RankTeacher(self.lm).logits(read)
-            student = self._student(of, "full", small)
-            learnt = students.classify(student, read, table, small)
-            answers, answered = right(student, [scored[i] for i in mine])
-            hits[mine] = answers.numpy()
-            spent += asked + learnt.cost + Cost(answered.seconds)
-            answering += answered.flops
-        return Trial(
-            strategy="small-distilled",
-            model=self.encoder.name,
-            hits=hits,
-            train_flops=teacher.train_flops + spent.flops / len(pairs),
-            flops_per_query=answering / len(scored),
-            labels=len(self.shots),
-            seconds=teacher.seconds + spent.seconds,
-            note=f"taught by t-few on {len(read)} texts",
-        )

@@ -241,13 +241,18 @@ def plan(
     precision: Precision = None,
     preset: Preset = "laptop",
     truncate: Truncate = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say which ways will be tried, and why no other; stop."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Try every way of classifying on your task, price it, and recommend one."""
     from frugal import tasks
     from frugal.choice import recommend
+    from frugal.choice import ways as every
     from frugal.choice.options import Prices
-    from frugal.choice.trials import Ways
+    from frugal.choice.trials import Attempt, Ways
     from frugal.engine import backbones, presets
 
     chosen = presets.named(preset, precision=precision)
@@ -265,19 +270,29 @@ def plan(
             stderr.note(line)
     lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     ways = Ways.of(chosen, labels, seed)
+    small = backbones.load(chosen.budgets.encoder)
+    how = {
+        "labels": labels,
+        "limit": limit or chosen.capstone.limit,
+        "unlabelled": chosen.capstone.unlabelled,
+        "seed": seed,
+    }
+    if dry_run:
+        of = Attempt.on(source, lm, small, ways, **how)
+        tries, left_out = every.planned(of)
+        scored = {"task": source.name, "labels": labels, "scored": len(of.scored)}
+        emit({"dry_run": True, **scored, "tries": tries, "left_out": left_out}, as_json)
+        return
     found = recommend.plan(
         source,
         lm,
-        backbones.load(chosen.budgets.encoder),
+        small,
         ways,
-        labels=labels,
         budget=budget,
         queries=queries,
         price=price,
-        limit=limit or chosen.capstone.limit,
-        unlabelled=chosen.capstone.unlabelled,
-        seed=seed,
         progress=stderr.say,
+        **how,
     )
     result = found.record()
     result |= {"usd_per_label": usd_per_label, "gpu": gpu, "mfu": mfu, "preset": chosen.name}

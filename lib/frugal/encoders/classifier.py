@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -127,7 +127,7 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, outputs) of a batch."""
-        said: Tensor = self.head(self.split.mean(batch, self.split.frozen(batch)))
+        said: Tensor = self.head(self.mean(batch))
         return said
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -142,21 +142,41 @@ class Classifier(nn.Module):
         """The texts at these places, padded to the longest."""
         return padded(ids, index, self.pad, self.device)
 
-    @torch.inference_mode()
     def outputs(self, texts: Sequence[str]) -> tuple[Tensor, Cost]:
         """(texts, outputs) fp32 on the CPU; and what that took."""
+        found, lengths, seconds = self._each(texts, self, self.head.out_features)
+        return found, Cost(seconds, sum(lengths), self.flops(lengths))
+
+    def states(self, texts: Sequence[str]) -> tuple[Tensor, Cost]:
+        """(texts, d) what the head reads, fp32 on the CPU; and what that took."""
+        found, lengths, seconds = self._each(texts, self.mean, self.head.in_features)
+        return found, Cost(seconds, sum(lengths), self.flops(lengths, head=False))
+
+    def mean(self, batch: Batch) -> Tensor:
+        """(B, d) mean over its tokens of each text's states."""
+        return self.split.mean(batch, self.split.frozen(batch))
+
+    @torch.inference_mode()
+    def _each(
+        self, texts: Sequence[str], of: Callable[[Batch], Tensor], width: int
+    ) -> tuple[Tensor, list[int], float]:
+        """(texts, width) of batches, fp32 on the CPU; the texts' lengths in tokens; seconds."""
         started = time.perf_counter()
         ids = self.encode(texts)
         lengths = [len(row) for row in ids]
-        found = torch.empty(len(ids), self.head.out_features)
+        found = torch.empty(len(ids), width)
         with products(self.precision, self.device):
             for index in scoring_batches(lengths, self.device):
-                found[index] = self(self.batch(ids, index)).float().cpu()
-        return found, Cost(time.perf_counter() - started, sum(lengths), self.flops(lengths))
+                found[index] = of(self.batch(ids, index)).float().cpu()
+        return found, lengths, time.perf_counter() - started
 
-    def flops(self, lengths: Sequence[int]) -> float:
-        """Exact FLOPs of `outputs` for texts of so many tokens."""
-        of = partial(_flops, self.trains, self.arch, self.head.out_features, train=False)
+    def flops(self, lengths: Sequence[int], *, head: bool = True, train: bool = False) -> float:
+        """Exact FLOPs of `outputs` for texts of so many tokens; without the head, of `states`.
+
+        train: of all of a training step on them
+        """
+        outputs = self.head.out_features if head else 0
+        of = partial(_flops, self.trains, self.arch, outputs, train=train)
         return float(sum(map(cache(of), lengths)))
 
     def fingerprint(self) -> str:

@@ -183,12 +183,19 @@ class Budgets(Study):
 
 
 class Capstone(Table):
-    """Chapter 6: T-Few's `steps`, examples to score, and texts that a student may read."""
+    """Chapter 6: examples to score, and texts that a student may read.
+
+    steps: of T-Few and of LoRA; tfew, lora: what each changes in the preset's recipe besides
+    setfit: of `encoders.contrastive.Recipe`
+    """
 
     task: str
     limit: int = Field(ge=1)
     unlabelled: int = Field(ge=0)
     steps: int = Field(ge=1)
+    tfew: dict[str, Any] = {}
+    lora: dict[str, Any] = {}
+    setfit: dict[str, Any] = {}
 
 
 class Preset(Table):

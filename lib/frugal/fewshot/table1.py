@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn import functional as F
 
 from frugal import stats, tasks
 from frugal.costs import flops
-from frugal.encoders import classifier
-from frugal.encoders.embedding import embedded
+from frugal.encoders import classifier, pairs
 from frugal.engine import backbones, digests, runs, sweep
 from frugal.engine.backbones import Backbone
 from frugal.engine.presets import Preset
@@ -254,9 +253,9 @@ class Asked:
 
     def _like(self) -> Tensor:
         """(queries, pool) cosine of what the encoder makes of their texts."""
-        reader = backbones.held(self.encoder, "float32")
-        read = [embedded(reader, [e.prompt for e in some]) for some in (self._texts, self._drawn)]
-        return read[0] @ read[1].T
+        reader = classifier.new(backbones.held(self.encoder, "float32"), 1, "head")
+        read = [reader.states([e.prompt for e in some])[0] for some in (self._texts, self._drawn)]
+        return F.normalize(read[0], dim=-1) @ F.normalize(read[1], dim=-1).T
 
     def _own_prompts(self, alike: Tensor) -> list[Example]:
         """Each query behind the shots that are chosen for it."""
@@ -318,27 +317,24 @@ class Asked:
         """
         train, queries = self._drawn, self._texts
         shared = len({e.choices for e in (*train, *queries)}) == 1
-        texts, asked = (
-            [e.prompt + c for e in some for c in ([""] if shared else e.choices)]
-            for some in (train, queries)
-        )
+        if shared:
+            texts, asked = ([e.prompt for e in some] for some in (train, queries))
+        else:
+            texts, asked = map(pairs.texts, (train, queries))
         how = classifier.Recipe(**self.recipe, seed=self.draw)
-        return how, len(train[0].choices) if shared else 2, texts, asked
+        return how, len(train[0].choices) if shared else pairs.CLASSES, texts, asked
 
     def _head(self) -> dict[str, Any]:
         """A linear head on frozen states."""
         how, outputs, texts, asked = self._for_head()
         train, queries = self._drawn, self._texts
         shared = len(texts) == len(train)
-        goals = [e.label for e in train]
-        if not shared:
-            goals = [int(i == e.label) for e in train for i in range(len(e.choices))]
+        goals = torch.tensor([e.label for e in train]) if shared else pairs.goals(train)
         head = classifier.new(self._model, outputs, "head", seed=self.draw)
-        fitted = classifier.fit(head, texts, torch.tensor(goals), how)
+        fitted = classifier.fit(head, texts, goals, how)
         said, cost = head.outputs(asked)
         if not shared:
-            right = (said[:, 1] - said[:, 0]).split([len(e.choices) for e in queries])
-            said = pad_sequence(list(right), batch_first=True, padding_value=float("-inf"))
+            said = pairs.table(said, queries)
         hits = said.argmax(dim=1) == torch.tensor([e.label for e in queries])
         trained = sum(p.numel() for p in head.trained().values())
         return _result(hits.numpy(), cost.flops / len(queries), fitted.cost.flops, trained)

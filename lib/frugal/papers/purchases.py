@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from frugal.costs import check
+from frugal.costs import check, prices
 from frugal.errors import FrugalError, unknown
 from frugal.papers import tables
 from frugal.papers.audit_annotate import STARTING_LABELS
@@ -194,6 +194,78 @@ def best_splits(task: str, totals: Iterable[float]) -> "pd.DataFrame":
                 best[bought.strategy] = bought
         rows += [(task, total, p.strategy, p.labels, p.score) for p in best.values()]
     return pd.DataFrame(rows, columns=["task", "total", "strategy", "labels", "score"])
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """What an LLM's labels cost, and whether a budget for them is what binds (Figure 6).
+
+    usd_per_label: of one answer; human: what a person takes for a label (table 1)
+    budget: USD; affordable: labels that it pays for; texts: that there are to label
+    """
+
+    task: str
+    usd_per_label: float
+    human: float
+    budget: float
+    affordable: int
+    texts: int
+
+    @property
+    def binds(self) -> bool:
+        """Whether the budget ends before the texts do."""
+        return self.affordable < self.texts
+
+    def __str__(self) -> str:
+        people = self.human / self.usd_per_label
+        if self.binds:
+            so = f" of the {self.texts:,} texts: the budget binds"
+        else:
+            whole = prices.usd(self.texts * self.usd_per_label)
+            so = f", and all {self.texts:,} texts take {whole}: it is texts that are too few"
+        return (
+            f"{self.task}: a label costs {prices.usd(self.usd_per_label)}, a person's "
+            f"{people:,.0f} times that; ${self.budget:,.0f} pay for {self.affordable:,}{so}"
+        )
+
+
+def annotator(
+    task: str,
+    *,
+    budget: float,
+    read: float,
+    written: float,
+    usd_in: float,
+    usd_out: float,
+    cached: float = 0.0,
+    usd_cached: float | None = None,
+    share: float = 1.0,
+    texts: int | None = None,
+) -> Annotator:
+    """A budget in an LLM's labels, by the prices of any day: Figure 6's question asked again.
+
+    read, written: tokens of a prompt and of an answer, thoughts included; means over the task
+    usd_in, usd_out, usd_cached: USD of a million tokens read, written, and read from a cache (else
+        as usd_in); cached: those of `read` that are in one, as shots are that stand in front
+    share: of these prices, what is paid: 0.5 where answers come in a batch
+    texts: that there are to label; else as many as the paper trains on (table 1)
+
+    Raises FrugalError for an unknown task, a count or price below 0, and a label that is free.
+    """
+    given = {"budget": budget, "read": read, "written": written, "usd_in": usd_in}
+    given |= {"usd_out": usd_out, "cached": cached, "share": share}
+    for name, value in given.items():
+        check.amount(name, value)
+    check.number("cached", cached, most=read)
+    old = usd_in if usd_cached is None else check.amount("usd_cached", usd_cached)
+    usd = share * ((read - cached) * usd_in + cached * old + written * usd_out) / 1e6
+    check.number("the price of a label", usd, above=0)
+    sizes = {r["dataset"]: int(r["n_train"]) for r in tables.records("annotate_table1_costs")}
+    if task not in sizes:
+        raise unknown("task", task, sizes)
+    there = sizes[task] if texts is None else check.whole("texts", texts, least=1)
+    affordable = math.floor(check.number("budget", budget, most=MOST_USD) / usd + 1e-9)
+    return Annotator(task, usd, label_usd(task), budget, affordable, there)
 
 
 def table3() -> "pd.DataFrame":

@@ -26,13 +26,20 @@ from frugal_course.figures.style import (
 )
 
 # Colour says which model answers; mark and line, which way. The sign stands for the mark in text.
-LOOKS = {
+LOOKS: dict[str, tuple[str, str, str, Any]] = {
     "zero-shot": (BLUE, "o", "●", "-"),
+    "zero-shot-calibrated": (BLUE, "p", "⬟", (0, (8, 1))),
     "icl": (BLUE, "s", "■", "--"),
+    "icl-many": (BLUE, "h", "⬢", (0, (8, 2, 1, 2, 1, 2))),
     "t-few": (BLUE, "D", "◆", "-."),
+    "lora": (BLUE, "X", "✖", ":"),
+    "linear-head": (ORANGE, "<", "◀", (0, (8, 1))),
+    "setfit": (ORANGE, "*", "★", (0, (8, 2, 1, 2, 1, 2))),
     "small-full": (ORANGE, "^", "▲", "-"),
     "small-s4": (ORANGE, "v", "▼", "--"),
     "small-distilled": (ORANGE, "P", "✚", "-."),
+    "pairs-head": (ORANGE, ">", "▶", ":"),
+    "pairs-full": (ORANGE, "H", "⬣", (0, (3, 1, 1, 1))),
 }
 STEP, NAME = 0.024, 0.25  # of the axis: what two marks keep between them, what a name takes
 NOTHING = "nothing"  # what a budget buys that is too small
@@ -172,10 +179,7 @@ def _regions(at: Axes, choices: pd.DataFrame) -> None:
     """Areas by what is chosen in them, named where they are widest."""
     known = [*LOOKS, NOTHING]
     tints: Mapping[str, Any] = {
-        name: _tint(colour, share)
-        for (name, (colour, *_)), share in zip(
-            LOOKS.items(), (0.12, 0.25, 0.45, 0.12, 0.25, 0.45), strict=True
-        )
+        name: _tint(colour, share) for name, (colour, share) in _shares().items()
     }
     colours = ListedColormap([*tints.values(), "white"])
     codes = choices.map(known.index).to_numpy()
@@ -189,6 +193,15 @@ def _regions(at: Axes, choices: pd.DataFrame) -> None:
             dark = [0.65 * part for part in to_rgb(colour)]
             row, column = place
             beside(at, text, x[column], y[row], dark, right=0, ha="center", weight="bold")
+
+
+def _shares() -> dict[str, tuple[str, float]]:
+    """Of each way its colour, and how much of it an area has: more for each way of a model."""
+    found: dict[str, tuple[str, float]] = {}
+    for name, (colour, *_) in LOOKS.items():
+        before = sum(other == colour for other, _ in found.values())
+        found[name] = colour, 0.1 + 0.06 * before
+    return found
 
 
 def _roomy(area: Any) -> tuple[int, int] | None:
