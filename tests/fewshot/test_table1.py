@@ -21,6 +21,7 @@ from frugal.fewshot import (
     table1,
     table1_plan,
     table1_record,
+    table1_run,
     tfew,
 )
 from frugal.tasks import Example, Template
@@ -120,10 +121,10 @@ def test_every_way_and_draw_answers_the_same_texts_and_none_is_shown(name, monke
         return found
 
     monkeypatch.setattr(tasks.Task, "test", seen)
-    table1._task.cache_clear()
-    table1._encoded.cache_clear()
+    table1_run._task.cache_clear()
+    table1_run._encoded.cache_clear()
     for spec in table1.specs(SMOKE, "float32", names=[name]):
-        table1.score(**spec.params)
+        table1_run.score(**spec.params)
     assert len(asked) > 2
     assert all(texts == asked[0] for texts in asked)
     task = tasks.load(name)
@@ -298,7 +299,7 @@ def many(tmp_path_factory):
 
 def shown(spec):
     """The prompts of a run of many shots, by a slow reference: texts alike by their states."""
-    asked = table1.Asked(**spec.params)
+    asked = table1_run.Asked(**spec.params)
     task = tasks.load(asked.task)
     context = asked.context
     found = []
@@ -339,7 +340,7 @@ def test_shots_are_those_that_a_way_says(many, way):
 def test_reordered_shots_are_those_of_the_first_draw(many):
     first = tasks.load("counting").draw(2, 0)
     for spec in table1.specs(SMOKE, "float32", ways=["icl-2, reordered"], of="many-shots"):
-        drawn = table1.Asked(**spec.params)._drawn
+        drawn = table1_run.Asked(**spec.params)._drawn
         assert sorted(e.prompt for e in drawn) == sorted(e.prompt for e in first)
     assert many["way"].nunique() == 7 + 4  # four are calibrated as well
 

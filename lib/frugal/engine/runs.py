@@ -41,7 +41,7 @@ HOMES = {
     "figure2.score": "frugal.fewshot.figure2",
     "notebook.execute": "frugal_course.notebooks.grid",
     "spaces.finetune": "frugal.spaces.train",
-    "table1.score": "frugal.fewshot.table1",
+    "table1.score": "frugal.fewshot.table1_run",
 }
 _FORMER = {  # what keys of version 1 called them
     "figure2.score": "frugal.fewshot.figure2:score",
