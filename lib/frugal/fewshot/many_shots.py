@@ -67,7 +67,7 @@ def curve(rows: pd.DataFrame, preset: str = "") -> pd.DataFrame:
 
 
 def costs(backbone: Backbone, task: Task, *, limit: int, preset: str = "") -> pd.DataFrame:
-    """What a query costs behind each number of shots; a row for each.
+    """What a query costs behind each number of shots that `task` has; a row for each.
 
     Columns: shots; prefix and query (tokens of the shots and of a query, means); flops (exact, of
     one query, nothing cached), cached (the same where the shots' keys and values are there).
@@ -87,6 +87,8 @@ def costs(backbone: Backbone, task: Task, *, limit: int, preset: str = "") -> pd
     found, alone = [], _tokens(backbone, [queries[0].prompt])[0]
     query = round(fmean(_tokens(backbone, [q.prompt for q in queries])))
     for way in plain(frozen(preset, PLAN)).values():
+        if (way.shots or 0) > task.drawable:
+            continue
         contexts = [
             icl.prompted(queries[:1], task.draw(way.shots or 0, draw))[0].prompt
             for draw in range(way.draws)
