@@ -87,14 +87,16 @@ gpu:
 	PYTHONPATH=lib$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) \
 	  tests/gpu/gpu.py $(if $(SECONDS),--seconds $(SECONDS))
 
-# Odd inputs through every door, then faults in every long command: tables, and what was found.
+# Odd inputs through every door, faults in every long command, and up to 200 purchases of labels from a
+# server that misbehaves: tables, and what was found.
 # It takes no longer than SECONDS; another SEED sends other inputs. Exit status 1: something was found.
 SECONDS ?= 900
 SEED ?= 0
 soak: setup
 	@export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; found=0; \
 	$(BIN)/python tests/soak/soak.py --seconds $$(( $(SECONDS) * 2 / 3 )) --seed $(SEED) || found=1; \
-	$(BIN)/python tests/soak/faults.py --seconds $$(( $(SECONDS) / 3 )) --seed $(SEED) || found=1; \
+	$(BIN)/python tests/soak/faults.py --seconds $$(( $(SECONDS) / 6 )) --seed $(SEED) || found=1; \
+	$(BIN)/python tests/soak/buying.py --seconds $$(( $(SECONDS) / 6 )) --seed $(SEED) || found=1; \
 	exit $$found
 
 # How every class of transformers that scores text is scored: packed, alone, or refused and why.

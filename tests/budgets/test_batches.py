@@ -1,10 +1,13 @@
 """Batches: half the price, asked once, fetched by whoever comes after a kill."""
 
+import contextlib
+import dataclasses
 import json
 import random
 import signal
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import chat_server
 import pytest
@@ -240,6 +243,43 @@ def test_files_of_every_shape_are_lost_answers(tmp_path, many, batched, monkeypa
     bought = labels.buy(source, many, tmp_path, cap_usd=0)
     assert bought.labels.count(None) == 40 == bought.given_up + bought.unasked
     assert billed_usd(meter) <= bought.spent_usd + bought.lost_usd <= 50
+
+
+def test_a_batch_whose_files_are_gone_ends_no_later_purchase(tmp_path, many, batched, monkeypatch):
+    source, meter = batched()
+    real = chat_server.Handler.ending
+
+    def ending(self, call, document):
+        return self.send(404, "no") if call == "content" else real(self, call, document)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chat_server.Handler, "ending", ending)
+        with pytest.raises(FrugalError, match="the batch has no answer to it"):
+            labels.buy(source, many, tmp_path, cap_usd=50)
+    bought = labels.buy(source, many, tmp_path, cap_usd=50)
+    assert None not in bought.labels
+    assert bought.lost_usd == pytest.approx(
+        sum(source.most_usd(e) for e in many[labels.ENOUGH :]) / 2
+    )
+    assert billed_usd(meter) <= bought.spent_usd + bought.lost_usd
+
+
+def test_without_a_working_lock_batches_do_not_pass_the_cap(tmp_path, many, batched, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", lambda fd, operation: None)
+    for number, cap_share in enumerate((0.3, 3, 3, 3)):
+        source, meter = batched(batch=3, lies={"polls": 3})
+        other = dataclasses.replace(source, batch=5)
+        cap, folder = labels.quote(source, many).most_usd * cap_share, tmp_path / str(number)
+
+        def buy(who, cap=cap, folder=folder):
+            with contextlib.suppress(FrugalError):  # the other one has taken its reservations
+                labels.buy(who, many, folder, cap_usd=cap)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(buy, (source, other)))
+        bought = labels.buy(source, many, folder, cap_usd=cap)
+        assert billed_usd(meter) <= bought.spent_usd + bought.lost_usd <= cap
+        assert cap_share < 1 or None not in bought.labels
 
 
 def test_a_share_of_the_price_is_one(tmp_path):

@@ -159,6 +159,8 @@ def test_a_schema_whose_first_answer_cannot_be_read_is_dropped(tmp_path, example
     bought = labels.buy(source, examples, tmp_path, cap_usd=50)
     assert None not in bought.labels
     assert ["response_format" in b for b in meter.requests] == [True] + [False] * 20
+    limits = {b["messages"][-1]["content"]: b["max_tokens"] for b in meter.requests[1:]}
+    assert limits == {e.prompt: max(map(len, e.choices)) + 8 for e in examples}
     kept, meter = endpoint({3: "malformed"}, batch=2)
     labels.buy(kept, examples, tmp_path / "kept", cap_usd=50)
     assert ["response_format" in b for b in meter.requests] == [True] * 20 + [False]

@@ -9,13 +9,9 @@ import os
 import random
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import chat_server
 import pytest
@@ -580,55 +576,3 @@ def test_a_server_that_bills_more_than_it_may_stops_the_run(tmp_path, examples):
         labels.buy(Greedy(0.1, batch=1), examples, tmp_path, cap_usd=9)
     assert len(answered(tmp_path)) == 1
     assert labels.buy(Greedy(0.1), examples[:1], tmp_path, cap_usd=9).labels == [examples[0].label]
-
-
-@pytest.fixture
-def smollm2_served(tmp_path, monkeypatch):
-    """SmolLM2 behind `transformers serve`: somebody else's server, and the address of it."""
-    backbone = backbones.load("smollm2-135m", device="cpu")
-    folder = backbone.model.config.name_or_path
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--device", "cpu"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with (
-        (tmp_path / "serve.log").open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
-    ):
-        try:
-            for _ in range(600):
-                assert server.poll() is None, (tmp_path / "serve.log").read_text()
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            monkeypatch.delenv(KEY, raising=False)
-            yield backbone, folder, f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-
-
-@pytest.mark.real
-def test_a_real_server_labels_reviews_and_its_token_counts_are_the_tokenizers(
-    tmp_path, smollm2_served
-):
-    backbone, folder, url = smollm2_served
-    task = tasks.load("movie-reviews")
-    reviews, shots = task.test(8), tuple(task.draw(4, 0))
-    source = Endpoint(folder, base_url=url, shots=shots, batch=2, **PRICE)
-    planned = labels.quote(source, reviews)
-    bought = labels.buy(source, reviews, tmp_path / "bought", cap_usd=planned.most_usd)
-    assert bought.labels.count(None) <= 2
-    assert bought.lost_usd == 0
-    assert planned.expected_usd / 3 < bought.spent_usd <= planned.most_usd
-    by_key = {labels.key(r): r for r in reviews}
-    for record in answered(tmp_path / "bought"):
-        messages = source.messages(by_key[record["key"]])
-        read = backbone.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True
-        )["input_ids"]
-        written = record["tokens"] - len(read)
-        assert 1 <= written <= source._answer_tokens(by_key[record["key"]])
-        assert record["usd"] == pytest.approx((0.5 * len(read) + 1.5 * written) / 1000)

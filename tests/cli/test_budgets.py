@@ -14,6 +14,7 @@ from frugal.choice import ways
 ROOT = Path(__file__).parents[2]
 LABEL = ["budgets", "label", "own.jsonl", "--by", "people", "--folder", "labels"]
 AT_A_SERVER = ["--by", "m", "--base-url", "http://a:secret@b/v1"]
+SERVED = [*LABEL, "--cap", "1", "--count", "4", *AT_A_SERVER]
 OPTION = {"strategy", "accuracy", "low", "high", "usd_total", "usd_per_query", "behind", "best"}
 
 
@@ -225,7 +226,10 @@ def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatc
         ([*LABEL, "--cap", "1", "--out", "."], "--out: . is a folder"),
         ([*LABEL, "--cap", "1", "--out", "own.jsonl/x"], "own.jsonl"),
         ([*LABEL, "--cap", "1", "--answer-tokens", "0"], "--answer-tokens"),
-        ([*LABEL, "--cap", "1", "--count", "4", *AT_A_SERVER], "no user, password"),
+        (SERVED, "no user, password"),
+        ([*SERVED, "--form", "jason"], "form of an answer 'jason'"),
+        ([*SERVED, "--batch-share", "2"], "batch_share must be"),
+        ([*SERVED, "--usd", "1", "--usd-cached", "2"], "usd_cached"),
         (["budgets", "buy", "--task", "WLP", "--budget", "1e308"], "'--budget'"),
         (["budgets", "study", "--set", "usd_per_label=Infinity"], "--set usd_per_label"),
         (["budgets", "study", "--set", "label=[1]"], "--set label: Extra inputs"),

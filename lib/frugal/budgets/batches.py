@@ -141,7 +141,8 @@ class Jobs(Batches):
         found: list[Any] = []
         for wait in range(2):
             time.sleep(min(PAUSE, wait))
-            data = self._tried("GET", path, most_bytes=transport.MOST_BYTES + lines * LINE_BYTES)
+            most = transport.MOST_BYTES + lines * LINE_BYTES
+            data = self._tried("GET", path, missing=b"", most_bytes=most)
             found = [loads(line) for line in data.split(b"\n") if line.strip()]
             if None not in found:
                 break

@@ -195,9 +195,14 @@ class Endpoint(Source):
         new = max(self.usd_per_1k_in, self.usd_per_1k_write or 0)
         return ((read - cached) * new + cached * old + written * self.usd_per_1k_out) / 1000
 
-    def _answer_tokens(self, example: Example) -> int:
-        """As bytes, which are no fewer: of the longest choice, in JSON where it may come in it."""
-        around = len('{"": ""}' + FIELD) + 8 if self.form in ("auto", "schema") else 0
+    @property
+    def _asked(self) -> str:
+        """The form that is asked for first, and takes most."""
+        return "schema" if self.form == "auto" else self.form
+
+    def _answer_tokens(self, example: Example, form: str = "") -> int:
+        """As bytes, which are no fewer: of the longest choice, as a text or in JSON."""
+        around = len('{"": ""}' + FIELD) + 8 if (form or self._asked) == "schema" else 0
         spelled = (json.dumps(c) if around else c for c in example.choices)
         return self.answer_tokens or max(len(c.encode()) for c in spelled) + 8 + around
 
@@ -208,7 +213,7 @@ class Endpoint(Source):
         """
         turns = self.messages(example)
         text = "".join(m["content"] for m in turns)
-        if self.form in ("auto", "schema"):
+        if self._asked == "schema":
             text += json.dumps(wanted("schema", example.choices), ensure_ascii=False)
         forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFKC", "NFKD")))
         return max(len(f.encode()) for f in forms) + OVERHEAD_TOKENS + TURN_TOKENS * len(turns)
@@ -294,13 +299,13 @@ class Endpoint(Source):
         limit = "max_completion_tokens" if "completion" in self._manners else "max_tokens"
         # The same question at temperature 0 would get the same bad answer.
         warm = {} if "no_temperature" in self._manners else {"temperature": float(attempt > 0)}
-        form = self.form if self.form != "auto" else "text" if attempt else "schema"
+        form = "text" if self.form == "auto" and attempt else self._asked
         if f"no_{form}" in self._manners:
             form = "text"
         return {
             "model": self.model,
             "messages": self.messages(example),
-            limit: self._answer_tokens(example),
+            limit: self._answer_tokens(example, form),
             **warm,
             **wanted(form, example.choices),
         }
@@ -324,8 +329,7 @@ class Endpoint(Source):
             said = redacted(body[:400].decode("utf-8", "replace"))
             return Answer(None, self.most_usd(example), f"no completion: {said}", 0, "lost")
         words = sum(least(m["content"]) for m in self.messages(example))
-        form = "schema" if self.form == "auto" else self.form
-        reply = completion(found, example.choices, most_read, most_written, words, form)
+        reply = completion(found, example.choices, most_read, most_written, words, self._asked)
         text = redacted(reply.text[: 4 * TEXT])[:TEXT]
         try:
             usd = self._usd(reply.read, reply.written, reply.cached)
