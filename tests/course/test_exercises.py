@@ -1,15 +1,20 @@
 """Every solution passes, every blank fails, every common mistake hears what is wrong."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
+from frugal import stats
+from frugal.budgets import compare, distill
 from frugal.errors import FrugalError
 from frugal_course import exercises
-from frugal_course.exercises import ch2_ia3, ch5_budgets, sheets
+from frugal_course.exercises import ch1_costs, ch2_ia3, ch5_budgets, sheets
 from frugal_course.exercises.exercise import BLANK, Exercise, same
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -20,11 +25,25 @@ def by_name(exercise):
     return exercise.name
 
 
-def test_three_to_five_a_chapter_with_names_of_their_own():
+def test_every_chapter_has_something_to_write_to_interpret_and_to_design():
     for number in exercises.CHAPTERS:
-        assert 3 <= len(exercises.of_chapter(number)) <= 5
+        own = exercises.of_chapter(number)
+        assert 5 <= len(own) <= 6
+        assert [e.title for e in own if e.difficulty == 3] == [own[-1].title]
+        assert own[-1].title.startswith("Design the ")
+        assert [e.title.startswith("Interpret: ") for e in own].count(True) == 1
+
     assert len({e.name for e in ALL}) == len(ALL)
-    assert {e.difficulty for e in ALL} <= {1, 2, 3}
+    assert {e.difficulty for e in ALL} == {1, 2, 3}
+
+
+def test_no_exercise_needs_torch_to_be_read():
+    code = (
+        "import sys; from frugal_course import exercises as e\n"
+        "for n in e.CHAPTERS: e.of_chapter(n)\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("exercise", ALL, ids=by_name)
@@ -36,7 +55,7 @@ def test_solution_passes_and_is_what_the_library_says(exercise):
 
 @pytest.mark.parametrize("exercise", ALL, ids=by_name)
 def test_blank_fails_and_is_said_to_be_one(exercise):
-    space = {"torch": torch}
+    space = {"np": np}
     exec(exercise.blank(), space)
     verdict = exercise.check(space[exercise.name])
     assert not verdict.right
@@ -61,7 +80,7 @@ def test_any_other_answer_hears_how_it_differs_and_never_the_answer(exercise):
         assert not verdict.right
         assert len(verdict.text) > 20
     assert "raises ZeroDivisionError: division by zero" in exercise.check(lambda *_: 1 / 0).text
-    assert "raises TypeError" in exercise.check(lambda: None).text
+    assert "raises TypeError" in exercise.check(lambda *, other: other).text
 
 
 def test_a_wrong_number_hears_its_ratio_and_a_list_its_place():
@@ -175,3 +194,59 @@ def test_a_budget_distils_what_the_library_says():
             mine = ch5_budgets.distilled(cell.budget, table3.gpu_usd(), *fitted)
             bought = purchases.buy(cell.task, "distill", labels=cell.labels, budget=cell.budget)
             assert mine == pytest.approx(bought.unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan", "words"),
+    [
+        ("ten_points", (13, 1000), "Right"),
+        ("ten_points", (2, 900), "with two, t is 12.7"),
+        ("ten_points", (15, 2000), "longer than 90 minutes"),
+        ("ten_points", (9, 100), "no number of texts is enough"),
+        ("ten_points", (15, 500), "texts are what is missing"),
+        ("ten_points", (15, 700.5), "first at place"),
+        ("within_five_points", (15, 200), "Right"),
+        ("within_five_points", (14, 500), "Right"),
+        ("within_five_points", (16, 1000), "costs more than $650"),
+        ("within_five_points", (10, 800), "Take the money from the texts"),
+        ("within_five_points", (15, 60), "a few more texts"),
+    ],
+)
+def test_any_design_that_does_it_is_right_and_others_hear_why_not(name, plan, words):
+    verdict = exercises.check(name, lambda: plan)
+    assert words in verdict.text
+    assert verdict.right == (words == "Right")
+
+
+def test_what_exercises_say_of_records_is_in_them():
+    """Their numbers are also in the solutions, as a learner writes them."""
+    given = ch5_budgets.PILOT
+    assert f"draw={given.draw}, text={given.text}, rest={given.rest})" in (
+        exercises.get("within_five_points").source()
+    )
+    assert distill.TEMPERATURE == ch5_budgets.TEMPERATURE
+    bought = compare.recorded().query("model == '2 layers' and labels == 300")
+    found = compare.gaps(bought, "distill", "annotate")["gap"][0]
+    assert f"holds 0: {found}." in exercises.get("within_five_points").text
+    high = compare.gaps(compare.recorded(), "distill", "llm").set_index(["labels", "model"])
+    assert "+8 points" in str(high.loc[(1000, "2 layers"), "gap"])
+
+
+@pytest.mark.parametrize(("difference", "disagree"), [(0.03, 0.12), (0.02, 0.3), (0.05, 0.2)])
+def test_texts_for_a_paired_difference_are_what_power_says(difference, disagree):
+    mine = ch2_ia3.texts_needed(difference, disagree)
+    given = stats.Components(0.0, disagree - difference**2)
+    assert mine == pytest.approx(stats.power(difference, given, draws=3), rel=0.02)
+
+
+def test_the_doubt_about_costs_is_the_worst_of_all_corners():
+    rng = np.random.default_rng(0)
+    for training, query, icl in rng.uniform(1, [1e4, 5, 20], (50, 3)):
+        corners = [
+            ch1_costs.break_even(training * a, query * b, icl * c)
+            for a in (0.8, 1.2)
+            for b in (0.8, 1.2)
+            for c in (0.8, 1.2)
+        ]
+        worst = None if None in corners else max(corners)
+        assert ch1_costs.surely_paid(training, query, icl, 0.2) == worst

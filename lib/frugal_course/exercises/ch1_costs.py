@@ -3,7 +3,7 @@
 import math
 
 from frugal.costs import Scenario, arch, memory, scenario
-from frugal.papers import tables
+from frugal.papers import audit, tables
 from frugal.papers.audit_tfew_text import CACHED_TOKENS
 from frugal_course.exercises.exercise import Exercise
 
@@ -29,6 +29,20 @@ def break_even(training: float, query: float, icl_query: float) -> int | None:
     """Queries after which a training (FLOPs) and its queries cost no more than ICL; or None."""
     saved = icl_query - query
     return math.ceil(training / saved) if saved > 0 else None
+
+
+def surely_paid(training: float, query: float, icl_query: float, doubt: float) -> int | None:
+    """Queries after which training has paid for itself even if each cost is off by `doubt`; or None.
+
+    training, query, icl_query: what each is expected to cost; doubt: a share, such as 0.2
+    """
+    saved = icl_query * (1 - doubt) - query * (1 + doubt)
+    return math.ceil(training * (1 + doubt) / saved) if saved > 0 else None
+
+
+def audit_says() -> str:
+    """a, b, c or d: the one sentence that the table bears."""
+    return "b"
 
 
 def kv_cache_gib(layers: int, width: int, tokens: int, number_bytes: int) -> float:
@@ -60,6 +74,18 @@ _own = Scenario(arch=T0).query_flops()
 _query = Scenario(arch=T0, shots=0).query_flops()
 _training = Scenario(arch=T0).train_flops()
 _many, _one = _ensemble(11e9, *PAPER), _own
+_options = {o.name: o for o in Scenario(arch=T0, icl_arch=GPT3).compare()}
+_paid = _options["icl-cached"].query_flops
+_extra = _training - _options["icl-cached"].once  # filling the cache is paid for once, too
+
+_checked = audit.run()
+_all, _failed = len(_checked), audit.summary(_checked)["failed"]
+WHOSE = {"paper": "the papers'", "deck": "the deck's", "assumption": "under an assumption"}
+WHOSE |= {"typography": "typography"}
+_findings = audit.findings(_checked)
+_cells = {column: [f.cells for f in _findings if f.column == column] for column in WHOSE}
+_own_cells, _own_findings = sum(_cells["paper"]), len(_cells["paper"])
+_counted = "\n".join(f"| {WHOSE[c]} | {len(n)} | {sum(n)} |" for c, n in _cells.items())
 
 EXERCISES = [
     Exercise(
@@ -125,6 +151,11 @@ queries to GPT-3 175B.""",
             "Rounded down: after so many queries the training has not quite been paid for. "
             "Take the next whole number.": lambda t, q, icl: (
                 int(t // (icl - q)) if icl > q else None
+            ),
+            "Queries come whole: round up to the next one, for before it the training has not "
+            "quite been paid for.": lambda t, q, icl: t / (icl - q) if icl > q else None,
+            "One too many where it comes out even: from that very query on it costs no more.": lambda t, q, icl: (
+                int(t // (icl - q)) + 1 if icl > q else None
             ),
             "Where a query saves nothing, no number of queries pays for the training: None.": lambda t, q, icl: (
                 math.ceil(t / (icl - q)) if icl != q else None
@@ -195,5 +226,75 @@ one long pass. What do the $k$ passes cost?""",
         learned=f"The ensemble takes {_many:.3g} FLOPs, {_many / _one:.2f} times what Table 1 lists "
         "for one pass.",
         reference=_ensemble,
+    ),
+    Exercise(
+        audit_says,
+        title="Interpret: what does the audit say?",
+        text=f"""\
+Notebook 01, section 9, checked {_all} printed numbers. {_failed} do not reproduce:
+
+| whose | findings | numbers |
+|---|---|---|
+{_counted}
+
+Which sentence may stand in a report?
+
+- **a** "{_failed / _all:.0%} of the numbers that the three papers print are wrong."
+- **b** "In the papers' own numbers there are {_own_findings} slips; {_own_cells} of the {_all} numbers checked are wrong by them."
+- **c** "Most of the numbers that fail are the papers' own slips."
+- **d** "{sum(_cells["assumption"])} claims of significance are refuted.\"""",
+        difficulty=1,
+        minutes=5,
+        cases=[()],
+        mistakes={
+            f"{_failed} of {_all} fail, but whose are they? The deck's lost header rows, tests that "
+            "assume a deviation, and typography are among them.": lambda: "a",
+            f"Count again: {_own_cells} of {_failed} are the papers' own; the deck alone has more.": lambda: (
+                "c"
+            ),
+            "They fail under an assumption: the paper prints one deviation of the two that the test "
+            "needs. If it is another, so is the verdict.": lambda: "d",
+        },
+        learned="A failed number is not a finding, and a finding has an owner. "
+        "Every number is in data/results/audit.csv.",
+        reference=lambda: "b" if _own_cells < _failed / 2 else "c",
+    ),
+    Exercise(
+        surely_paid,
+        title="Design the run that would settle it",
+        text="""\
+Does T-Few pay against a *cached* prompt? FLOPs are known, but what a FLOP costs differs between a training, a short
+query and a long cached prompt: utilisation alone moves by tens of percent. Say that each of the three costs may be off by the
+share `doubt`, up or down, each by itself. After how many queries has training paid for itself *whatever* the three are? That is how
+long a trial must run. `None` where no trial settles it.""",
+        difficulty=3,
+        minutes=15,
+        cases=[
+            (_training, _query, _icl, 0.2),
+            (_extra, _query, _paid, 0.2),
+            (_extra, _query, _paid, 0.0),
+            (_training, _query, 1.3 * _query, 0.2),
+            (100.0, 1.0, 3.0, 0.2),
+        ],
+        mistakes={
+            "That is without the doubt.": lambda t, q, icl, _: break_even(t, q, icl),
+            "That is the best case: there training is cheap and prompts are dear. Take the worst.": lambda t, q, icl, d: (
+                surely_paid(t, q, icl, -d)
+            ),
+            "Only ICL is doubted. Training and the tuned model's queries may cost more, too.": lambda t, q, icl, d: (
+                break_even(t, q, icl * (1 - d))
+            ),
+            "Only the training is doubted, as if the answer were. Each query's saving is doubtful, too.": lambda t, q, icl, d: (
+                break_even(t * (1 + d), q, icl)
+            ),
+            "The tuned model's queries may cost more, too; you doubt the training and ICL.": lambda t, q, icl, d: (
+                break_even(t * (1 + d), q, icl * (1 - d))
+            ),
+            "Queries come whole: round up.": lambda t, q, icl, d: (
+                t * (1 + d) / (icl * (1 - d) - q * (1 + d)) if icl * (1 - d) > q * (1 + d) else None
+            ),
+        },
+        learned=f"Against a cached prompt it takes {surely_paid(_extra, _query, _paid, 0.2):,} queries with "
+        f"20 % doubt, where {break_even(_extra, _query, _paid):,} are expected.",
     ),
 ]

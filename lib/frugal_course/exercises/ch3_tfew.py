@@ -3,6 +3,7 @@
 import math
 from statistics import mean
 
+from frugal import stats
 from frugal.papers import tables
 from frugal_course.exercises.exercise import Exercise
 
@@ -10,7 +11,7 @@ TITLE = "T-Few"
 KOREAN = (
     "Unlikelihood 손실과 길이 정규화를 손으로 계산하고, 예시 순서가 ICL을 얼마나 흔드는지 잰다."
 )
-IMPORTS = "import math"
+IMPORTS = "import math\n\nfrom frugal import stats"
 Logp = list[list[float]]  # of each choice, the log-probability of each of its tokens
 
 
@@ -42,6 +43,35 @@ def spreads(accuracies: list[list[float]]) -> tuple[float, float]:
     return order, max(means) - min(means)
 
 
+def added() -> float:
+    """Points that L_UL adds where L_LN is there already, to two decimals."""
+    return 0.04
+
+
+def ten_points() -> tuple[int, int]:
+    """(draws, texts) of a run that tells ten points from 0, and takes at most SECONDS."""
+    given = stats.Components.assumed(spread=0.10, accuracy=0.75, correlation=0.0)
+    for draws in range(stats.FEWEST, 100):
+        texts = stats.power(0.10, given, draws=draws)
+        if texts is not None and draws * (90 + 0.3 * texts) <= 5400:
+            return draws, texts
+    raise ValueError("no such run")
+
+
+def _fault(plan: tuple[int, int]) -> str:
+    """What is wrong with a design, "" if nothing."""
+    draws, texts = plan
+    assert min(draws, texts) >= 1
+    assert int(draws) == draws
+    assert int(texts) == texts
+    if draws < stats.FEWEST:
+        return "few draws"
+    if draws * (TRAIN + ASK * texts) > SECONDS:
+        return "dear"
+    needed = stats.power(TOLD, ASSUMED, draws=draws)
+    return "weak draws" if needed is None else "weak texts" if texts < needed else ""
+
+
 def _library(name: str, logp: Logp, label: int) -> float:
     """The library's loss on one example."""
     import torch
@@ -70,6 +100,13 @@ CASES = [
     ([[-0.7, -0.7], [-0.6]], 0),
     ([[-0.1], [-0.2, -4.0]], 1),
 ]
+SECONDS, TRAIN, ASK, TOLD = 5400, 90, 0.3, 0.10
+ASSUMED = stats.Components.assumed(spread=0.10, accuracy=0.75, correlation=0.0)
+_losses = {
+    row[1]: mean(float(cell["printed"]) for cell in cells.values())
+    for row, cells in tables.scores("tfew_table3_losses").items()
+}
+_none, _ul, _ln, _both = (_losses[row] for row in ("FT", "+ UL", "+ LN", "+ UL + LN"))
 _printed = {r["row"]: r["printed"] for r in tables.records("tfew_loss_ablation")}
 
 EXERCISES = [
@@ -126,6 +163,10 @@ The sums run over the wrong choices and their tokens. Compute it from log-probab
             "with p = exp(log p).": lambda logp, y: (
                 -mean(x for tokens in _wrong(logp, y) for x in tokens)
             ),
+            "log(1 - p) wants the probability p = exp(log p). You put the log-probability itself "
+            "in its place, and 1 - log p is above 1.": lambda logp, y: (
+                -mean(math.log(1 - x) for tokens in _wrong(logp, y) for x in tokens)
+            ),
             "The sign: log(1 - p) is negative, the loss is not.": lambda logp, y: (
                 -unlikelihood(logp, y)
             ),
@@ -150,6 +191,8 @@ after it; it is the row of $L_{{LM}} + L_{{UL}}$ (notebook 03, section 6).""",
             "The right choice is missing below the fraction: its own exp β is part of the sum.": lambda logp, y: (
                 math.log(sum(math.exp(mean(t)) for t in _wrong(logp, y))) - mean(logp[y])
             ),
+            "That is -β of the right choice alone, without the softmax: the other choices have to be "
+            "in it.": lambda logp, y: -mean(logp[y]),
             "The sign: the loss is minus the logarithm of a share, so it is positive.": lambda logp, y: (
                 -length_normalized(logp, y)
             ),
@@ -183,5 +226,67 @@ how far the draw does (the range of the draws' means).""",
             ),
         },
         learned="Draws can agree in their means while their orders do not, and the other way round.",
+    ),
+    Exercise(
+        added,
+        title="Interpret: what does unlikelihood add?",
+        text=f"""\
+The paper's Table 3 takes the losses apart, for T0-3B with all of its weights trained. Means over its eleven columns, computed from the
+printed cells (`data/papers/tfew_table3_losses.csv`; notebook 03, section 6, draws them):
+
+| losses | mean accuracy |
+|---|---|
+| $L_{{LM}}$ | {_none:.2f} |
+| $L_{{LM}} + L_{{UL}}$ | {_ul:.2f} |
+| $L_{{LM}} + L_{{LN}}$ | {_ln:.2f} |
+| $L_{{LM}} + L_{{UL}} + L_{{LN}}$ | {_both:.2f} |
+
+The paper keeps both further losses. How many points does $L_{{UL}}$ add where $L_{{LN}}$ is there already? To two decimals.""",
+        difficulty=1,
+        minutes=5,
+        cases=[()],
+        normal=lambda points: round(points, 2),
+        mistakes={
+            "That is what it adds to the language-model loss alone. Compare two rows that both "
+            "have the length-normalized loss.": lambda: _ul - _none,
+            "That is what the length-normalized loss adds to unlikelihood: the other question.": lambda: (
+                _both - _ul
+            ),
+            "That is what both add together.": lambda: _both - _none,
+            "That is what the length-normalized loss adds alone.": lambda: _ln - _none,
+            "The sign: with both, the mean is higher, if hardly.": lambda: _ln - _both,
+        },
+        learned=f"Alone it adds {_ul - _none:.2f} points, after L_LN {_both - _ln:.2f}: what it brings, "
+        "L_LN brings as well. No interval is printed for either.",
+        reference=lambda: round(_both - _ln, 2),
+    ),
+    Exercise(
+        ten_points,
+        title="Design the run that would settle it",
+        text=f"""\
+Is T-Few really ten points above ICL on a task of yours? From draw to draw the difference has a standard deviation of 10 points (ICL
+swings), both ways are right on about three texts in four, and which texts each gets right is taken to be unrelated. A draw takes {TRAIN}
+seconds of training, and {ASK} seconds for each text that both ways answer; you have {SECONDS // 60} minutes. Return (draws, texts) of a run whose 95 %
+interval leaves out 0 in 8 runs of 10, if the ten points are true. `stats.Components.assumed(spread=…, accuracy=…, correlation=…)` holds what is assumed, `stats.power` and
+`stats.half_width` say what a run can tell; more than one design is right.""",
+        difficulty=3,
+        minutes=20,
+        cases=[()],
+        normal=_fault,
+        mistakes={
+            f"An interval over draws needs at least {stats.FEWEST}; with two, t is 12.7. A thousand texts do not mend that.": lambda: (
+                2,
+                5000,
+            ),
+            f"That takes longer than {SECONDS // 60} minutes: count draws × (training + texts).": lambda: (
+                60,
+                300,
+            ),
+            "With so few draws no number of texts is enough: the labels are what is in doubt. More "
+            "draws, on fewer texts.": lambda: (5, 2000),
+            "With so many draws, texts are what is missing: ask each draw more.": lambda: (20, 50),
+        },
+        learned=f"Ten draws would need {stats.power(TOLD, ASSUMED, draws=10):,} texts, fifteen {stats.power(TOLD, ASSUMED, draws=15):,}: "
+        "draws are dear, but nothing replaces them.",
     ),
 ]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist, fmean
 
 from frugal.costs import arch
 from frugal.papers import tables
@@ -10,9 +11,10 @@ from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Design spaces"
 KOREAN = "스핀들 분할을 직접 열거하고, 예산을 층별 어댑터 폭으로 배분하며, 논문이 주장한 유의성을 다시 검정한다."
-IMPORTS = "import itertools\nimport math"
+IMPORTS = "import itertools\nimport math\nfrom statistics import NormalDist"
 BASE = arch.get("t5-base")
 LAYERS = BASE.layers + BASE.decoder_layers
+PAPERS_DESIGNS = 100  # that are trained of each candidate
 BUDGET = round(sizes.BUDGET * BASE.params)
 
 
@@ -41,6 +43,27 @@ def untested(tested: list[str]) -> list[str]:
 def t_statistic(mean: float, other: float, deviation: float, runs: int) -> float:
     """Student's t of two means of `runs` runs each, with the same standard deviation."""
     return (mean - other) / (deviation * math.sqrt(2 / runs))
+
+
+def without_cola() -> float:
+    """Mean accuracy of S4 less that of full fine-tuning on T5-base, without CoLA, to a decimal."""
+    return -0.3
+
+
+def designs_needed(lead: float, deviation: float, candidates: int) -> int:
+    """Designs to train of each candidate, so that no lead of the winner is known to worse than ± `lead`.
+
+    lead, deviation: in points; deviation: of a design's score among designs of one candidate.
+    The intervals of all the winner's leads must hold together in 95 % of searches.
+    """
+    sure = 1 - 0.05 / (candidates - 1)
+    z = NormalDist().inv_cdf((1 + sure) / 2)
+    return math.ceil(2 * (z * deviation / lead) ** 2)
+
+
+def _needed(lead: float, deviation: float, sure: float = 0.95, variances: int = 2) -> int:
+    z = NormalDist().inv_cdf((1 + sure) / 2)
+    return math.ceil(variances * (z * deviation / lead) ** 2)
 
 
 def _grouped(layers: int, keep) -> list[tuple[int, ...]]:  # type: ignore[no-untyped-def]
@@ -79,6 +102,15 @@ def _letters(answer: list[str]) -> list[str]:
 _cases = _tests()
 _ts = [t_statistic(*case) for case in _cases]
 _missing = [s for s in design.METHOD_SETS if s not in design.tried("methods")]
+_rows = tables.scores("spaces_table4_t5")
+_full, _s4 = (
+    {name: float(cell["printed"]) for name, cell in _rows["T5-base", row].items()}
+    for row in ("full", "S_4-model")
+)
+TASKS = [name for name in _full if name != "average"]
+_leads = {name: _s4[name] - _full[name] for name in TASKS}
+_table = "\n".join(f"| {name} | {_full[name]} | {_s4[name]} |" for name in TASKS)
+_known = NormalDist().inv_cdf(1 - 0.025 / 11) * 2.0 * math.sqrt(2 / PAPERS_DESIGNS)
 _said = tables.claims()["significance"]["printed"]
 
 EXERCISES = [
@@ -180,8 +212,13 @@ standard deviation is printed for the S4 model alone; take it for both. Student'
 difference by its standard error. Above about 2 in size it is significant at 5 %.""",
         difficulty=2,
         minutes=10,
-        cases=[*_cases, (1.0, 0.0, 1.0, 2)],
+        cases=[*_cases, (1.0, 0.0, 1.0, 2), (83.0, 84.5, 1.0, 8)],
         mistakes={
+            "The sign is lost: where the other mean is higher, t is negative. Its size alone cannot say "
+            "who is better.": lambda *case: abs(t_statistic(*case)),
+            "The second mean less the first: it is the other way round.": lambda a, b, sd, n: (
+                t_statistic(b, a, sd, n)
+            ),
             "Divided by the standard deviation of one run. A mean of n runs varies less, by √n.": lambda a, b, sd, n: (
                 (a - b) / sd
             ),
@@ -193,5 +230,66 @@ difference by its standard error. Above about 2 in size it is significant at 5 %
             ),
         },
         learned=f"On T5-base |t| is above 2 on {sum(abs(t) > 2 for t in _ts)} of {len(_ts)} datasets.",
+    ),
+    Exercise(
+        without_cola,
+        title="Interpret: what carries the lead?",
+        text=f"""\
+The paper's Table 4 prints an average of {_s4["average"]} for the design found (S4) and {_full["average"]} for full fine-tuning, on T5-base:
+
+| dataset | full fine-tuning | S4 |
+|---|---|---|
+{_table}
+
+CoLA is scored by Matthews' correlation, which swings far more from method to method than the accuracies beside it. What is left of S4's lead, in mean points, over the
+other {len(TASKS) - 1} datasets? To one decimal (`data/papers/spaces_table4_t5.csv`; notebook 04, section 6, draws it).""",
+        difficulty=1,
+        minutes=5,
+        cases=[()],
+        normal=lambda points: round(points, 1),
+        mistakes={
+            "That is the lead with CoLA in it.": lambda: fmean(_leads.values()),
+            "That is the lead between the printed averages, CoLA in it.": lambda: (
+                _s4["average"] - _full["average"]
+            ),
+            "The sign: S4's mean less that of full fine-tuning. Who is ahead now?": lambda: 0.3,
+            "Without CoLA there are seven datasets: divide by seven.": lambda: (
+                (sum(_leads.values()) - _leads["CoLA"]) / len(TASKS)
+            ),
+            "That is CoLA's own lead.": lambda: _leads["CoLA"],
+        },
+        learned=f"CoLA alone brings {_leads['CoLA'] / len(TASKS):.1f} of the {fmean(_leads.values()):.1f} points; without it full fine-tuning "
+        "is ahead. An unweighted average asks mostly about the task that swings most.",
+        reference=lambda: round(fmean(_leads[name] for name in TASKS if name != "CoLA"), 1),
+    ),
+    Exercise(
+        designs_needed,
+        title="Design the run that would settle it",
+        text=f"""\
+A search trains $n$ designs of each candidate and takes the one with the best mean. Say that the scores of a candidate's designs have a standard deviation of
+`deviation` points. The winner's lead over *one* other candidate has the interval $\\pm z\\,\\sigma\\sqrt{{2/n}}$, with $z = 1.96$. But it has
+a lead over each of the others, and all {len(design.tried("methods")) - 1} of these intervals must hold at once (Bonferroni: divide the 5 % among them; `NormalDist().inv_cdf` gives $z$).
+How many designs of each candidate does a search need, so that every lead is known to $\\pm$`lead`? The paper trains {PAPERS_DESIGNS}.""",
+        difficulty=3,
+        minutes=15,
+        cases=[(0.3, 2.0, 12), (1.0, 2.0, 12), (0.3, 2.0, 5), (0.5, 3.0, 2)],
+        mistakes={
+            "z = 1.96 is for one comparison. The winner is compared with all others: share the 5 % "
+            "among them.": lambda lead, sd, count: _needed(lead, sd),
+            "The 5 % are shared among the winner's leads, one fewer than there are candidates.": lambda lead, sd, count: (
+                _needed(lead, sd, 1 - 0.05 / count)
+            ),
+            "Half of what is left over lies at either end: inv_cdf takes (1 + sure) / 2.": lambda lead, sd, count: (
+                math.ceil(2 * (NormalDist().inv_cdf(1 - 0.05 / (count - 1)) * sd / lead) ** 2)
+            ),
+            "Both means vary: the variance of a lead is 2·sd²/n.": lambda lead, sd, count: _needed(
+                lead, sd, 1 - 0.05 / (count - 1), 1
+            ),
+            "Designs come whole: round up.": lambda lead, sd, count: (
+                2 * (NormalDist().inv_cdf(1 - 0.025 / (count - 1)) * sd / lead) ** 2
+            ),
+        },
+        learned=f"With a deviation of 2 points, a lead of 0.3 among twelve takes {designs_needed(0.3, 2.0, 12):,} designs of each; "
+        f"the paper's {PAPERS_DESIGNS} know one to ±{_known:.1f}. The methods of its G2 won by 0.2.",
     ),
 ]

@@ -4,17 +4,18 @@ import itertools
 import math
 from decimal import Decimal
 
-import torch
+import numpy as np
 
-from frugal.budgets import distill
-from frugal.papers import table3
+from frugal import stats
+from frugal.papers import table3, tables
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Distill or annotate"
 KOREAN = (
     "예산으로 증류할 수 있는 예제 수를 식으로 구하고, 예산별 승자, 지출 상한, 증류 손실을 구현한다."
 )
-IMPORTS = "import itertools\nimport math\nfrom decimal import Decimal\n\nimport torch"
+IMPORTS = "import itertools\nimport math\nfrom decimal import Decimal\n\nimport numpy as np\n\nfrom frugal import stats"
+TEMPERATURE = 2.0  # of the released code, and of `frugal.budgets.distill`
 RATE = table3.gpu_usd()
 
 
@@ -56,10 +57,61 @@ def affordable(most_usd: list[float], cap: float) -> int:
     return sent
 
 
-def kd_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+def kd_loss(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
     """T² · KL(teacher || student), mean over examples; logits (examples, classes)."""
-    log_s, log_t = ((x / temperature).log_softmax(-1) for x in (student, teacher))
-    return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
+    s, t = student / temperature, teacher / temperature
+    log_s, log_t = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (s, t))
+    return float(temperature**2 * (np.exp(log_t) * (log_t - log_s)).sum(-1).mean())
+
+
+def fever_says() -> str:
+    """a, b or c: the one sentence that the table bears."""
+    return "b"
+
+
+def within_five_points() -> tuple[int, int]:
+    """(draws, texts) of a run with an interval of at most ±5 points, whose labels cost at most $650."""
+    given = stats.Components(draw=0.006, text=0.012, rest=0.231)
+    for draws, texts in itertools.product(range(3, 30), range(50, 2000, 50)):
+        usd = 0.129 * (300 * draws + texts)
+        if usd <= 650 and stats.half_width(given, draws, texts) <= 0.05:
+            return draws, texts
+    raise ValueError("no such run")
+
+
+def _fault(plan: tuple[int, int]) -> str:
+    """What is wrong with a design, "" if nothing."""
+    draws, texts = plan
+    assert min(draws, texts) >= 1
+    assert int(draws) == draws
+    assert int(texts) == texts
+    if draws < stats.FEWEST:
+        return "few draws"
+    if LABEL * (N * draws + texts) > CAP:
+        return "dear"
+    if stats.half_width(PILOT, draws, texts) <= HALF:
+        return ""
+    return "weak texts" if stats.half_width(PILOT, draws, 100_000) <= HALF else "weak draws"
+
+
+def _pilot() -> stats.Components:
+    """The variances of the recorded difference, two layers and N labels, to three decimals."""
+    from frugal.budgets import compare
+
+    runs = compare.recorded().query("model == '2 layers' and labels == @N")
+    sides = (runs[runs["strategy"] == way] for way in ("distill", "annotate"))
+    given = compare.less(*sides).components
+    assert given is not None
+    return stats.Components(*(round(part, 3) for part in given))
+
+
+def _library(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    import torch
+
+    from frugal.budgets import distill
+
+    logits = map(torch.from_numpy, (student, teacher))
+    return float(distill.kd_loss(*logits, temperature=temperature))
 
 
 def _fitted(task: str, labels: int) -> tuple[float, float]:
@@ -78,22 +130,28 @@ def _curves(task: str, labels: int) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def _nearest(budget: float, points: list[tuple[float, float]]) -> float:
-    return min(points, key=lambda point: abs(point[0] - budget))[1]
-
-
 def _better(annotated: float, distilled: float) -> str | None:
-    if annotated == distilled:
-        return None
-    return "distill" if distilled > annotated else "annotate"
+    ahead = "distill" if distilled > annotated else "annotate"
+    return None if annotated == distilled else ahead
 
 
 _wlp = _curves("WLP", 5000)
 _pair = (_wlp["annotate"], _wlp["distill"])
 _first, _second = (budget for budget, _ in _wlp["distill"][:2])
 _turn = next(b for b in range(int(_first), int(_second) + 1) if winner(b, *_pair) == "distill")
-_random = torch.Generator().manual_seed(0)
-_logits = [torch.randn(4, 3, generator=_random, dtype=torch.float64) for _ in range(4)]
+_logits = list(np.random.default_rng(0).standard_normal((4, 4, 3)))
+N, HALF, CAP, LABEL = 300, 0.05, 650, 0.129
+PILOT = _pilot()
+_fever = _curves("FEVER", 1000)
+_more = _curves("FEVER", 5000)
+_columns = _fever["annotate"], _fever["distill"], _more["annotate"]
+_table = "\n".join(
+    f"| +${cells[0][0]:.0f} | {' | '.join(str(score) for _, score in cells)} |"
+    for cells in zip(*_columns, strict=True)
+)
+_gap = _fever["distill"][0][1] - _fever["annotate"][0][1]
+_costs = tables.records("annotate_table1_costs")
+_price = float(next(r["usd_per_label"] for r in _costs if r["dataset"] == "FEVER"))
 
 EXERCISES = [
     Exercise(
@@ -150,7 +208,7 @@ annotation wins anywhere.""",
                 _better(ann[-1][1], dist[-1][1])
             ),
             "The nearest printed budget decides. Between two of them, take the straight line.": lambda b, ann, dist: (
-                _better(_nearest(b, ann), _nearest(b, dist))
+                _better(*(min(points, key=lambda p: abs(p[0] - b))[1] for points in (ann, dist)))
             ),
             "The two are the wrong way round.": lambda b, ann, dist: winner(b, dist, ann),
             "Equal scores are a tie: None.": lambda b, ann, dist: winner(b, ann, dist) or "distill",
@@ -196,11 +254,11 @@ decimals: ten times ten cents is one dollar.""",
         title="The distillation loss",
         text=f"""\
 The student learns the teacher's whole distribution, softened by a temperature: $T^2 \\cdot
-\\mathrm{{KL}}\\big(\\mathrm{{softmax}}(t/T) \\,\\|\\, \\mathrm{{softmax}}(s/T)\\big)$. The factor $T^2$ keeps the gradient's size. The released code has $T = {distill.TEMPERATURE:g}$.""",
+\\mathrm{{KL}}\\big(\\mathrm{{softmax}}(t/T) \\,\\|\\, \\mathrm{{softmax}}(s/T)\\big)$. The factor $T^2$ keeps the gradient's size. The released code has $T = {TEMPERATURE:g}$.""",
         difficulty=2,
         minutes=10,
         cases=[
-            (_logits[0], _logits[1], distill.TEMPERATURE),
+            (_logits[0], _logits[1], TEMPERATURE),
             (_logits[2], _logits[3], 1.0),
             (_logits[0], _logits[2], 4.0),
         ],
@@ -221,6 +279,63 @@ The student learns the teacher's whole distribution, softened by a temperature: 
             ),
         },
         learned="A student that agrees with its teacher has loss 0, however unsure both are.",
-        reference=lambda s, t, temperature: distill.kd_loss(s, t, temperature=temperature),
+        reference=_library,
+    ),
+    Exercise(
+        fever_says,
+        title="Interpret: twenty points on FEVER",
+        text=f"""\
+Is a claim supported or refuted? Table 3 of *Distill or Annotate?* prints for FEVER, by what is spent beyond the first labels
+(`data/papers/annotate_table3_budgets.csv`; notebook 05, section 2):
+
+| spent | 1,000 labels, then more labels | 1,000 labels, then distilled | 5,000 labels, then more labels |
+|---|---|---|---|
+{_table}
+
+Which sentence does the table bear?
+
+- **a** "For the same $50 a distilled example is worth {_gap:.0f} points more than a label."
+- **b** "With 1,000 labels and a few hundred more the student has learnt nothing yet: it guesses between two answers. The {_gap:.0f} points compare distillation with that."
+- **c** "Labels are useless on FEVER, however many are bought.\"""",
+        difficulty=1,
+        minutes=5,
+        cases=[()],
+        mistakes={
+            f"Look at the first column's level: what does somebody score who guesses between two answers? At ${_price} a label, "
+            "$50 buy 387, and none of them has taught anything.": lambda: "a",
+            f"With 5,000 labels the same student is at {_more['annotate'][0][1]}: labels work once there are enough.": lambda: (
+                "c"
+            ),
+        },
+        learned="A difference from chance is not what a label is worth; with 5,000 labels distillation is ahead by 5 to 6 points.",
+        reference=lambda: (
+            "b" if all(abs(score - 50) < 1 for _, score in _fever["annotate"]) else "a"
+        ),
+    ),
+    Exercise(
+        within_five_points,
+        title="Design the run that would settle it",
+        text=f"""\
+With {N} labels, is a distilled student of two layers better than one of labels alone? Notebook 05 recorded three draws of labels on 1,000
+texts, and the interval holds 0: +7 points [-12, +26]. What it has taught are the variances of the difference: {PILOT.draw} between draws,
+{PILOT.text} between texts, {PILOT.rest} of the rest. A draw needs {N} fresh labels, and every test text one more, at ${LABEL} each; compute is
+too cheap to count. Return (draws, texts) of a run whose labels cost at most ${CAP}, with an interval of at most ±{100 * HALF:.0f} points expected.
+`stats.Components(draw=…, text=…, rest=…)` and `stats.half_width` do the arithmetic; more than one design is right.""",
+        difficulty=3,
+        minutes=20,
+        cases=[()],
+        normal=_fault,
+        mistakes={
+            "Two draws carry no interval that is worth having: at least three.": lambda: (2, 1000),
+            f"That costs more than ${CAP}: each draw takes {N} labels, and each text one.": lambda: (
+                17,
+                300,
+            ),
+            "With so few draws the interval is wider however many texts there are: what is in doubt is the labels. "
+            "Take the money from the texts.": lambda: (5, 1000),
+            "Enough draws; a few more texts, and it is there.": lambda: (16, 50),
+        },
+        learned=f"Three draws on 1,000 texts cost ${LABEL * (3 * N + 1000):.0f} and gave ±19. Fifteen on 200 cost ${LABEL * (15 * N + 200):.0f} and are "
+        f"expected to give ±{100 * stats.half_width(PILOT, 15, 200):.1f}.",
     ),
 ]

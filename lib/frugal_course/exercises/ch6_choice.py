@@ -3,6 +3,8 @@
 import math
 
 from frugal import stats
+from frugal.budgets import compare
+from frugal.stats import Difference
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "The cheapest good classifier"
@@ -48,6 +50,43 @@ def frontier(ways: list[tuple[str, float, float]]) -> list[str]:
     return [name for _, name in sorted(kept)]
 
 
+def forty_dollars() -> str:
+    """a, b, c or d: the one sentence that the table bears."""
+    return "c"
+
+
+def texts_to_decide(
+    extra: float, queries: float, usd_per_error: float, disagree: float
+) -> int | None:
+    """Test texts that decide whether a dearer way is worth it; None where nothing can make it so.
+
+    extra: USD that it costs more, in all; usd_per_error: what a wrong answer costs
+    disagree: the share of texts that one of the two ways gets right and the other wrong
+    """
+    gain = extra / (queries * usd_per_error)  # of accuracy, that pays for the difference
+    if gain >= disagree:
+        return None
+    return math.ceil((disagree - gain**2) * (1.96 / gain) ** 2)
+
+
+def _measured() -> tuple[str, Difference, Difference]:
+    """What $40 buy, as recorded in notebook 05: a table, and two differences from the LLM's labels."""
+    runs = compare.recorded().query("model == '2 layers' and labels <= 300")
+    table = compare.summary(runs).sort_values("usd")
+    rows = [
+        f"| {WORDS[r.strategy].format(f'{r.labels:,}')} | {r.usd:.2f} | {100 * r.accuracy:.1f} |"
+        for r in table.rename(columns={"mean": "accuracy"}).itertuples()
+    ]
+    most = runs[runs["labels"] == 300].groupby("strategy")
+    own, taught, llm = (most.get_group(way) for way in ("annotate", "distill", "llm"))
+    return "\n".join(dict.fromkeys(rows)), compare.less(taught, llm), compare.less(own, llm)
+
+
+WORDS = {
+    "annotate": "{} labels, bought",
+    "distill": "{} labels, and a teacher that labels the rest",
+    "llm": "800 texts that a language model has labelled",
+}
 WAYS = [  # made up, with the shape of notebook 06's
     ("zero-shot", 0.77, 0.0, 2e-6),
     ("icl", 0.75, 0.6, 4e-5),
@@ -55,6 +94,7 @@ WAYS = [  # made up, with the shape of notebook 06's
     ("distilled", 0.83, 1.4, 2e-7),
 ]
 _priced = [(name, accuracy, once + 1e6 * query) for name, accuracy, once, query in WAYS]
+_table, _taught, _bought = _measured()
 _low, _high = stats.wilson(84, 100)
 
 EXERCISES = [
@@ -151,5 +191,75 @@ frontier: along it, accuracy costs money. Return the names, cheapest first.""",
             ],
         },
         learned="ICL is not on it here: zero-shot is cheaper and no worse.",
+    ),
+    Exercise(
+        forty_dollars,
+        title="Interpret: what do forty dollars buy?",
+        text=f"""\
+A two-layer student of movie reviews, three draws of labels on the same 1,000 texts (data/results/study.csv; notebook 05, section 8). Dollars in all, mean
+accuracy in percent:
+
+| its labels | $ | accuracy |
+|---|---|---|
+{_table}
+
+You have $40. Which sentence does the table bear?
+
+- **a** "Buy 300 labels and let a teacher label the rest: that is the most accurate."
+- **b** "Buy 300 labels: people's labels are better than a language model's."
+- **c** "Spend 52 cents on a language model's labels; what $40 buy is not known to be better."
+- **d** "The language model's labels are the best, whatever is spent.\"""",
+        difficulty=2,
+        minutes=5,
+        cases=[()],
+        mistakes={
+            f"Its mean is highest. But less the language model's labels, over three draws, that is {_taught}: the interval holds 0.": lambda: (
+                "a"
+            ),
+            f"300 labels alone, less the language model's, are {_bought}, for seventy times the price.": lambda: (
+                "b"
+            ),
+            "Not whatever is spent: notebook 05 has 1,000 labels and a teacher, eight points above, for $129.": lambda: (
+                "d"
+            ),
+        },
+        learned=f"A teacher and 300 labels, less a language model's labels: {_taught}. More draws would say; until then the 52 cents stand.",
+        reference=lambda: "a" if _taught.clear else "c",
+    ),
+    Exercise(
+        texts_to_decide,
+        title="Design the test that would settle it",
+        text="""\
+A dearer way costs `extra` dollars more for all its queries, and is more accurate by a gain that nobody has measured. A wrong answer
+costs `usd_per_error`. From which gain on is the dearer way worth it? And on how many texts must both be tested, so that a measured gain has an interval no
+wider than $\\pm$ that? Both answer the same texts, so with $u$ the share on which one is right and the other wrong, the gain $g$ has a variance of
+$(u - g^2)/n$, and the half-width is 1.96 standard errors. If even $u$ is not enough gain, no test can make the dearer way worth it: `None`.""",
+        difficulty=3,
+        minutes=15,
+        cases=[
+            (100, 1e5, 0.05, 0.2),
+            (20, 1e6, 0.01, 0.1),
+            (500, 1e4, 0.1, 0.2),
+            (30, 2e3, 0.5, 0.15),
+        ],
+        mistakes={
+            "What a wrong answer costs is missing: the gain that pays is extra / (queries × usd_per_error).": lambda extra, q, usd, u: (
+                texts_to_decide(extra, q, 1.0, u)
+            ),
+            "A way cannot gain more than the share on which the two differ: None there.": lambda extra, q, usd, u: (
+                math.ceil((u - (g := extra / (q * usd)) ** 2) * (1.96 / g) ** 2)
+            ),
+            "The mean's square is missing: the variance is u - g².": lambda extra, q, usd, u: (
+                None if (g := extra / (q * usd)) >= u else math.ceil(u * (1.96 / g) ** 2)
+            ),
+            "That is for two ways that are tested on different texts. Paired, only texts on which they differ count.": lambda extra, q, usd, u: (
+                None if (g := extra / (q * usd)) >= u else math.ceil(0.5 * (1.96 / g) ** 2)
+            ),
+            "Texts come whole: round up.": lambda extra, q, usd, u: (
+                None if (g := extra / (q * usd)) >= u else (u - g**2) * (1.96 / g) ** 2
+            ),
+        },
+        learned=f"$100 more for 100,000 queries, at 5 cents an error, are worth it from 2 points on; {texts_to_decide(100, 1e5, 0.05, 0.2):,} texts tell. "
+        "At $0.129 a label that test costs more than what it is about: small stakes deserve small tests.",
     ),
 ]

@@ -31,10 +31,12 @@ class Exercise:
     solution:   the function, with a docstring, which learners see; its source is the solution
     title, text: what is asked, as Markdown; difficulty: 1 to 3; minutes: how long it may take
     cases:      arguments; the first are shown where an answer is wrong
-    mistakes:   common wrong functions, by the words that whoever answers like one of them gets
+    mistakes:   common wrong functions, by the words that whoever answers like one of them gets;
+        one that raises is like a learner's that raises the same in the same cases
     learned:    what the right answer shows
     reference:  the library's own function of the same arguments, by which cases are judged
-    normal:     applied to answers before they are compared, such as `sorted`
+    normal:     applied to answers before they are compared, such as `sorted`; of a design that
+        many numbers fulfil, what is wrong with it
     """
 
     solution: Callable[..., Any]
@@ -73,27 +75,27 @@ class Exercise:
         answers, wrong = [], []
         for case in self.cases:
             expected = (self.reference or self.solution)(*copy.deepcopy(case))
-            try:
-                found = function(*copy.deepcopy(case))
-            except Exception as error:
-                said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-                return Verdict(False, f"For {self._shown(case)} your function raises {said}.")
+            found = _outcome(function, case)
             answers.append((case, found))
             if not self._same(found, expected):
                 wrong.append((case, found, expected))
         if not wrong:
-            return Verdict(True, f"Right in all {len(self.cases)} cases. {self.learned}")
+            cases = f" in all {len(self.cases)} cases" if len(self.cases) > 1 else ""
+            return Verdict(True, f"Right{cases}. {self.learned}")
         if all(found is None for _, found in answers):
             return Verdict(False, "Your function returns nothing yet.")
         # The mistake that answers as the learner does everywhere, or else wherever that is wrong.
         for seen in (answers, [(case, found) for case, found, _ in wrong]):
             for words, mistaken in self.mistakes.items():
-                if all(self._same(found, mistaken(*case)) for case, found in seen):
+                if all(self._same(found, _outcome(mistaken, case)) for case, found in seen):
                     return Verdict(False, words)
         case, found, expected = wrong[0]
-        return Verdict(False, f"For {self._shown(case)} {_difference(found, expected)}")
+        where = f"For {self._shown(case)} your" if case else "Your"
+        return Verdict(False, f"{where} function {_difference(found, expected)}")
 
     def _same(self, found: Any, expected: Any) -> bool:
+        if isinstance(found, Exception) or isinstance(expected, Exception):
+            return repr(found) == repr(expected)
         try:
             return same(self.normal(found), self.normal(expected))
         except Exception:  # an answer of another kind cannot be put into order
@@ -105,6 +107,14 @@ class Exercise:
             f"{name}={textwrap.shorten(_written(value), 70)}"
             for name, value in zip(names, case, strict=True)
         )
+
+
+def _outcome(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
+    """What a function answers, or the error that it raises."""
+    try:
+        return function(*copy.deepcopy(case))
+    except Exception as error:
+        return error
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -128,32 +138,35 @@ def _plain(value: Any) -> Any:
 
 def _difference(found: Any, expected: Any) -> str:
     """How an answer differs from the right one, without saying the right one."""
+    if isinstance(found, Exception):
+        text = f": {found}" if str(found) else ""
+        return f"raises {type(found).__name__}{text}."
     found, expected = _plain(found), _plain(expected)
     if found is None:
-        return "your function returns nothing."
+        return "returns nothing."
     if expected is None:
-        return f"there is no answer, and None says so; your function returns {_written(found)}."
+        return f"returns {_written(found)}; there is no answer here, and None says so."
     numbers = [isinstance(x, int | float) and not isinstance(x, bool) for x in (found, expected)]
     if all(numbers):
         if not math.isfinite(found):
-            return f"your function returns {found}."
+            return f"returns {found}."
         if expected and found / expected > 0:
             ratio = found / expected
             much = f"{ratio:.4g} times" if ratio > 1 else f"1/{1 / ratio:.4g} of"
-            return f"your function returns {found:.6g}: that is {much} the right answer."
-        return f"your function returns {found:.6g}: that is {found - expected:+.6g} off."
+            return f"returns {found:.6g}: that is {much} the right answer."
+        return f"returns {found:.6g}: that is {found - expected:+.6g} off."
     if isinstance(found, list) and isinstance(expected, list):
         if _shape(found) != _shape(expected):
             sizes = [" × ".join(map(str, _shape(x))) for x in (found, expected)]
-            return f"your function returns {sizes[0]} values, where {sizes[1]} are expected."
+            return f"returns {sizes[0]} values, where {sizes[1]} are expected."
         at = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if not same(*pair))
-        return f"your answer {_written(found)} is wrong, first at place {at}."
+        return f"returns {_written(found)}, which is wrong, first at place {at}."
     if type(found) is not type(expected):
         return (
-            f"your function returns {_written(found)}, of type {type(found).__name__}; "
+            f"returns {_written(found)}, of type {type(found).__name__}; "
             f"expected is {type(expected).__name__}."
         )
-    return f"your function returns {_written(found)}, which is not right."
+    return f"returns {_written(found)}, which is not right."
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -11,9 +11,10 @@ from frugal_course.notebooks import prepare, reading
 
 INTRODUCTION = """\
 Write the body of each function, run its cell, and read what the check says: where an answer is
-wrong, it says what is missing, never the answer. ●○○ is a matter of writing down, ●●● of thinking.
-Most cases are the papers' own numbers. The [solutions](../{other}/{file}) come from the same source
-as this notebook, `frugal_course.exercises`."""
+wrong, it says what is missing, never the answer. ●○○ is a matter of writing down, ●●● of thinking:
+the last exercise is a run that you design, the one before it asks what a table bears. Most cases
+are the papers' own numbers. The [solutions](../{other}/{file}) come from the same source as this
+notebook, `frugal_course.exercises`."""
 SOLVED = """\
 One way to solve each of the [exercises](../{other}/{file}), from the same source, and what the
 check says of it."""

@@ -1,0 +1,138 @@
+"""What stands outside the notebooks: the front page, the guide, the Korean texts."""
+
+import itertools
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from frugal import stats
+from frugal.budgets import compare
+from frugal.costs import Scenario, arch, methods
+from frugal.papers import audit, tables
+from frugal.spaces import design
+from frugal_course import exercises
+
+ROOT = Path(__file__).parents[2]
+README, KOREAN = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md")
+)
+GUIDE, GLOSSARY, DECK = (
+    (ROOT / "notebooks" / name).read_text(encoding="utf-8")
+    for name in ("README.md", "GLOSSARY.ko.md", "DECK.md")
+)
+
+
+def paid() -> list[int]:
+    """Queries after which T-Few has paid for itself, by what is prompted."""
+    t0 = arch.get("t0-11b")
+    big = {o.name: o for o in Scenario(arch=t0, icl_arch=arch.get("gpt3-175b")).compare()}
+    own = {o.name: o for o in Scenario(arch=t0, icl_arch=arch.get("t5-v1_1-xxl")).compare()}
+    tuned = big["t-few"]
+    return [tuned.overtakes(o) for o in (big["icl"], big["icl-cached"], own["icl"])]
+
+
+def averages() -> tuple[str, float]:
+    printed = next(
+        r["printed"]
+        for r in tables.records("tfew_table1")
+        if (r["row"], r["column"]) == ("T0", "accuracy")
+    )
+    return printed, tables.wide("tfew_table9_main").loc["T0"].mean()
+
+
+@pytest.mark.parametrize("page", [README, KOREAN], ids=["en", "ko"])
+def test_three_findings_follow_from_the_data(page):
+    first = page.partition("<!-- figure -->")[0] or page
+    first = " ".join(first.partition("```")[0].split())
+    assert paid() == [19, 739, 616]
+    assert all(f"{count}" in first for count in paid())
+    printed, mean = averages()
+    assert printed.rstrip("%") in first
+    assert f"{mean:.1f}" in first
+    checked = audit.run()
+    own = sum(finding.column == "paper" for finding in audit.findings(checked))
+    assert str(len(checked)) in first
+    assert re.search(rf"\b{own}(?= slips|건)", first)
+
+
+@pytest.mark.parametrize("page", [README, KOREAN], ids=["en", "ko"])
+def test_a_teacher_and_100_labels_against_1000(page):
+    first = " ".join(page.partition("```")[0].split())
+    mine, own = (compare.recorded(name) for name in ("study_tfew", "study"))
+    taught = mine.query("model == '2 layers' and strategy == 'distill' and labels == 100")
+    labelled = own.query("model == '2 layers' and strategy == 'annotate' and labels == 1000")
+    for runs in (taught, labelled):
+        assert f"{runs['accuracy'].mean():.2f}" in first
+        assert f"${runs['usd'].mean():.0f}" in first
+    found = compare.less(taught, labelled)
+    assert found.draws < stats.FEWEST, "there is an interval now: say it"
+    assert str(found) in first or f"{found.difference * 100:+.0f}점({found.draws}회" in first
+
+
+def sessions() -> list[tuple[list[list[str]], str]]:
+    """The rows of each session's table, as cells, and its answers."""
+    found = []
+    for part in GUIDE.split("\n## Session ")[1:]:
+        table, _, rest = part.partition("<details>")
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in table.splitlines()
+            if re.match(r"\| \d+ \|", line)
+        ]
+        found.append((rows, rest.partition("</details>")[0]))
+    return found
+
+
+def test_guide_fills_two_times_90_minutes_and_answers_what_it_asks():
+    assert len(sessions()) == 2
+    for rows, answers in sessions():
+        spans = [tuple(map(int, row[1].split("–"))) for row in rows]
+        assert spans[0][0] == 0
+        assert spans[-1][1] == 90
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(spans))
+        asked = [int(row[0]) for row in rows]
+        assert asked == [int(n) for n in re.findall(r"^(\d+)\. ", answers, re.MULTILINE)]
+        assert all("?" in row[4] or "Guess" in row[4] for row in rows)
+    assert "not been tried in a room" in GUIDE
+
+
+def test_guide_names_slides_of_the_deck_and_sections_that_are_there():
+    for rows, _ in sessions():
+        for row in rows:
+            for slide in re.findall(r"\*([^*]+)\*", row[3]):
+                assert slide in DECK, slide
+    headings = {
+        path.name[:2]: "\n".join(
+            cell.source
+            for cell in nbformat.read(path, as_version=4).cells
+            if cell.cell_type == "markdown"
+        )
+        for path in (ROOT / "notebooks").glob("0*.ipynb")
+    }
+    named = re.findall(r"(0[1-6]), sections? ([\d, toand]+)", GUIDE)
+    assert len(named) > 15
+    for notebook, text in named:
+        for section in re.findall(r"\d+", text):
+            assert re.search(rf"^## {section} · ", headings[notebook], re.MULTILINE), (
+                notebook,
+                text,
+            )
+    asked = "".join(re.findall(r"xercises? ([\d., and]+)", GUIDE))
+    places = re.findall(r"(\d)\.(\d)", asked)
+    assert len(places) > 10
+    assert all(int(place) <= len(exercises.of_chapter(int(chapter))) for chapter, place in places)
+
+
+def test_guide_says_the_numbers_that_are_computed():
+    paper = Scenario(arch=arch.get("gpt3-175b")), Scenario(arch=arch.get("t0-11b"), shots=0)
+    ratio = paper[0].query_flops() / paper[1].query_flops()
+    assert f"{ratio:,.0f} times" in GUIDE
+    assert f"{methods.trainable(arch.get('t0-11b'), 'ia3'):,}" in GUIDE
+    assert f"**{len(list(design.groupings('spindle', 24)))}** (04" in GUIDE
+    checked = audit.run()
+    columns = [finding.column for finding in audit.findings(checked)]
+    assert f"by {len(columns)} findings: {columns.count('paper')} are the papers'" in GUIDE
+    assert f"Of {len(checked)} numbers {audit.summary(checked)['failed']} do not" in GUIDE
+    assert all(f"after {count}" in GUIDE for count in paid())
