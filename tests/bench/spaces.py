@@ -23,7 +23,7 @@ from transformers import (
 )
 
 import peft as hf
-from frugal.encoders import classifier
+from frugal.encoders import classifier, schedule
 from frugal.engine import artifacts, backbones
 from frugal.spaces import build
 from frugal.tasks import texts
@@ -102,12 +102,12 @@ def kept(name: str, design: str, task: texts.TextTask, repeats: int) -> list[Row
     def losses(keep: bool) -> Answer:
         part = build.Part(build.sized(minilm.model, design))
         model = classifier.new(minilm, task.classes, part, max_tokens=RECIPE.max_tokens)
-        room, classifier.KEPT_BYTES = classifier.KEPT_BYTES, classifier.KEPT_BYTES * keep
+        room, schedule.KEPT_BYTES = schedule.KEPT_BYTES, schedule.KEPT_BYTES * keep
         try:
             goals = torch.tensor(task.train_labels).long()
             return Answer(torch.tensor(classifier.fit(model, task.train, goals, RECIPE).loss))
         finally:
-            classifier.KEPT_BYTES = room
+            schedule.KEPT_BYTES = room
 
     peer = "computed anew"
     sides = ({FLOAT: lambda: losses(False)}, {FLOAT: lambda: losses(True)})

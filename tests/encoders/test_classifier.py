@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from frugal.encoders import classifier, encoder, losses
+from frugal.encoders import schedule as seen
 from frugal.encoders.classifier import Recipe
 from frugal.engine import backbones
 from frugal.engine.training import schedule
@@ -99,8 +100,8 @@ def test_losses_are_those_of_a_slow_and_obvious_version(backbone, trains, kind):
 @pytest.mark.parametrize("trains", KEEPS)
 def test_kept_states_change_no_bit(backbone, trains, monkeypatch):
     found = []
-    for room in (classifier.KEPT_BYTES, 2000, 0):  # for all, some, none of the batches
-        monkeypatch.setattr(classifier, "KEPT_BYTES", room)
+    for room in (seen.KEPT_BYTES, 2000, 0):  # for all, some, none of the batches
+        monkeypatch.setattr(seen, "KEPT_BYTES", room)
         model = new(backbone, trains)
         found.append((classifier.fit(model, TEXTS, goals("classes"), RECIPE).loss, weights(model)))
     for loss, after in found[1:]:
@@ -113,7 +114,7 @@ def test_kept_states_change_no_bit(backbone, trains, monkeypatch):
     [(HIGH, 10**6, 5, 15), (HIGH, 0, 15, 15), (LOW, 10**6, 15, 15), ("head", 10**6, 5, 5)],
 )
 def test_frozen_layers_run_once_for_each_batch(backbone, trains, room, below, above, monkeypatch):
-    monkeypatch.setattr(classifier, "KEPT_BYTES", room)
+    monkeypatch.setattr(seen, "KEPT_BYTES", room)
     model, calls = new(backbone, trains), Counter()
     for n, layer in enumerate(model.encoder.encoder.layer):
         layer.register_forward_hook(lambda *_, n=n: calls.update([n]))
@@ -129,7 +130,7 @@ def test_frozen_layers_run_once_for_each_batch(backbone, trains, room, below, ab
     ],
 )
 def test_flops_are_those_that_torch_counts(backbone, trains, room, monkeypatch):
-    monkeypatch.setattr(classifier, "KEPT_BYTES", room)
+    monkeypatch.setattr(seen, "KEPT_BYTES", room)
     layers = 2 if trains == "2 layers" else None
     trains = "full" if layers else trains
     model = new(backbone, trains, layers=layers)

@@ -29,7 +29,8 @@ from frugal.budgets.distill import ClassTeacher, outputs, right
 from frugal.budgets.students import Learnt
 from frugal.costs import prices
 from frugal.encoders import classifier
-from frugal.encoders.classifier import Recipe, Schedule
+from frugal.encoders.classifier import Recipe
+from frugal.encoders.schedule import Schedule
 from frugal.engine import backbones, digests, presets, runs, sweep
 from frugal.engine.backbones import Backbone
 from frugal.engine.runs import RunSpec, Store

@@ -10,8 +10,9 @@ from frugal.budgets import students
 from frugal.budgets.distill import ClassTeacher, RankTeacher, Teacher, right
 from frugal.choice.trials import Attempt, Trial
 from frugal.encoders import classifier, contrastive, linear, pairs
-from frugal.encoders.classifier import Recipe, Trains
+from frugal.encoders.classifier import Recipe
 from frugal.encoders.pairs import PairTeacher
+from frugal.encoders.schedule import Trains
 from frugal.engine.training import Cost
 from frugal.spaces import build
 

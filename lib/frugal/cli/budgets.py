@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -271,7 +271,7 @@ def plan(
     lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     ways = Ways.of(chosen, labels, seed)
     small = backbones.load(chosen.budgets.encoder)
-    how = {
+    how: dict[str, Any] = {
         "labels": labels,
         "limit": limit or chosen.capstone.limit,
         "unlabelled": chosen.capstone.unlabelled,

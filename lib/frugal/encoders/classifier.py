@@ -7,23 +7,19 @@ batches changes.
 """
 
 import copy
-import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from frugal import peft
-from frugal.costs import arch, flops
-from frugal.costs.arch import Architecture
+from frugal.costs import arch
 from frugal.encoders.encoder import (
     Batch,
     Split,
@@ -31,10 +27,9 @@ from frugal.encoders.encoder import (
     parts,
     rows_read,
     scoring_batches,
-    shuffled,
-    training_batches,
 )
 from frugal.encoders.losses import TEMPERATURE, loss
+from frugal.encoders.schedule import Schedule, Trains, frozen_layers, text_flops
 from frugal.engine import digests, training
 from frugal.engine.backbones import Backbone
 from frugal.engine.checkpoints import Checkpoint
@@ -43,24 +38,6 @@ from frugal.errors import FrugalError
 from frugal.kernels.precision import Float, products
 
 VERSION = 2  # of this training: records that two others made, in chapters 4 and 5, are of version 1
-KEPT_BYTES = 4 * 2**30  # of frozen layers' states; those beyond are computed at every sight
-
-
-class Part(Protocol):
-    """What of an encoder is trained beside the head: a design, which the caller knows."""
-
-    @property
-    def frozen(self) -> int:
-        """How many of the lowest layers nothing is added to."""
-
-    def attach(self, model: nn.Module) -> peft.Tuned:
-        """Freeze `model`, and give it the parameters at their start."""
-
-    def flops(self, shape: Architecture, tokens: int, *, train: bool) -> int:
-        """Of one text through the encoder, forward or in a training step."""
-
-
-Trains = Part | Literal["full", "head"]
 
 
 class Recipe(BaseModel):
@@ -114,7 +91,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.config.hidden_size, outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.split = Split(encoder, _frozen(trains, self.arch))
+        self.split = Split(encoder, frozen_layers(trains, self.arch))
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +153,7 @@ class Classifier(nn.Module):
         train: of all of a training step on them
         """
         outputs = self.head.out_features if head else 0
-        of = partial(_flops, self.trains, self.arch, outputs, train=train)
+        of = partial(text_flops, self.trains, self.arch, outputs, train=train)
         return float(sum(map(cache(of), lengths)))
 
     def fingerprint(self) -> str:
@@ -198,25 +175,6 @@ def encode(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> list[li
     if not all(found):
         raise FrugalError(f"text {found.index([])}: {backbone.name} reads no token in it")
     return found
-
-
-def _flops(trains: Trains, shape: Architecture, outputs: int, tokens: int, *, train: bool) -> int:
-    """Exact, of one text: forward, or all of a training step."""
-    if isinstance(trains, str):
-        counted = flops.train_step if train and trains == "full" else flops.forward
-        body = int(sum(counted(shape, prompt_tokens=tokens).values()))
-    else:
-        body = trains.flops(shape, tokens, train=train)
-    # Of the head: W x, and in a step dW and, where it is needed, dx.
-    times = (2 if trains == "head" else 3) if train else 1
-    return body + times * 2 * shape.d_model * outputs
-
-
-def _frozen(trains: Trains, shape: Architecture) -> int:
-    """How many of the lowest layers no training changes."""
-    if isinstance(trains, str):
-        return shape.layers if trains == "head" else 0
-    return trains.frozen
 
 
 def new(
@@ -339,50 +297,6 @@ def fit(
     return Fitted(losses, Cost(preparing + seconds, tokens, spent))
 
 
-class Schedule(NamedTuple):
-    """Which batch a step sees, and which batches' frozen states are kept.
-
-    batches: places of the texts in each; order: number of the batch that each step sees, all of
-        them once in every epoch; kept: numbers of batches; below: frozen layers
-    """
-
-    batches: list[list[int]]
-    order: list[int]
-    kept: frozenset[int]
-    below: int
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], recipe: Recipe, below: int, width: int) -> "Schedule":
-        """lengths: of the texts in tokens; width: of the encoder's states"""
-        batches = training_batches(lengths, recipe.batch_size, recipe.seed)
-        steps, count = recipe.steps(len(lengths)), len(batches)
-        epochs = (shuffled(count, recipe.seed, n) for n in range(math.ceil(steps / count)))
-        order = list(itertools.chain.from_iterable(epochs))[:steps]
-        kept, spare = set(), KEPT_BYTES
-        for number, index in enumerate(batches if below else []):
-            size = 4 * width * len(index) * max(lengths[i] for i in index)
-            if size <= spare:
-                kept.add(number)
-                spare -= size
-        return cls(batches, order, frozenset(kept), below)
-
-    def cost(
-        self, lengths: Sequence[int], trains: Trains, shape: Architecture, outputs: int
-    ) -> tuple[int, float]:
-        """Tokens and exact FLOPs of all steps; kept states are computed once."""
-        layer = shape.replace(layers=1)
-        below = cache(lambda n: self.below * sum(flops.forward(layer, prompt_tokens=n).values()))
-        step = cache(lambda n: _flops(trains, shape, outputs, n, train=True))
-        tokens, spent = 0, 0.0
-        for number, seen in sorted(Counter(self.order).items()):
-            for length in (lengths[i] for i in self.batches[number]):
-                frozen = below(length)
-                tokens += seen * length
-                spent += seen * (step(length) - frozen)
-                spent += frozen * (1 if number in self.kept else seen)
-        return tokens, spent
-
-
 def planned_flops(
     backbone: Backbone,
     outputs: int,
@@ -396,6 +310,6 @@ def planned_flops(
     lengths, others = (
         [len(ids) for ids in encode(backbone, some, recipe.max_tokens)] for some in (texts, asked)
     )
-    schedule = Schedule.of(lengths, recipe, _frozen(trains, shape), shape.d_model)
+    schedule = Schedule.of(lengths, recipe, frozen_layers(trains, shape), shape.d_model)
     _, spent = schedule.cost(lengths, trains, shape, outputs)
-    return spent + sum(_flops(trains, shape, outputs, n, train=False) for n in others)
+    return spent + sum(text_flops(trains, shape, outputs, n, train=False) for n in others)

@@ -51,7 +51,7 @@ def attach(model: nn.Module, found: Sized) -> peft.Tuned:
 
 @dataclass(frozen=True)
 class Part:
-    """A sized design, as the small classifier takes what it trains (`encoders.classifier.Part`)."""
+    """A sized design, as the small classifier takes what it trains (`encoders.schedule.Part`)."""
 
     sized: Sized
 
