@@ -47,6 +47,7 @@ from frugal_course.figures.pool import (
     winners,
 )
 from frugal_course.figures.serving import (
+    annotators,
     api_bills,
     arrivals_sentence,
     arrivals_title,

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from frugal.costs import prices
-from frugal.costs.prices import usd
+from frugal.costs.prices import ApiPrice, usd
 from frugal.costs.serving import ApiQuery, OwnGpu, saving
+from frugal.papers.purchases import Annotator
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
@@ -249,4 +250,19 @@ def then_and_now(
         f"{own.mfu:.1%} of the GPU's peak; at {mfu:.0%} the ratios are "
         f"{mfu / own.mfu:.1f} times as large.) T-Few's training, {usd(own.training_usd)}, "
         f"has paid for itself {after}."
+    )
+
+
+def annotators(rows: Sequence[tuple[ApiPrice, Annotator]]) -> pd.DataFrame:
+    """What a label costs by each model's price, and how many a budget pays for; a row a model."""
+    return pd.DataFrame(
+        {
+            "model": price.model,
+            "a label": usd(bought.usd_per_label),
+            "a person's, times": f"{bought.human / bought.usd_per_label:,.0f}",
+            f"labels for ${bought.budget:,.0f}": f"{bought.affordable:,}",
+            f"of {bought.texts:,} texts": "the budget binds" if bought.binds else "all of them",
+            "price seen on": f"{price.row.known_on}, {price.row.state}",
+        }
+        for price, bought in rows
     )
