@@ -8,6 +8,7 @@ import pytest
 from drawn import apart, points, words
 
 from frugal.costs import Scenario, arch, prices
+from frugal.papers import purchases
 from frugal_course import figures
 
 DAY = date(2026, 11, 27)
@@ -104,3 +105,17 @@ def test_then_and_now_are_counted_in_queries_of_t_few():
     training = Scenario(arch=T0).train_flops() / (312e12 * 0.05 * 3600) * 3.40
     assert f"after {training / (cached - mine):,.0f} to " in text
     assert re.search(r"at 40% the ratios are 8\.0 times as large", text)
+
+
+def test_what_a_label_costs_is_told_of_every_model():
+    every = prices.apis(today=date(2026, 11, 27))
+    asked = {"read": 100, "written": 5, "budget": 200}
+    rows = [
+        (a, purchases.annotator("FEVER", **asked, usd_in=a.input, usd_out=a.output)) for a in every
+    ]
+    table = figures.annotators(rows)
+    assert list(table["model"]) == [api.model for api in every]
+    for api, said in zip(every, table["labels for $200"], strict=True):
+        label = (100 * api.input + 5 * api.output) / 1e6
+        assert said == f"{int(200 / label + 1e-9):,}"
+    assert set(table.filter(like="texts").iloc[:, 0]) == {"all of them"}
