@@ -282,6 +282,49 @@ def test_without_a_working_lock_batches_do_not_pass_the_cap(tmp_path, many, batc
         assert cap_share < 1 or None not in bought.labels
 
 
+def test_batches_are_made_and_read_as_openais_own_client_does_it(tmp_path, many, batched):
+    openai = pytest.importorskip("openai")
+    source, meter = batched({30: "500"})
+    labels.buy(source, many, tmp_path, cap_usd=50)
+    mine, meter.calls = meter.calls, []
+    lines = next(iter(meter.files.values()))
+    client = openai.OpenAI(api_key=chat_server.KEY, base_url=source.base_url, max_retries=0)
+    file = client.files.create(file=("own.jsonl", lines.encode()), purpose="batch")
+    asked = next(body for method, path, body in mine if path == "/v1/batches")
+    batch = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata=asked["metadata"],
+    )
+    assert batch.id in [found.id for found in client.batches.list(limit=100)]
+    meter.calls.pop()
+    batch = client.batches.retrieve(batch.id)
+    read = [client.files.content(n).text for n in (batch.output_file_id, batch.error_file_id) if n]
+    assert sum(len(text.splitlines()) for text in read) == len(lines.splitlines()) == 40
+
+    def plain(calls):
+        names = [*meter.files, *meter.batches]
+        for name in sorted(names, key=len, reverse=True):
+            calls = json.loads(json.dumps(calls).replace(name, "NAME"))
+        return calls[:4]
+
+    assert plain(mine) == plain(meter.calls)
+
+
+@pytest.mark.parametrize("form", ["auto", "logprobs", "text"])
+def test_a_request_is_one_to_openais_own_types(many, form):
+    pytest.importorskip("openai")
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    known = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
+    request = Endpoint("m", 1, 1, form=form, answer_tokens=9).request(many[0], 0)
+    assert TypeAdapter(known).validate_python(request)["max_tokens"] == 9
+    with pytest.raises(ValueError, match="top_logprob"):
+        TypeAdapter(known).validate_python({**request, "top_logprob": 5})
+
+
 def test_a_share_of_the_price_is_one(tmp_path):
     for odd in (-0.5, 1.5, float("nan")):
         with pytest.raises(FrugalError, match="batch_share"):
