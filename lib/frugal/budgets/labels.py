@@ -218,8 +218,12 @@ def _keep(
     ledger: Ledger,
     answers: Iterable[tuple[str, Answer, float]],
     patience: _Patience,
+    again: bool = False,
 ) -> None:
-    """Write down all answers, each with the most that was due for it; then stop where one must."""
+    """Write down all answers, each with the most that was due for it; then stop where one must.
+
+    again: whether they can be had once more
+    """
     refusal, full = "", None
     for k, answer, most in answers:
         first = not ledger.tries[k]
@@ -227,6 +231,8 @@ def _keep(
             ledger.add(k, answer, most)
         except OSError as error:  # the others were paid for too: keep as many as go in
             full = error
+            if again:
+                break
         if answer.state == "refused":
             refusal = answer.text
         else:
@@ -304,7 +310,7 @@ def _fetch(
                 yield k, replace(answer, usd=answer.usd * batch.share), float(most)
 
     if asked:
-        _keep(source, ledger, answers(), patience)
+        _keep(source, ledger, answers(), patience, again=True)
         patience.streak = 0  # its files have an order of their own
 
 
