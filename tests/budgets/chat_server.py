@@ -49,6 +49,7 @@ class Meter:
         self.polls, self.does = lies.pop("polls", 1), lies.pop("does", None)
         self.lies = lies
         self.files, self.batches = {}, {}
+        self.calls = []  # about those: method, path, and body where it is JSON
 
     def usd(self, usd_per_1k_in, usd_per_1k_out, usd_per_1k_cached=None, batch_share=0.5):
         """Of all that it billed."""
@@ -159,6 +160,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if not self.known():
             return None
+        self.meter.calls.append(("GET", self.path, None))
         _, _, what, *rest = self.path.split("?")[0].split("/")
         found = {"files": self.meter.files, "batches": self.meter.batches}.get(what, {})
         if what == "batches" and not rest:
@@ -262,8 +264,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in ("/v1/files", "/v1/batches"):
             if not self.known():
                 return None
-            file = self.path == "/v1/files"
-            return self.take_file(data) if file else self.take_batch(json.loads(data))
+            body = None if self.path == "/v1/files" else json.loads(data)
+            self.meter.calls.append(("POST", self.path, body))
+            return self.take_file(data) if body is None else self.take_batch(body)
         body = json.loads(data)
         meter = self.meter
         with meter.lock:

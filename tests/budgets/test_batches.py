@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 import random
 import signal
 import time
@@ -45,6 +47,7 @@ def billed_usd(meter):
 
 def test_a_batch_costs_half_and_the_first_are_asked_about_alone(tmp_path, many, batched):
     source, meter = batched(lies={"polls": 3})
+    source = dataclasses.replace(source, base_url=f"{source.base_url}/")
     bought = labels.buy(source, many, tmp_path, cap_usd=50)
     assert bought.labels == [e.label for e in many]
     assert set(meter.billed.values()) == {1}
@@ -157,6 +160,30 @@ def test_a_batch_that_is_refused_costs_nothing(tmp_path, many, batched, fault):
     assert set(meter.billed.values()) == {1}
 
 
+@pytest.mark.parametrize("after", range(4))
+def test_a_full_disk_loses_no_answer_of_a_batch(
+    tmp_path, many, batched, monkeypatch, capsys, after
+):
+    source, meter = batched()
+    labels.buy(source, many[: labels.ENOUGH], tmp_path, cap_usd=50)
+    real, writes = os.write, []
+
+    def write(fd, data):
+        writes.append(data)
+        if len(writes) > (1, 3, 5, 8)[after]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(FrugalError, match="No space left"):
+            labels.buy(source, many, tmp_path, cap_usd=50)
+    assert capsys.readouterr().err.count("paid for, but not in") <= 1
+    bought = labels.buy(source, many, tmp_path, cap_usd=50)
+    assert (None in bought.labels, bought.lost_usd) == (False, 0)
+    assert set(meter.billed.values()) == {1}
+
+
 @pytest.mark.parametrize("call", ["upload", "state", "content"])
 @pytest.mark.parametrize("fault", ["502", "429", "hang up", "cut"])
 def test_calls_that_change_nothing_are_repeated(tmp_path, many, batched, call, fault):
@@ -245,12 +272,15 @@ def test_files_of_every_shape_are_lost_answers(tmp_path, many, batched, monkeypa
     assert billed_usd(meter) <= bought.spent_usd + bought.lost_usd <= 50
 
 
-def test_a_batch_whose_files_are_gone_ends_no_later_purchase(tmp_path, many, batched, monkeypatch):
+@pytest.mark.parametrize(("status", "said"), [(404, "no"), (200, "x" * (1 << 22))])
+def test_a_batch_whose_files_are_none_ends_no_later_purchase(
+    tmp_path, many, batched, monkeypatch, status, said
+):
     source, meter = batched()
     real = chat_server.Handler.ending
 
     def ending(self, call, document):
-        return self.send(404, "no") if call == "content" else real(self, call, document)
+        return self.send(status, said) if call == "content" else real(self, call, document)
 
     with monkeypatch.context() as patch:
         patch.setattr(chat_server.Handler, "ending", ending)
@@ -280,6 +310,49 @@ def test_without_a_working_lock_batches_do_not_pass_the_cap(tmp_path, many, batc
         bought = labels.buy(source, many, folder, cap_usd=cap)
         assert billed_usd(meter) <= bought.spent_usd + bought.lost_usd <= cap
         assert cap_share < 1 or None not in bought.labels
+
+
+def test_batches_are_made_and_read_as_openais_own_client_does_it(tmp_path, many, batched):
+    openai = pytest.importorskip("openai")
+    source, meter = batched({30: "500"})
+    labels.buy(source, many, tmp_path, cap_usd=50)
+    mine, meter.calls = meter.calls, []
+    lines = next(iter(meter.files.values()))
+    client = openai.OpenAI(api_key=chat_server.KEY, base_url=source.base_url, max_retries=0)
+    file = client.files.create(file=("own.jsonl", lines.encode()), purpose="batch")
+    asked = next(body for method, path, body in mine if path == "/v1/batches")
+    batch = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata=asked["metadata"],
+    )
+    assert batch.id in [found.id for found in client.batches.list(limit=100)]
+    meter.calls.pop()
+    batch = client.batches.retrieve(batch.id)
+    read = [client.files.content(n).text for n in (batch.output_file_id, batch.error_file_id) if n]
+    assert sum(len(text.splitlines()) for text in read) == len(lines.splitlines()) == 40
+
+    def plain(calls):
+        names = [*meter.files, *meter.batches]
+        for name in sorted(names, key=len, reverse=True):
+            calls = json.loads(json.dumps(calls).replace(name, "NAME"))
+        return calls[:4]
+
+    assert plain(mine) == plain(meter.calls)
+
+
+@pytest.mark.parametrize("form", ["auto", "logprobs", "text"])
+def test_a_request_is_one_to_openais_own_types(many, form):
+    pytest.importorskip("openai")
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    known = with_config(ConfigDict(extra="forbid"))(CompletionCreateParamsNonStreaming)
+    request = Endpoint("m", 1, 1, form=form, answer_tokens=9).request(many[0], 0)
+    assert TypeAdapter(known).validate_python(request)["max_tokens"] == 9
+    with pytest.raises(ValueError, match="top_logprob"):
+        TypeAdapter(known).validate_python({**request, "top_logprob": 5})
 
 
 def test_a_share_of_the_price_is_one(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import unicodedata
 
 import chat_server
@@ -11,6 +12,7 @@ from frugal import stats, tasks
 from frugal.budgets import labels
 from frugal.budgets.endpoint import Endpoint
 from frugal.budgets.replies import KEY
+from frugal.budgets.source import Answer
 from frugal.errors import FrugalError
 from frugal.tasks.templates import Example
 
@@ -303,6 +305,20 @@ def test_a_share_that_cannot_be_read_ends_the_purchase_once_it_is_sure(tmp_path,
     assert ", ".join(map(repr, [t for t in seen if t != "a"][-3:])) in str(error.value)
     again = labels.buy(source, many[:asked], tmp_path, cap_usd=0)
     assert len(again.labels) - again.labels.count(None) == asked - empty  # nothing is lost
+
+
+@pytest.mark.parametrize(("bad", "least", "most"), [(0.4, 0, 0.03), (0.6, 0.97, 1)])
+def test_looking_often_seldom_ends_a_purchase_that_is_worth_it(bad, least, most):
+    chance, stopped = random.Random(0), 0
+    for _ in range(200):
+        patience = labels._Patience()
+        for n in range(1, 501):
+            choice = None if chance.random() < bad else 0
+            patience.take(Answer(choice, 1.0), first=True)
+            if n % 4 == 0 and patience.wasted > labels.WASTE:
+                stopped += 1
+                break
+    assert least <= stopped / 200 <= most
 
 
 @pytest.mark.parametrize("share", [0, 0.01])

@@ -360,6 +360,7 @@ def test_answers_of_nobody_are_refused(tmp_path, examples):
     "line",
     [
         *("{broken}", "", "null", "[]", "3", "\xff", "[" * 9999, '{"key": "k"}', '{"asked": "k"}'),
+        *('{"batch": "b"}', '{"batch": []}', '{"asked": "k", "usd": 5, "id": [], "batch": "b"}'),
         *('{"withdrawn": "nothing"}', '{"asked": "k", "usd": -5}', '{"asked": [], "usd": 5}'),
         *(
             json.dumps({"key": "KEY", "choice": 0, "usd": 0.1, **change})

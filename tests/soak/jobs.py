@@ -128,11 +128,11 @@ def plan(urls):
 PRICE = (0.5, 1.5)  # USD for 1,000 tokens read, and written
 
 
-def label(cap):
+def label(cap, count=12, more=""):
     def work(urls):
-        words = f"budgets label counting --by tiny --base-url {urls['chat']} --folder bought"
-        words += f" --cap {cap} --count 12 --usd {PRICE[0]} --usd-out {PRICE[1]} --out own.jsonl"
-        frugal(*words.split(), "--json")
+        words = f"budgets label counting --by tiny --base-url {urls['chat']} --folder bought {more}"
+        words += f" --cap {cap} --count {count} --usd {PRICE[0]} --usd-out {PRICE[1]}"
+        frugal(*words.split(), "--out", "own.jsonl", "--json")
 
     return work
 
@@ -247,6 +247,7 @@ JOBS = [
     Job("table1", table1, store, results, shared=True),
     Job("spaces search", spaces, store, results, shared=True),
     Job("budgets label", label(50), labelled, answers),
+    Job("label, in a batch", label(50, 23, "--batch-share 0.5"), labelled, answers),
     Job("label, small cap", label(0.5), lambda folder: None, answers, shared=True),
     Job("budgets study", study, lambda folder: rows(folder / "table.csv")),
     Job("plan", plan, printed),

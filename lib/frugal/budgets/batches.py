@@ -26,7 +26,7 @@ PAUSE = 60.0  # seconds between two looks at a batch, at most
 PATIENCE = 26 * 3600.0  # seconds, after which a batch that has a day is not waited for any longer
 ENDED = ("completed", "failed", "expired", "cancelled")
 UNDONE = ("batch_expired", "batch_cancelled")  # of a request: nobody has read it
-LINE_BYTES = 1 << 16  # of an answer in a file, on the mean and at most
+LINE_BYTES = 1 << 16  # of an answer in a file, on the mean; where there are more, none is read
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class Jobs(Batches):
     """Batches of chat completions at an endpoint's server."""
 
     endpoint: "Endpoint"
-    size: int = (
-        5000  # of the 50,000 that OpenAI takes, so that texts of 16 kB are within its 200 MB
-    )
+    size: int = 5000  # OpenAI takes 50,000, but no more than 200 MB: 40 kB each
 
     @property
     def share(self) -> float | None:
@@ -155,7 +153,8 @@ class Jobs(Batches):
     def _tried(self, method: str, path: str, missing: Any = None, **content: Any) -> Any:
         """What a call that changes nothing says: its JSON, or the bytes of a file.
 
-        missing: what it says where there is no such thing; else that is an error too
+        missing: what it says where there is no such thing, or none of a sound size; else that is
+            an error too
         """
         what = ""
         for wait in range(TRIES):
@@ -164,6 +163,8 @@ class Jobs(Batches):
             try:
                 got = self._call(method, path, **content)
             except (transport.Lost, transport.NeverSent) as error:
+                if missing is not None and isinstance(error, transport.TooLong):
+                    return missing
                 what = str(error)
                 continue
             if 200 <= got.status < 300:
@@ -181,16 +182,15 @@ class Jobs(Batches):
         )
 
     def _call(self, method: str, path: str, **content: Any) -> transport.Got:
-        server = self.endpoint
+        server, most = self.endpoint, content.get("most_bytes", 0)
+        sent = sum(len(part[1]) for part in content.get("files", {}).values())
+        seconds = server.seconds + sent / 100_000 + most / 1_000_000
+        url = f"{server.url.rstrip('/')}/{path}"
 
         async def once(came: Any) -> None:
             async with transport.client(server.key, seconds) as opened:
-                came(
-                    await transport.call(opened, method, f"{server.url}/{path}", seconds, **content)
-                )
+                came(await transport.call(opened, method, url, seconds, **content))
 
-        sent = sum(len(part[1]) for part in content.get("files", {}).values())
-        seconds = server.seconds + sent / 100_000
         return next(transport.arriving(once))
 
 

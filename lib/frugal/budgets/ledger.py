@@ -115,11 +115,11 @@ class Ledger:
             # Whoever asked is gone, and with it the answers that were on their way. (Or it is here
             # still, where locks do nothing: then its answers count when they come.)
             self.asking.clear()
-            self._take_up()
             if not self.lines:
                 self._write([{"source": self.identity}])
             elif not self.sources:
                 raise FrugalError(f"{self.file}: does not say whose answers it holds")
+            self._take_up()
         except OSError as error:
             self.__exit__()
             raise unwritable(self.file, error) from error
@@ -164,18 +164,17 @@ class Ledger:
 
     def begin(self, name: str, file: str, share: float) -> None:
         """Write down that a batch is being made; from now on it may be, and be billed."""
-        self._write([{"batch": name, "file": file, "share": share}])
+        self._note([{"batch": name, "file": file, "share": share}])
         if not self.batches[name].asked.keys() - self.late <= self.pending.keys():
             raise FrugalError(f"{self.file.parent}: labels are being bought here by somebody else")
 
     def made(self, name: str, number: str) -> None:
-        self._write([{"batch": name, "made": number}])
+        self._note([{"batch": name, "made": number}])
 
     def withdraw(self, name: str) -> None:
         """Take back the reservations of a batch that was not made."""
         taken = self.batches[name].asked.keys() & self.pending.keys()
-        if taken:
-            self._write([{"withdrawn": each} for each in sorted(taken)])
+        self._note([{"withdrawn": each} for each in sorted(taken)])
 
     def forget(self, name: str) -> None:
         """Count what a batch has not answered as lost: the server knows of none."""
@@ -208,6 +207,13 @@ class Ledger:
             except OSError:
                 stderr.say(f"paid for, but not in {self.file}: {json.dumps(record)}")
                 raise
+
+    def _note(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines about a batch; FrugalError where they cannot be written."""
+        try:
+            self._write(records)
+        except OSError as error:
+            raise unwritable(self.file, error) from error
 
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Add lines; when this returns they are on the disk, and counted."""

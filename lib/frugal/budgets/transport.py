@@ -27,6 +27,10 @@ class Lost(Exception):
     """No whole answer came; what was asked for may have been done, and billed."""
 
 
+class TooLong(Lost):
+    """The answer has more bytes than any that was asked for."""
+
+
 class NeverSent(Exception):
     """The server was not reached."""
 
@@ -66,13 +70,15 @@ async def call(
             async for part in reply.aiter_bytes():
                 body += part
                 if len(body) > most_bytes:
-                    raise ValueError(f"an answer of more than {most_bytes:,} bytes")
+                    raise TooLong(f"an answer of more than {most_bytes:,} bytes")
             return Got(reply.status_code, reply.headers, body)
 
     try:
         return await asyncio.wait_for(whole(), seconds)
     except asyncio.TimeoutError as error:
         raise Lost(f"no whole answer in {seconds:g} s") from error
+    except TooLong:
+        raise
     except NEVER_SENT as error:
         raise NeverSent(redacted(f"no connection: {error}")) from error
     except Exception as error:  # a broken line, in any of its ways
