@@ -12,7 +12,8 @@ from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Distill or annotate"
 KOREAN = (
-    "예산으로 증류할 수 있는 예제 수를 식으로 구하고, 예산별 승자, 지출 상한, 증류 손실을 구현한다."
+    "예산으로 증류할 수 있는 예제 수를 식으로 구하고, 예산별 승자, 지출 상한, 증류 손실을 구현한다. "
+    "끝에서는 FEVER의 표를 읽고, 라벨 예산 안에서 오차 범위를 좁히는 실험을 설계한다."
 )
 IMPORTS = "import itertools\nimport math\nfrom decimal import Decimal\n\nimport numpy as np\n\nfrom frugal import stats"
 TEMPERATURE = 2.0  # of the released code, and of `frugal.budgets.distill`

@@ -8,7 +8,7 @@ from frugal.stats import Difference
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "The cheapest good classifier"
-KOREAN = "총비용으로 방법을 고르고, 정확도의 신뢰 구간을 구하며, 파레토 경계에 남는 방법을 찾는다."
+KOREAN = "총비용으로 방법을 고르고, 정확도의 오차 범위(95 % 구간)를 구하며, 파레토 경계에 남는 방법을 찾는다. 끝에서는 40달러로 무엇을 살지 표에서 읽고, 결정을 가를 시험의 크기를 정한다."
 IMPORTS = "import math"
 
 
