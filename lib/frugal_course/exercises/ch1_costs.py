@@ -158,6 +158,10 @@ queries to GPT-3 175B.""",
             "One too many where it comes out even: from that very query on it costs no more.": lambda t, q, icl: (
                 int(t // (icl - q)) + 1 if icl > q else None
             ),
+            "Two things: queries come whole, so round up; and where a query saves nothing, no number of "
+            "them pays for the training: None.": lambda t, q, icl: t / (icl - q),
+            "Right where ICL is dearer. Where both queries cost the same, or ICL's less, no number of "
+            "them pays for the training: None.": lambda t, q, icl: math.ceil(t / (icl - q)),
             "Where a query saves nothing, no number of queries pays for the training: None.": lambda t, q, icl: (
                 math.ceil(t / (icl - q)) if icl != q else None
             ),
