@@ -1,6 +1,7 @@
 """Every solution passes, every blank fails, every common mistake hears what is wrong."""
 
 import ast
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -250,3 +251,39 @@ def test_the_doubt_about_costs_is_the_worst_of_all_corners():
         ]
         worst = None if None in corners else max(corners)
         assert ch1_costs.surely_paid(training, query, icl, 0.2) == worst
+
+
+def mean_without_exp(logp, label):
+    wrong = [x for i, choice in enumerate(logp) for x in choice if i != label]
+    return sum(-math.log(1 - x) for x in wrong) / len(wrong)
+
+
+def unrounded(training, query, icl_query):
+    if icl_query <= query:
+        return None
+    return training / (icl_query - query)
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "words"),
+    [
+        ("break_even", unrounded, "round up"),
+        ("unlikelihood", mean_without_exp, "p = exp(log p)"),
+        ("fold_feed_forward", lambda w, s: w * s.reshape(-1, 1), "The rows are scaled"),
+        ("fold_feed_forward", lambda w, s: np.diag(s) @ w, "The rows are scaled"),
+        (
+            "mixed_batch",
+            lambda k, v, t: np.array([row * v[name] for row, name in zip(k, t, strict=True)]),
+            "A row may have no task",
+        ),
+        (
+            "t_statistic",
+            lambda a, b, sd, n: abs(a - b) / (sd * math.sqrt(2 / n)),
+            "The sign is lost",
+        ),
+    ],
+)
+def test_mistakes_are_known_in_a_learners_own_words(name, written, words):
+    verdict = exercises.check(name, written)
+    assert not verdict.right
+    assert words in verdict.text, verdict

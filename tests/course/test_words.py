@@ -136,3 +136,58 @@ def test_guide_says_the_numbers_that_are_computed():
     assert f"by {len(columns)} findings: {columns.count('paper')} are the papers'" in GUIDE
     assert f"Of {len(checked)} numbers {audit.summary(checked)['failed']} do not" in GUIDE
     assert all(f"after {count}" in GUIDE for count in paid())
+
+
+def headings(page: str) -> int:
+    return len(re.findall(r"^##+ ", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE))
+
+
+def test_korean_front_page_has_all_sections_commands_and_links():
+    assert headings(KOREAN) == headings(README)
+    for command in re.findall(r"^(?:frugal|make) [a-z0-9]+(?: [a-z0-9]+)?", README, re.MULTILINE):
+        assert command in KOREAN, command
+    links = [set(re.findall(r"\]\(([^)#]+)", page)) for page in (README, KOREAN)]
+    assert links[0] - links[1] <= {"README.ko.md", "CITATION.cff"}
+    assert links[1] - links[0] <= {"README.md"}
+    assert all((ROOT / link).exists() for link in links[1] if not link.startswith("http"))
+    assert "습니다" not in KOREAN + GLOSSARY
+
+
+def test_korean_caption_has_the_figures_own_intervals():
+    """Another run of notebook 03 changes the English one by itself, this one by hand."""
+    caption = README.partition("<!-- figure -->")[2].partition("<!-- /figure -->")[0]
+    mine = KOREAN.partition("(data/results/figure3.png)")[2].partition("```")[0]
+    found = re.findall(r"\[[-+]\d.*?\]", caption)
+    assert found
+    assert all(interval in mine for interval in found)
+
+
+TERMS = """token prompt label shot zero-shot few-shot many-shot in-context choice rank packed
+calibrated unlikelihood length-normalized logits nat fine-tuning backbone adapter
+Compacter FISH SAID LoRA prefix BitFit merge hook mixed-task FLOPs MFU cache prefill
+decode latency int8 break-even serving design S4 spindle allocation greedy halving
+shrinkage teacher student temperature annotation unlabelled pseudo-label frontier crossing
+draw interval paired power Bonferroni resample reproduced unverified median chance seed"""
+
+
+def test_glossary_has_every_term_of_the_notebooks_in_both_languages_a_line_each():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in GLOSSARY.splitlines()
+        if line.startswith("| ") and not line.startswith("| English")
+    ]
+    assert len(rows) > 90
+    assert all(len(row) == 4 and all(row) for row in rows)
+    english = [row[0] for row in rows]
+    assert len(set(english)) == len(english)
+    known = " ".join(english)
+    assert not [term for term in TERMS.split() if term not in known]
+    assert all(re.search("[가-힣]", row[2]) for row in rows)
+
+
+def test_korean_uses_the_terms_of_the_field():
+    sources = [ROOT / "README.ko.md", *(ROOT / "notebooks").glob("*.ko.md")]
+    sources += (ROOT / "lib" / "frugal_course" / "exercises").glob("*.py")
+    wrong = "잡음 ?범위|증류 대 주석|접어 넣|가리지 않은|눈앞에서|정말 최선일|의사 라벨|신뢰 ?구간"
+    for path in sources:
+        assert not re.search(wrong, path.read_text(encoding="utf-8")), path

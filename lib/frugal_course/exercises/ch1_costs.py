@@ -9,7 +9,8 @@ from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Costs"
 KOREAN = (
-    "질의, 학습, K/V 캐시의 비용을 식으로 직접 계산하고, 학습 비용이 회수되는 질의 수를 구한다."
+    "질의, 학습, K/V 캐시의 비용을 식으로 직접 계산하고, 학습 비용이 회수되는 질의 수를 구한다. 끝에서는 검산 결과를 읽고, "
+    "비용이 불확실해도 결론이 나는 실험의 길이를 정한다."
 )
 IMPORTS = "import math"
 GPT3, T0, SMALL = arch.get("gpt3-175b"), arch.get("t0-11b"), arch.get("gpt3-6.7b")
@@ -157,6 +158,10 @@ queries to GPT-3 175B.""",
             "One too many where it comes out even: from that very query on it costs no more.": lambda t, q, icl: (
                 int(t // (icl - q)) + 1 if icl > q else None
             ),
+            "Two things: queries come whole, so round up; and where a query saves nothing, no number of "
+            "them pays for the training: None.": lambda t, q, icl: t / (icl - q),
+            "Right where ICL is dearer. Where both queries cost the same, or ICL's less, no number of "
+            "them pays for the training: None.": lambda t, q, icl: math.ceil(t / (icl - q)),
             "Where a query saves nothing, no number of queries pays for the training: None.": lambda t, q, icl: (
                 math.ceil(t / (icl - q)) if icl != q else None
             ),

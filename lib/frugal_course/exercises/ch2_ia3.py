@@ -13,7 +13,7 @@ from frugal.papers import tables
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "(IA)³"
-KOREAN = "(IA)³ 파라미터 수를 식으로 세고, 벡터를 가중치에 병합하며, 여러 과제가 섞인 배치를 직접 구현한다."
+KOREAN = "(IA)³ 파라미터 수를 식으로 세고, 벡터를 가중치에 병합하며, 여러 과제가 섞인 배치를 직접 구현한다. 끝에서는 그림 2의 기록을 읽고, 두 방법을 가르는 데 필요한 글의 수를 구한다."
 IMPORTS = "import math\n\nimport numpy as np"
 Tensor = NDArray[np.float64]
 NAMES = {"full": "Full fine-tuning", "bitfit": "BitFit", "layernorm": "LayerNorm"}

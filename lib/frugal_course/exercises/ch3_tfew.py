@@ -9,7 +9,8 @@ from frugal_course.exercises.exercise import Exercise
 
 TITLE = "T-Few"
 KOREAN = (
-    "Unlikelihood 손실과 길이 정규화를 손으로 계산하고, 예시 순서가 ICL을 얼마나 흔드는지 잰다."
+    "unlikelihood 손실과 길이 정규화를 손으로 계산하고, 예시 순서가 ICL을 얼마나 흔드는지 잰다. 끝에서는 손실 표를 읽고, "
+    "T-Few와 ICL의 차이를 확인할 실험을 설계한다."
 )
 IMPORTS = "import math\n\nfrom frugal import stats"
 Logp = list[list[float]]  # of each choice, the log-probability of each of its tokens

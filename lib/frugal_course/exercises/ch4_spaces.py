@@ -10,7 +10,7 @@ from frugal.spaces import design, sizes
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Design spaces"
-KOREAN = "스핀들 분할을 직접 열거하고, 예산을 층별 어댑터 폭으로 배분하며, 논문이 주장한 유의성을 다시 검정한다."
+KOREAN = "스핀들 분할을 직접 열거하고, 예산을 층별 어댑터 폭으로 배분하며, 논문이 주장한 유의성을 다시 검정한다. 끝에서는 CoLA를 뺀 평균을 읽고, 후보마다 필요한 설계의 수를 구한다."
 IMPORTS = "import itertools\nimport math\nfrom statistics import NormalDist"
 BASE = arch.get("t5-base")
 LAYERS = BASE.layers + BASE.decoder_layers

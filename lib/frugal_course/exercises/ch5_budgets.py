@@ -12,7 +12,8 @@ from frugal_course.exercises.exercise import Exercise
 
 TITLE = "Distill or annotate"
 KOREAN = (
-    "예산으로 증류할 수 있는 예제 수를 식으로 구하고, 예산별 승자, 지출 상한, 증류 손실을 구현한다."
+    "예산으로 증류할 수 있는 예제 수를 식으로 구하고, 예산별 승자, 지출 상한, 증류 손실을 구현한다. "
+    "끝에서는 FEVER의 표를 읽고, 라벨 예산 안에서 오차 범위를 좁히는 실험을 설계한다."
 )
 IMPORTS = "import itertools\nimport math\nfrom decimal import Decimal\n\nimport numpy as np\n\nfrom frugal import stats"
 TEMPERATURE = 2.0  # of the released code, and of `frugal.budgets.distill`
@@ -146,7 +147,7 @@ _fever = _curves("FEVER", 1000)
 _more = _curves("FEVER", 5000)
 _columns = _fever["annotate"], _fever["distill"], _more["annotate"]
 _table = "\n".join(
-    f"| +${cells[0][0]:.0f} | {' | '.join(str(score) for _, score in cells)} |"
+    f"| +\\${cells[0][0]:.0f} | {' | '.join(str(score) for _, score in cells)} |"
     for cells in zip(*_columns, strict=True)
 )
 _gap = _fever["distill"][0][1] - _fever["annotate"][0][1]
@@ -160,7 +161,7 @@ EXERCISES = [
         text=f"""\
 The counts of Table 3 follow a formula that the paper does not print: $\\text{{unlabelled}} =
 r\\,(h - h_0)$. $h$ are the GPU hours that the budget pays for, rounded **up** to whole hours as the table does; $h_0$ go into the
-teacher's own training. An hour is ${RATE}.""",
+teacher's own training. An hour is \\${RATE}.""",
         difficulty=1,
         minutes=10,
         cases=[
@@ -294,7 +295,7 @@ Is a claim supported or refuted? Table 3 of *Distill or Annotate?* prints for FE
 
 Which sentence does the table bear?
 
-- **a** "For the same $50 a distilled example is worth {_gap:.0f} points more than a label."
+- **a** "For the same \\$50 a distilled example is worth {_gap:.0f} points more than a label."
 - **b** "With 1,000 labels and a few hundred more the student has learnt nothing yet: it guesses between two answers. The {_gap:.0f} points compare distillation with that."
 - **c** "Labels are useless on FEVER, however many are bought.\"""",
         difficulty=1,
@@ -318,8 +319,8 @@ Which sentence does the table bear?
         text=f"""\
 With {N} labels, is a distilled student of two layers better than one of labels alone? Notebook 05 recorded three draws of labels on 1,000
 texts, and the interval holds 0: +7 points [-12, +26]. What it has taught are the variances of the difference: {PILOT.draw} between draws,
-{PILOT.text} between texts, {PILOT.rest} of the rest. A draw needs {N} fresh labels, and every test text one more, at ${LABEL} each; compute is
-too cheap to count. Return (draws, texts) of a run whose labels cost at most ${CAP}, with an interval of at most ±{100 * HALF:.0f} points expected.
+{PILOT.text} between texts, {PILOT.rest} of the rest. A draw needs {N} fresh labels, and every test text one more, at \\${LABEL} each; compute is
+too cheap to count. Return (draws, texts) of a run whose labels cost at most \\${CAP}, with an interval of at most ±{100 * HALF:.0f} points expected.
 `stats.Components(draw=…, text=…, rest=…)` and `stats.half_width` do the arithmetic; more than one design is right.""",
         difficulty=3,
         minutes=20,

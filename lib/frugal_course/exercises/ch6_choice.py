@@ -8,7 +8,7 @@ from frugal.stats import Difference
 from frugal_course.exercises.exercise import Exercise
 
 TITLE = "The cheapest good classifier"
-KOREAN = "총비용으로 방법을 고르고, 정확도의 신뢰 구간을 구하며, 파레토 경계에 남는 방법을 찾는다."
+KOREAN = "총비용으로 방법을 고르고, 정확도의 오차 범위(95 % 구간)를 구하며, 파레토 경계에 남는 방법을 찾는다. 끝에서는 40달러로 무엇을 살지 표에서 읽고, 결정을 가를 시험의 크기를 정한다."
 IMPORTS = "import math"
 
 
@@ -199,15 +199,15 @@ frontier: along it, accuracy costs money. Return the names, cheapest first.""",
 A two-layer student of movie reviews, three draws of labels on the same 1,000 texts (data/results/study.csv; notebook 05, section 8). Dollars in all, mean
 accuracy in percent:
 
-| its labels | $ | accuracy |
+| its labels | USD | accuracy |
 |---|---|---|
 {_table}
 
-You have $40. Which sentence does the table bear?
+You have \\$40. Which sentence does the table bear?
 
 - **a** "Buy 300 labels and let a teacher label the rest: that is the most accurate."
 - **b** "Buy 300 labels: people's labels are better than a language model's."
-- **c** "Spend 52 cents on a language model's labels; what $40 buy is not known to be better."
+- **c** "Spend 52 cents on a language model's labels; what \\$40 buy is not known to be better."
 - **d** "The language model's labels are the best, whatever is spent.\"""",
         difficulty=2,
         minutes=5,

@@ -32,7 +32,7 @@ class Exercise:
     title, text: what is asked, as Markdown; difficulty: 1 to 3; minutes: how long it may take
     cases:      arguments; the first are shown where an answer is wrong
     mistakes:   common wrong functions, by the words that whoever answers like one of them gets;
-        one that raises is like a learner's that raises the same in the same cases
+        one that raises in some cases is like a learner's that raises so in the same ones
     learned:    what the right answer shows
     reference:  the library's own function of the same arguments, by which cases are judged
     normal:     applied to answers before they are compared, such as `sorted`; of a design that
@@ -86,6 +86,8 @@ class Exercise:
             return Verdict(False, "Your function returns nothing yet.")
         # The mistake that answers as the learner does everywhere, or else wherever that is wrong.
         for seen in (answers, [(case, found) for case, found, _ in wrong]):
+            if all(isinstance(found, Exception) for _, found in seen):
+                continue  # whatever always raises is like nothing in particular
             for words, mistaken in self.mistakes.items():
                 if all(self._same(found, _outcome(mistaken, case)) for case, found in seen):
                     return Verdict(False, words)
@@ -95,7 +97,7 @@ class Exercise:
 
     def _same(self, found: Any, expected: Any) -> bool:
         if isinstance(found, Exception) or isinstance(expected, Exception):
-            return repr(found) == repr(expected)
+            return type(found) is type(expected)
         try:
             return same(self.normal(found), self.normal(expected))
         except Exception:  # an answer of another kind cannot be put into order

@@ -41,7 +41,8 @@ def notebook(number: int, *, solved: bool) -> Any:
     introduction = (SOLVED if solved else INTRODUCTION).format(other=other, file=_file(number))
     title = f"# {kind.capitalize()} {number} · {chapter.TITLE}"
     head = f"{title}\n\n{introduction}\n\n{len(found)} exercises, about {minutes} minutes."
-    imports = f"{chapter.IMPORTS}\n\nfrom frugal_course import exercises"
+    gap = "\n" if chapter.IMPORTS.splitlines()[-1].startswith("from frugal ") else "\n\n"
+    imports = f"{chapter.IMPORTS}{gap}from frugal_course import exercises"
     cells = [
         v4.new_markdown_cell(f"{head}\n\n**한국어 요약.** {chapter.KOREAN}", id="title"),
         v4.new_code_cell(imports, id="setup"),
