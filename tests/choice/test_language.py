@@ -1,48 +1,14 @@
 """The ways of the language model: what says nothing, what is kept, and what that costs."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frugal import tasks
-from frugal.choice import language, trials, ways
-from frugal.encoders import classifier, contrastive
-from frugal.engine import backbones
+from frugal.choice import language, ways
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, evaluate, icl, packing, passes, tfew
 from frugal.tasks import Example
-
-SMALL = classifier.Recipe(epochs=0, least_steps=2, batch_size=4, lr=1e-2)
-TUNING = tfew.Recipe(steps=2, batch_size=4)
-
-
-@pytest.fixture
-def attempt(tmp_path, tiny):
-    words = ["rain", "sun", "wind", "fog", "snow", "hail"]
-    lines = [
-        {
-            "prompt": f"Weather: {words[i % 6]} {i}\nMood:",
-            "choices": [" good", " bad"],
-            "label": i % 2,
-        }
-        for i in range(30)
-    ]
-    path = tmp_path / "own.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    how = trials.Ways(
-        recipe=TUNING,
-        lora=TUNING.model_copy(update={"method": "lora"}),
-        icl_shots=4,
-        small=SMALL,
-        design=SMALL,
-        share=0.2,
-        setfit=contrastive.Recipe(rounds=1, batch_size=4),
-    )
-    encoder = backbones.load("tiny-encoder", device="cpu")
-    return trials.Attempt.on(tasks.load(path), tiny, encoder, how, labels=12)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +99,7 @@ def test_a_way_that_fails_costs_no_other(attempt, monkeypatch):
     assert "lower the learning rate" in lora["why"]
     tried, left_out = ways.planned(attempt)
     assert {t.strategy for t in found.trials} == set(tried) - {"lora"}
-    assert [x["strategy"] for x in left_out] == ["pairs-head", "pairs-full"]
+    assert [x["strategy"] for x in left_out] == ["pairs-head", "pairs-full", "api"]
     assert not hasattr(attempt.lm.model, "_frugal_tuned")
 
 

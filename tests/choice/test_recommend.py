@@ -31,6 +31,7 @@ WAYS = trials.Ways(
     setfit=contrastive.Recipe(rounds=1, batch_size=4),
 )
 PAIRS = {"pairs-head", "pairs-full"}
+API = {"api"}
 SMALLS = {"linear-head", "setfit", "small-full", "small-s4", "small-distilled"}
 ALL = {"zero-shot", "zero-shot-calibrated", "icl", "icl-many", "t-few", "lora"} | SMALLS
 
@@ -291,7 +292,7 @@ def test_what_has_no_room_is_left_out(own, tiny, monkeypatch):
     found = plan(own, tiny, ways=dataclasses.replace(WAYS, share=1e-6))
     assert {o.strategy for o in found.options} == ALL - {"icl", "icl-many", "small-s4"}
     why = {x["strategy"]: x["why"] for x in found.left_out}
-    assert why.keys() == {"icl", "icl-many", "small-s4"} | PAIRS
+    assert why.keys() == {"icl", "icl-many", "small-s4"} | PAIRS | API
     assert why["icl-many"] == why["icl"]
     assert "the smallest sizes take" in why["small-s4"]
 
@@ -301,7 +302,7 @@ def test_a_task_without_common_answers_leaves_the_small_models_out(tmp_path, tin
         {"prompt": f"Q{i}:", "choices": [f" a{i}", f" b{i}"], "label": i % 2} for i in range(12)
     ]
     found = plan(file(tmp_path, lines), tiny, labels=4)
-    assert {x["strategy"] for x in found.left_out} == SMALLS
+    assert {x["strategy"] for x in found.left_out} == SMALLS | API
     assert "same answers" in found.left_out[0]["why"]
     assert {o.strategy for o in found.options} == ALL - SMALLS | PAIRS
     by = {o.strategy: o for o in found.options}
@@ -318,7 +319,7 @@ def test_a_line_may_offer_only_some_of_the_classes(tmp_path, tiny):
         lines.append({"prompt": f"Colour {i}:", "choices": choices, "label": i % len(choices)})
     found = plan(file(tmp_path, lines), tiny)
     assert {o.strategy for o in found.options} == ALL
-    assert {x["strategy"] for x in found.left_out} == PAIRS
+    assert {x["strategy"] for x in found.left_out} == PAIRS | API
 
 
 def test_more_queries_cost_more_and_a_small_budget_pays_for_less(own, tiny):

@@ -95,7 +95,9 @@ def priced(tried: Trial, budget: float, queries: float, price: Prices) -> Option
     low, high = stats.wilson(int(tried.hits.sum()), len(tried.hits))
     usd_labels = tried.labels * price.usd_per_label
     training = price.compute(tried.train_flops)
-    per_query = price.compute(tried.flops_per_query)
+    per_query = tried.usd_asked
+    if per_query is None:
+        per_query = price.compute(tried.flops_per_query)
     # A sum that is no number would be above no budget, or below every one.
     total = check.amount(
         f"the price of {tried.strategy}", usd_labels + training + queries * per_query

@@ -13,6 +13,7 @@ import pandas as pd
 from frugal import stats
 from frugal.choice import ways as every
 from frugal.choice.options import Option, Prices, compared, priced
+from frugal.choice.served import Served
 from frugal.choice.trials import Attempt, Tried, Ways
 from frugal.costs import check
 from frugal.costs.prices import usd
@@ -71,11 +72,12 @@ def plan(
     budget: float,
     queries: float,
     price: Prices,
+    served: Served | None = None,
     **how: Any,
 ) -> Plan:
     """Try every way on `task` with `labels` labelled examples, price them, recommend one.
 
-    ways: how each is done; how: as `Attempt.on` takes it
+    ways: how each is done; served: a server's model to ask as well; how: as `Attempt.on` takes it
 
     Raises FrugalError for nonsense, and where the budget pays for nothing; before any work.
     """
@@ -90,7 +92,7 @@ def plan(
             f"budget: ${budget:g} pays for nothing: {labels} labels cost {usd(bought)}, and "
             f"without any, {queries:g} queries to {lm.name} cost {usd(serving)}"
         )
-    return decide(every.run(mine), budget=budget, queries=queries, price=price)
+    return decide(every.run(mine, served), budget=budget, queries=queries, price=price)
 
 
 def _sound(budget: float, queries: float) -> None:

@@ -29,6 +29,7 @@ class Trial:
 
     hits:   (examples,) which it got right; seconds: of training and answering here
     labels: that it learnt from; train_flops: once; flops_per_query: of one query alone
+    usd_asked: what a query costs where somebody else computes it, and sends a bill
     """
 
     strategy: str
@@ -39,6 +40,7 @@ class Trial:
     labels: int
     seconds: float
     note: str = ""
+    usd_asked: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,34 @@ from collections.abc import Callable, Iterable, Iterator
 
 from frugal import peft
 from frugal.choice import language, small
+from frugal.choice.served import Served
 from frugal.choice.trials import Attempt, Trial, Tried
 from frugal.errors import FrugalError
 from frugal.spaces import build
 
+UNSERVED = "no server's model was named, and what it may cost (--api and --api-cap)"
 
-def planned(of: Attempt) -> tuple[list[str], list[dict[str, str]]]:
+
+def planned(of: Attempt, served: Served | None = None) -> tuple[list[str], list[dict[str, str]]]:
     """The ways that will be tried, and those that this task does not allow, with why."""
     why = {name: refusal(of) for name, refusal in NEEDS.items()}
+    why["api"] = served.refusal(of) if served else UNSERVED
     left = [{"strategy": name, "why": reason} for name, reason in why.items() if reason]
     return [name for name, reason in why.items() if not reason], left
 
 
-def run(of: Attempt) -> Tried:
+def run(of: Attempt, served: Served | None = None) -> Tried:
     """What each way answers; one that fails is left out with what it said, but for the first.
 
     The language model is then what it was before.
     """
     found: list[Trial] = []
     left_out: list[dict[str, str]] = []
-    for names, tries in TRIES:
-        refused = {name: why for name in names if (why := NEEDS[name](of))}
+    needs, all_tries = NEEDS, TRIES
+    if served:
+        needs, all_tries = {**NEEDS, "api": served.refusal}, (*TRIES, (("api",), served.ask))
+    for names, tries in all_tries:
+        refused = {name: why for name in names if (why := needs[name](of))}
         try:
             if len(refused) < len(names):
                 for trial in tries(of):
@@ -42,6 +49,8 @@ def run(of: Attempt) -> Tried:
             if tuned := peft.of(of.lm.model):
                 tuned.detach()
         left_out += [{"strategy": name, "why": why} for name, why in refused.items()]
+    if not served:
+        left_out.append({"strategy": "api", "why": UNSERVED})
     return Tried(of.task.name, len(of.shots), len(of.scored), of.task.chance, found, left_out)
 
 

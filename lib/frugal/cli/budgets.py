@@ -241,6 +241,15 @@ def plan(
     precision: Precision = None,
     preset: Preset = "laptop",
     truncate: Truncate = False,
+    api: Annotated[
+        str, typer.Option(help="A server's model to ask as well; its key: OPENAI_API_KEY.")
+    ] = "",
+    api_cap: Annotated[float, amount(help="USD that it may cost; kept answers in runs/api.")] = 0.0,
+    api_usd: Annotated[float | None, amount(help="Of 1,000 tokens that it reads.")] = None,
+    api_usd_out: Annotated[
+        float | None, amount(help="Of 1,000 tokens that it writes; else as --api-usd.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of its OpenAI-compatible server.")] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say which ways will be tried, and why no other; stop."),
@@ -249,11 +258,13 @@ def plan(
 ) -> None:
     """Try every way of classifying on your task, price it, and recommend one."""
     from frugal import tasks
+    from frugal.budgets.endpoint import Endpoint
     from frugal.choice import recommend
     from frugal.choice import ways as every
     from frugal.choice.options import Prices
+    from frugal.choice.served import Served
     from frugal.choice.trials import Attempt, Ways
-    from frugal.engine import backbones, presets
+    from frugal.engine import backbones, digests, presets
 
     chosen = presets.named(preset, precision=precision)
     source = tasks.load(task, template=template)
@@ -268,6 +279,13 @@ def plan(
     if usd_per_hour is None:
         for line in prices.get("gpu", gpu).warnings():
             stderr.note(line)
+    served = None
+    if api:
+        if api_usd is None:
+            raise FrugalError("--api: say what it costs (--api-usd, of 1,000 tokens read)")
+        written = api_usd if api_usd_out is None else api_usd_out
+        asked = Endpoint(api, api_usd, written, base_url)
+        served = Served(asked, api_cap, Path("runs/api") / digests.of(asked.identity())[:12])
     lm = backbones.load(chosen.backbone, precision=chosen.precision, truncate=truncate)
     ways = Ways.of(chosen, labels, seed)
     small = backbones.load(chosen.budgets.encoder)
@@ -279,7 +297,7 @@ def plan(
     }
     if dry_run:
         of = Attempt.on(source, lm, small, ways, **how)
-        tries, left_out = every.planned(of)
+        tries, left_out = every.planned(of, served)
         scored = {"task": source.name, "labels": labels, "scored": len(of.scored)}
         emit({"dry_run": True, **scored, "tries": tries, "left_out": left_out}, as_json)
         return
@@ -291,6 +309,7 @@ def plan(
         budget=budget,
         queries=queries,
         price=price,
+        served=served,
         progress=stderr.say,
         **how,
     )

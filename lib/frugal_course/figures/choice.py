@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from frugal.costs.prices import usd
 from frugal_course.figures.style import (
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     about,
@@ -27,6 +28,7 @@ from frugal_course.figures.style import (
 
 # Colour says which model answers; mark and line, which way. The sign stands for the mark in text.
 LOOKS: dict[str, tuple[str, str, str, Any]] = {
+    "api": (GREEN, "d", "♦", "-"),
     "zero-shot": (BLUE, "o", "●", "-"),
     "zero-shot-calibrated": (BLUE, "p", "⬟", (0, (8, 1))),
     "icl": (BLUE, "s", "■", "--"),
