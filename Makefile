@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides exercises execute bench gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides contact exercises execute bench gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -69,6 +69,10 @@ badges: setup
 # reports/slides/*.html, for a browser without a network.
 slides: setup
 	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+
+# reports/contact.html: every figure of the notebooks on one page, as wide as GitHub shows it.
+contact: setup
+	$(BIN)/frugal notebooks contact $(NOTEBOOKS)
 
 # notebooks/exercises and notebooks/solutions, from their one source, lib/frugal_course/exercises.
 exercises: setup

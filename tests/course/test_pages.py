@@ -1,10 +1,12 @@
 """Slides: what fits on a page, what the speaker gets, formulas without scripts, nothing fetched."""
 
+import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import v4
 
 from frugal_course.publish import slides
 
@@ -82,3 +84,22 @@ def test_code_is_hidden_behind_a_picture_and_shown_above_a_number():
     assert "never_shown" not in html
     assert "count_it" in html
     assert "forty-two" in html
+
+
+def test_a_contact_sheet_has_every_figure_with_its_sentence(tmp_path, frugal):
+    data = {"image/png": "QUJD\n", "text/plain": "A < B & C"}
+    cells = [
+        v4.new_code_cell("x", outputs=[v4.new_output("display_data", data=data)], id=f"c{i}")
+        for i in range(2)
+    ]
+    cells.append(v4.new_code_cell("y", outputs=[v4.new_output("stream", text="no figure")]))
+    file = tmp_path / "01_own.ipynb"
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell("# T"), *cells]), file)
+    out = tmp_path / "made" / "contact.html"
+    status, said, _ = frugal("notebooks", "contact", str(file), "--out", str(out), "--json")
+    page = out.read_text(encoding="utf-8")
+    assert (status, json.loads(said)["figures"]) == (0, 2)
+    assert page.count('data:image/png;base64,QUJD"') == 2
+    assert page.count("<figcaption>A &lt; B &amp; C</figcaption>") == 2
+    assert "01_own.ipynb, c1" in page
+    assert "http" not in page

@@ -80,6 +80,23 @@ def slides(
 
 
 @app.command()
+def contact(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="HTML to write.")] = Path("reports/contact.html"),
+    as_json: Json = False,
+) -> None:
+    """All figures of executed notebooks on one page, with their sentences."""
+    from frugal_course.notebooks import reading
+    from frugal_course.publish.contact import sheet
+
+    page = sheet({file.name: reading.read(file) for file in files})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with staged(out) as fresh:
+        fresh.write_text(page, encoding="utf-8")
+    emit({"out": str(out), "figures": page.count("<figure>")}, as_json)
+
+
+@app.command()
 def exercises(
     folder: Annotated[Path, typer.Argument(help="The folder of the notebooks.")],
     as_json: Json = False,
