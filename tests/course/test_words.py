@@ -167,7 +167,8 @@ calibrated unlikelihood length-normalized logits nat fine-tuning backbone adapte
 Compacter FISH SAID LoRA prefix BitFit merge hook mixed-task FLOPs MFU cache prefill
 decode latency int8 break-even serving design S4 spindle allocation greedy halving
 shrinkage teacher student temperature annotation unlabelled pseudo-label frontier crossing
-draw interval paired power Bonferroni resample reproduced unverified median chance seed"""
+draw interval paired power Bonferroni resample reproduced unverified median chance seed
+attention projection grouped-query gated meta SetFit linear active margin finding"""
 
 
 def test_glossary_has_every_term_of_the_notebooks_in_both_languages_a_line_each():
