@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides contact exercises execute bench gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -82,6 +82,11 @@ exercises: setup
 # ONLY='16 shots': works with that in their name; AGAIN=1: also those that were measured today.
 bench: .venv/bench-ready
 	$(BIN)/python tests/bench/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
+# Which 32 texts to label, chosen or at random: data/results/active.csv. Intents are in BIG-bench (358 MB).
+active: setup
+	$(BIN)/frugal artifacts fetch bigbench
+	$(BIN)/python tests/bench/active.py
 
 # Kernels, precisions, training and the unit tests on a GPU: data/results/gpu.csv. It needs no network
 # and installs nothing: without .venv the machine's own Python serves, where torch is. It goes on where

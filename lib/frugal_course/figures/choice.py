@@ -43,7 +43,7 @@ LOOKS: dict[str, tuple[str, str, str, Any]] = {
     "pairs-head": (ORANGE, ">", "▶", ":"),
     "pairs-full": (ORANGE, "H", "⬣", (0, (3, 1, 1, 1))),
 }
-STEP, NAME = 0.024, 0.25  # of the axis: what two marks keep between them, what a name takes
+STEP, NAME = 0.017, 0.25  # of the axis: what two marks keep between them, what a name takes
 NOTHING = "nothing"  # what a budget buys that is too small
 
 
@@ -159,7 +159,8 @@ def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[
     low, high = min(map(min, lines.values())), max(map(max, lines.values()))
     gap = (high / low) ** 0.055
     drawn = sorted(lines.items(), key=lambda line: line[1][-1])
-    heights = 10 ** np.array(apart([np.log10(dollars[-1]) for _, dollars in drawn], np.log10(gap)))
+    ends = [float(np.log10(dollars[-1])) for _, dollars in drawn]
+    heights = 10 ** np.array(apart(ends, float(np.log10(gap)), down=0.5))
     for (strategy, dollars), height in zip(drawn, heights, strict=True):
         colour, _, _, line = LOOKS[strategy]
         at.plot(queries, dollars, color=colour, linestyle=line, linewidth=1.8, alpha=0.9)
