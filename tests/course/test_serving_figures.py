@@ -1,9 +1,10 @@
 """Prices of 2026 as chapter 1 shows them: every number has a row, doubts say so themselves."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 
+import pandas as pd
 import pytest
 from drawn import apart, points, words
 
@@ -108,14 +109,17 @@ def test_then_and_now_are_counted_in_queries_of_t_few():
 
 
 def test_what_a_label_costs_is_told_of_every_model():
-    every = prices.apis(today=date(2026, 11, 27))
+    every = prices.apis(today=DAY)
     asked = {"read": 100, "written": 5, "budget": 200}
-    rows = [
-        (a, purchases.annotator("FEVER", **asked, usd_in=a.input, usd_out=a.output)) for a in every
-    ]
-    table = figures.annotators(rows)
-    assert list(table["model"]) == [api.model for api in every]
+    bought = [
+        {"model": api.model, "known_on": api.row.known_on, "state": api.row.state,
+         **asdict(purchases.annotator("FEVER", **asked, usd_in=api.input, usd_out=api.output))}
+        for api in every
+    ]  # fmt: skip
+    table = figures.annotators(pd.DataFrame(bought))
+    assert list(table.index) == [api.model for api in every]
     for api, said in zip(every, table["labels for $200"], strict=True):
         label = (100 * api.input + 5 * api.output) / 1e6
         assert said == f"{int(200 / label + 1e-9):,}"
     assert set(table.filter(like="texts").iloc[:, 0]) == {"all of them"}
+    assert table["price seen on"].str.contains("unverified").all()

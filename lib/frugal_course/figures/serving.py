@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from frugal.costs import prices
-from frugal.costs.prices import ApiPrice, usd
+from frugal.costs.prices import usd
 from frugal.costs.serving import ApiQuery, OwnGpu, saving
-from frugal.papers.purchases import Annotator
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
@@ -253,16 +252,22 @@ def then_and_now(
     )
 
 
-def annotators(rows: Sequence[tuple[ApiPrice, Annotator]]) -> pd.DataFrame:
-    """What a label costs by each model's price, and how many a budget pays for; a row a model."""
-    return pd.DataFrame(
+def annotators(bought: pd.DataFrame) -> pd.DataFrame:
+    """What a label costs by each model's price, and how many a budget pays for, as people read it.
+
+    bought: a row a model: model, known_on, state (of its price), and what `purchases.Annotator` has
+    """
+    budget, texts = bought["budget"].iloc[0], bought["texts"].iloc[0]
+    table = pd.DataFrame(
         {
-            "model": price.model,
-            "a label": usd(bought.usd_per_label),
-            "a person's, times": f"{bought.human / bought.usd_per_label:,.0f}",
-            f"labels for ${bought.budget:,.0f}": f"{bought.affordable:,}",
-            f"of {bought.texts:,} texts": "the budget binds" if bought.binds else "all of them",
-            "price seen on": f"{price.row.known_on}, {price.row.state}",
+            "model": bought["model"],
+            "a label": bought["usd_per_label"].map(usd),
+            "a person's, times": (bought["human"] / bought["usd_per_label"]).map("{:,.0f}".format),
+            f"labels for ${budget:,.0f}": bought["affordable"].map("{:,}".format),
+            f"of {texts:,} texts": (bought["affordable"] < bought["texts"]).map(
+                {True: "the budget binds", False: "all of them"}
+            ),
+            "price seen on": bought["known_on"] + ", " + bought["state"],
         }
-        for price, bought in rows
     )
+    return table.set_index("model")
