@@ -296,7 +296,7 @@ def versions(preset: Preset, device: Any, precision: str) -> str:
 
 
 def machine() -> str:
-    """The processor, the vectors that torch uses in it, how many cores, and the GPU if there is one.
+    """The processor, the vectors that torch uses in it, how many cores, and a GPU if there is one.
 
     Of two machines with other vectors sums are rounded otherwise.
     """
