@@ -55,7 +55,7 @@ def test_a_kept_prefix_changes_no_answer_and_costs_what_torch_counts(attempt):
     lm = attempt.lm
     lm.model.set_attn_implementation("eager")
     encoded = encoding.encode(lm, icl.prompted(attempt.scored, attempt.shots))
-    front = language.prefix(encoded)
+    front = icl.prefix(encoded)
     assert f"{front:,} tokens" in found.note
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         cache = choices.prefix_cache(lm, encoded[0].sequences[0][:front])

@@ -5,20 +5,15 @@ Each gives the trials that it makes; the model is then what it was before.
 
 import math
 import re
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any
 
 import torch
 
 from frugal.choice.trials import Attempt, Trial
-from frugal.costs import arch, flops
-from frugal.engine.backbones import Backbone
-from frugal.fewshot import calibration, encoding, evaluate, icl, packing, tfew
+from frugal.fewshot import calibration, encoding, evaluate, icl, tfew
 from frugal.fewshot.choices import ChoiceScores
-from frugal.fewshot.encoding import EncodedExample
 from frugal.tasks import Example
 from frugal.tasks.templates import CONTENT_FREE
 
@@ -91,29 +86,11 @@ def many(of: Attempt) -> list[Trial]:
     encoded = encoding.encode(of.lm, icl.prompted(of.scored, of.shots[:k]))
     result, scores = evaluate.rank(of.lm, of.task, encoded)
     plain = ranked("icl-many", result, scores)
-    kept, each = behind(of.lm, encoded, scores.packed)
-    note = f"{k} shots, {prefix(encoded):,} tokens that are computed once and kept for all queries"
+    kept, each = icl.behind(of.lm, encoded, scores.packed)
+    note = (
+        f"{k} shots, {icl.prefix(encoded):,} tokens that are computed once and kept for all queries"
+    )
     return [replace(plain, labels=k, train_flops=kept, flops_per_query=each, note=note)]
-
-
-def prefix(encoded: Sequence[EncodedExample]) -> int:
-    """Tokens that all these prompts begin with, as the scorer finds them."""
-    return packing.shared_prefix(encoded, uses=packing.PREFIX_SAVING + 1)
-
-
-def behind(
-    lm: Backbone, encoded: Sequence[EncodedExample], packed: bool = True
-) -> tuple[float, float]:
-    """Exact FLOPs of the prefix that all share, and of one query behind it, mean over them."""
-    shape, front = arch.from_config(lm.model.config), prefix(encoded)
-    kept = flops.forward(shape, prompt_tokens=front, logits_at=0) if front else {}
-    each = []
-    for e in encoded:
-        cut = replace(e, sequences=[s[front:] for s in e.sequences], start=e.start - front)
-        passes: list[dict[str, Any]] = [*packing.shapes(cut, packed)]
-        fed = (flops.forward(shape, **sizes, context_tokens=front) for sizes in passes)
-        each.append(sum(sum(parts.values()) for parts in fed))
-    return float(sum(kept.values())), statistics.fmean(each)
 
 
 def fitting(of: Attempt, most: int, tokens: int) -> int:

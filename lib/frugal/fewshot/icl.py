@@ -1,10 +1,17 @@
 """In-context learning: the task is told by examples in the prompt, and nothing is trained."""
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
+from frugal.costs import arch, flops
+from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
+from frugal.fewshot import packing
+from frugal.fewshot.encoding import EncodedExample
 from frugal.tasks import Example
 
 
@@ -42,3 +49,23 @@ def nearest(alike: Tensor, count: int) -> list[list[int]]:
     order = alike.argsort(dim=1, descending=True, stable=True)
     found: list[list[int]] = order[:, :count].flip(1).tolist()
     return found
+
+
+def prefix(encoded: Sequence[EncodedExample]) -> int:
+    """Tokens that all these prompts begin with, as the scorer finds them."""
+    return packing.shared_prefix(encoded, uses=packing.PREFIX_SAVING + 1)
+
+
+def behind(
+    lm: Backbone, encoded: Sequence[EncodedExample], packed: bool = True
+) -> tuple[float, float]:
+    """Exact FLOPs of the prefix that all share, and of one query behind it, mean over them."""
+    shape, front = arch.from_config(lm.model.config), prefix(encoded)
+    kept = flops.forward(shape, prompt_tokens=front, logits_at=0) if front else {}
+    each = []
+    for e in encoded:
+        cut = replace(e, sequences=[s[front:] for s in e.sequences], start=e.start - front)
+        passes: list[dict[str, Any]] = [*packing.shapes(cut, packed)]
+        fed = (flops.forward(shape, **sizes, context_tokens=front) for sizes in passes)
+        each.append(sum(sum(parts.values()) for parts in fed))
+    return float(sum(kept.values())), statistics.fmean(each)

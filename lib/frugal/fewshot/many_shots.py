@@ -5,19 +5,16 @@ tokens of the prompts.
 """
 
 import math
-from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
 from frugal import data, stats
-from frugal.costs import flops
 from frugal.costs.prices import ApiPrice
 from frugal.costs.serving import ApiQuery
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
-from frugal.fewshot import encoding, evaluate, icl, packing, table1_record
+from frugal.fewshot import encoding, evaluate, icl, table1_record
 from frugal.fewshot.table1_plan import Frozen, Way, frozen
 from frugal.fewshot.table1_record import CALIBRATED
 from frugal.tasks import Task
@@ -48,6 +45,12 @@ def plain(plan: Frozen) -> dict[str, Way]:
     return dict(sorted(found.items(), key=lambda item: item[1].shots or 0))
 
 
+def points(preset: str = "") -> int:
+    """Of a whole `curve`: each number of shots on each task, as it is and calibrated."""
+    plan = frozen(preset, PLAN)
+    return 2 * len(plan.tasks) * len(plain(plan))
+
+
 def curve(rows: pd.DataFrame, preset: str = "") -> pd.DataFrame:
     """Accuracy against the number of shots, as they are and calibrated.
 
@@ -69,37 +72,28 @@ def curve(rows: pd.DataFrame, preset: str = "") -> pd.DataFrame:
 def costs(backbone: Backbone, task: Task, *, limit: int, preset: str = "") -> pd.DataFrame:
     """What a query costs behind each number of shots that `task` has; a row for each.
 
-    Columns: shots; prefix and query (tokens of the shots and of a query, means); flops (exact, of
-    one query, nothing cached), cached (the same where the shots' keys and values are there).
+    Columns, means over draws: shots; prefix and query (tokens that all prompts share, the shots
+    among them, and of a query behind these); flops (exact, of one query, nothing cached), cached
+    (the same where the prefix's keys and values are there).
     Raises FrugalError for a model whose FLOPs have no closed form, or that caches no prefix.
     """
-    if (shape := evaluate.architecture(backbone)) is None or backbone.family != "causal":
+    if evaluate.architecture(backbone) is None or backbone.family != "causal":
         raise FrugalError(f"{backbone.name}: no prefix that could be cached has a known price")
-    queries = task.test(limit)
-    encoded = encoding.encode(backbone, queries)
-    fed = [sizes for e in encoded for sizes in packing.shapes(e)]  # one pass a query, all choices
-
-    def each(more: int, behind: int) -> float:
-        """Mean FLOPs of a query that reads so many tokens more, behind so many that are cached."""
-        passes: Any = (s | {"prompt_tokens": s["prompt_tokens"] + more} for s in fed)
-        return fmean(sum(flops.forward(shape, **s, context_tokens=behind).values()) for s in passes)
-
-    found, alone = [], _tokens(backbone, [queries[0].prompt])[0]
-    query = round(fmean(_tokens(backbone, [q.prompt for q in queries])))
+    queries, found = task.test(limit), []
     for way in plain(frozen(preset, PLAN)).values():
         if (way.shots or 0) > task.drawable:
             continue
-        contexts = [
-            icl.prompted(queries[:1], task.draw(way.shots or 0, draw))[0].prompt
-            for draw in range(way.draws)
-        ]
-        prefix = round(fmean(_tokens(backbone, contexts))) - alone
-        found.append((way.shots, prefix, query, each(prefix, 0), each(0, prefix)))
+        draws = []
+        for draw in range(way.draws):
+            asked = icl.prompted(queries, task.draw(way.shots or 0, draw))
+            encoded = encoding.encode(backbone, asked)
+            prefix = icl.prefix(encoded)
+            whole = evaluate.counted(evaluate.query_flops(backbone, encoded), backbone.name)
+            own = fmean(e.start - prefix for e in encoded)
+            draws.append((prefix, own, whole, icl.behind(backbone, encoded)[1]))
+        front, behind, *spent = map(fmean, zip(*draws, strict=True))
+        found.append((way.shots, round(front), round(behind), *spent))
     return pd.DataFrame(found, columns=["shots", "prefix", "query", "flops", "cached"])
-
-
-def _tokens(backbone: Backbone, texts: Sequence[str]) -> list[int]:
-    return [len(ids) for ids in backbone.tokenizer(list(texts))["input_ids"]]
 
 
 def dollars(costs: pd.DataFrame, price: ApiPrice, queries: int) -> pd.DataFrame:

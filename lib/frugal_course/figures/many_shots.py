@@ -62,8 +62,13 @@ def by_shots_title(curve: pd.DataFrame, found: Found) -> str:
     return f"ICL with up to {most} examples in the prompt"
 
 
-def shots_sentence(curve: pd.DataFrame, orders: Mapping[str, tuple[float, float]]) -> str:
-    """What `by_shots` shows; orders: by task, how much orders and how much draws move 16 shots."""
+def shots_sentence(
+    curve: pd.DataFrame, orders: Mapping[str, tuple[float, float]], planned: int
+) -> str:
+    """What `by_shots` shows; orders: by task, how much orders and how much draws move 16 shots.
+
+    planned: points of the whole curve
+    """
     told = []
     for task, mine in curve.groupby("task", sort=False):
         best = mine.loc[mine["accuracy"].idxmax()]
@@ -71,12 +76,14 @@ def shots_sentence(curve: pd.DataFrame, orders: Mapping[str, tuple[float, float]
         none = mine[(mine["shots"] == 0) & ~mine["calibrated"]]["accuracy"]
         start = f"from {none.iloc[0]:.2f} without any " if len(none) else ""
         told.append(
-            f"{task}: {start}to {best['accuracy']:.2f} with {best['shots']}{how}, the most accurate"
+            f"{task}: {start}to {best['accuracy']:.2f} with {best['shots']}{how}, "
+            "the highest of these"
         )
     moved = [
         f"{task} {100 * order:.1f} and {100 * draw:.1f}" for task, (order, draw) in orders.items()
     ]
-    text = f"Recorded. {'; '.join(told)}."
+    some = f" so far: {len(curve)} of {planned} points" if len(curve) < planned else ""
+    text = f"Recorded{some}. {'; '.join(told)}."
     if moved:
         text += (
             " Orders of the same 16 examples, and draws of other ones, move accuracy by standard "

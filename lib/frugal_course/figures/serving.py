@@ -16,9 +16,7 @@ from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
 LINES = ("-", "--", "-.", ":")  # of one vendor's models, in the file's order
-IDLE = (
-    0.1  # the share of hours in which a GPU of one's own is said to answer, where it mostly waits
-)
+IDLE = 0.1  # the share of hours in which a GPU of one's own answers, where it mostly waits
 NONE = "–"
 
 
