@@ -5,7 +5,7 @@ from statistics import mean
 
 from frugal import stats
 from frugal.papers import tables
-from frugal_course.exercises.exercise import Exercise
+from frugal_course.exercises.exercise import Exercise, whole
 
 TITLE = "T-Few"
 KOREAN = (
@@ -61,10 +61,7 @@ def ten_points() -> tuple[int, int]:
 
 def _fault(plan: tuple[int, int]) -> str:
     """What is wrong with a design, "" if nothing."""
-    draws, texts = plan
-    assert min(draws, texts) >= 1
-    assert int(draws) == draws
-    assert int(texts) == texts
+    draws, texts = whole(plan)
     if draws < stats.FEWEST:
         return "few draws"
     if draws * (TRAIN + ASK * texts) > SECONDS:

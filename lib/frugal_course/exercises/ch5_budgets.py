@@ -8,7 +8,7 @@ import numpy as np
 
 from frugal import stats
 from frugal.papers import table3, tables
-from frugal_course.exercises.exercise import Exercise
+from frugal_course.exercises.exercise import Exercise, whole
 
 TITLE = "Distill or annotate"
 KOREAN = (
@@ -82,10 +82,7 @@ def within_five_points() -> tuple[int, int]:
 
 def _fault(plan: tuple[int, int]) -> str:
     """What is wrong with a design, "" if nothing."""
-    draws, texts = plan
-    assert min(draws, texts) >= 1
-    assert int(draws) == draws
-    assert int(texts) == texts
+    draws, texts = whole(plan)
     if draws < stats.FEWEST:
         return "few draws"
     if LABEL * (N * draws + texts) > CAP:

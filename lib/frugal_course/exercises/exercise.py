@@ -119,6 +119,14 @@ def _outcome(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
         return error
 
 
+def whole(plan: tuple[int, int]) -> tuple[int, int]:
+    """A design's draws and texts; AssertionError where they are no counts."""
+    draws, texts = plan
+    assert min(draws, texts) >= 1
+    assert (int(draws), int(texts)) == (draws, texts)
+    return draws, texts
+
+
 def same(found: Any, expected: Any) -> bool:
     """Whether two answers are equal: numbers to a millionth of their size, lists by element."""
     found, expected = _plain(found), _plain(expected)
