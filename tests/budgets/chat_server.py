@@ -18,6 +18,7 @@ COLD = "Unsupported value: 'temperature' does not support 0 with this model."
 NO_SYSTEM = "System role not supported"
 NO_SCHEMA = "Invalid parameter: 'response_format' of type 'json_schema' is not supported here."
 NO_LOGPROBS = "This model does not support the parameter 'logprobs'."
+NO_EFFORT = "Unrecognized request argument supplied: reasoning_effort"
 
 
 class Meter:
@@ -27,7 +28,7 @@ class Meter:
         "create", "list", "state", "content" -> of the first such call about a batch
     answer:  what it says to a prompt; usage, message, finish: what a reply holds instead of its own
     refuses: parts of a request that it does not take: "max_tokens", "temperature", "system",
-        "response_format", "logprobs"
+        "response_format", "logprobs", "reasoning_effort"
     offers:  "response_format", "logprobs": which it heeds; it ignores those it does not offer
     thoughts: tokens that it thinks before each answer; counted: where it says so, "in" what it has
         written, "beside" that and in the total, or "apart", in no other count
@@ -63,6 +64,7 @@ class Meter:
         roles = [m["role"] for m in body["messages"]]
         said = {"max_tokens": NEWER, "temperature": COLD, "system": NO_SYSTEM}
         said |= {"response_format": NO_SCHEMA, "logprobs": NO_LOGPROBS}
+        said["reasoning_effort"] = NO_EFFORT
         return next((said[p] for p in self.refuses if p in said and (p in body or p in roles)), "")
 
     def reply(self, body, number, fault="", batch=False):

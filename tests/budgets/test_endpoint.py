@@ -253,6 +253,19 @@ def test_thoughts_that_leave_no_answer_say_what_would(tmp_path, examples, endpoi
     assert None not in labels.buy(more, examples, tmp_path, cap_usd=50).labels
 
 
+def test_effort_is_sent_as_asked_and_never_dropped(tmp_path, examples, endpoint):
+    source, meter = endpoint(effort="low", answer_tokens=60)
+    assert None not in labels.buy(source, examples, tmp_path / "low", cap_usd=50).labels
+    assert {body["reasoning_effort"] for body in meter.requests} == {"low"}
+    plain, _ = endpoint(answer_tokens=60)
+    assert "reasoning_effort" not in plain.request(examples[0], 0)
+    assert plain.identity() != source.identity()
+    unable, meter = endpoint(lies={"refuses": ("reasoning_effort",)}, effort="low")
+    with pytest.raises(FrugalError, match="Unrecognized request argument supplied: reasoning_effo"):
+        labels.buy(unable, examples, tmp_path / "unable", cap_usd=50)
+    assert not meter.billed
+
+
 def test_cached_tokens_are_billed_at_their_price_and_reserved_at_the_full_one(
     tmp_path, examples, endpoint
 ):

@@ -228,6 +228,7 @@ def test_label_asks_a_local_model_and_a_server(frugal, own, tmp_path, monkeypatc
         ([*LABEL, "--cap", "1", "--answer-tokens", "0"], "--answer-tokens"),
         (SERVED, "no user, password"),
         ([*SERVED, "--form", "jason"], "form of an answer 'jason'"),
+        ([*SERVED, "--effort", "medum"], "did you mean 'medium'"),
         ([*SERVED, "--batch-share", "2"], "batch_share must be"),
         ([*SERVED, "--usd", "1", "--usd-cached", "2"], "usd_cached"),
         (["budgets", "buy", "--task", "WLP", "--budget", "1e308"], "'--budget'"),

@@ -35,6 +35,7 @@ from frugal.errors import FrugalError, unknown
 from frugal.tasks.templates import Example
 
 FORMS = ("auto", "schema", "logprobs", "text")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 OVERHEAD_TOKENS = 256  # what a server's chat template may add to the messages
 TURN_TOKENS = 16  # and to each of them
 LISTED_BYTES = 4096  # of an answer, for each token whose alternatives are listed with it
@@ -64,6 +65,8 @@ class Endpoint(Source):
         None: every request is sent on its own
     usd_per_1k_write: for 1,000 tokens that its cache takes in, where that is dearer than reading
         them. Servers do not say which these are: all that were not in the cache
+    effort: sent as `reasoning_effort`, to a model that thinks first; one that knows no such word
+        refuses the request, and that is said
 
     The key is read from the environment variable OPENAI_API_KEY, and written nowhere.
     """
@@ -80,6 +83,7 @@ class Endpoint(Source):
     usd_per_1k_cached: float | None = None
     usd_per_1k_write: float | None = None
     batch_share: float | None = None
+    effort: str | None = None
     # What the server has refused so far, and is not sent again (see `wishes`); and "answered",
     # once it has: what it refuses of a request after that is that request's fault; and "schema",
     # once it has named a choice in one.
@@ -94,6 +98,8 @@ class Endpoint(Source):
             check.whole("answer_tokens", self.answer_tokens, least=1)
         if self.form not in FORMS:
             raise unknown("form of an answer", self.form, FORMS)
+        if self.effort is not None and self.effort not in EFFORTS:
+            raise unknown("effort", self.effort, EFFORTS)
         if self.usd_per_1k_cached is not None:
             check.amount("usd_cached (of 1,000 tokens in the cache)", self.usd_per_1k_cached)
             if self.usd_per_1k_cached > self.usd_per_1k_in:
@@ -120,10 +126,8 @@ class Endpoint(Source):
 
     @property
     def hint(self) -> str:
-        return (
-            f"an answer may have {self.answer_tokens or 'as many tokens as a choice takes'}: "
-            "a model that thinks first needs more (--answer-tokens)"
-        )
+        may = f"an answer may have {self.answer_tokens or 'as many tokens as a choice takes'}"
+        return f"{may}: a model that thinks first needs more (--answer-tokens)"
 
     @cached_property
     def url(self) -> str:
@@ -149,12 +153,13 @@ class Endpoint(Source):
         _ = self.url  # holds no secret
         usd = [self.usd_per_1k_in, self.usd_per_1k_out]
         more = {"cached": self.usd_per_1k_cached, "write": self.usd_per_1k_write}
+        how = {"form": self.form, "effort": self.effort}
         return {
             "model": self.model,
             "url": self._server,
             "shots": [[s.prompt, s.choices[s.label]] for s in self.shots],
             "usd_per_1k": usd + [{k: v} for k, v in more.items() if v is not None],
-            **({} if self.form == "auto" else {"form": self.form}),
+            **{k: v for k, v in how.items() if v not in ("auto", None)},
         }
 
     def ready(self) -> None:
@@ -307,6 +312,7 @@ class Endpoint(Source):
             "messages": self.messages(example),
             limit: self._answer_tokens(example, form),
             **warm,
+            **({} if self.effort is None else {"reasoning_effort": self.effort}),
             **wanted(form, example.choices),
         }
 

@@ -93,6 +93,9 @@ def label(
     form: Annotated[
         str, typer.Option(help="Of a server's answer: auto, schema, logprobs or text.")
     ] = "auto",
+    effort: Annotated[
+        str | None, typer.Option(help="reasoning_effort of a server's model that thinks first.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of what has a label now.")] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -129,6 +132,7 @@ def label(
             usd_per_1k_cached=usd_cached,
             usd_per_1k_write=usd_write,
             batch_share=batch_share,
+            effort=effort,
         )
     else:
         from frugal.engine import backbones
