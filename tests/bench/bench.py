@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import contrastive
 import measure
 import roofline
 import torch
@@ -339,6 +340,7 @@ def works(quick: bool) -> list[Work]:
     for method in ("ia3", "lora"):
         add(f"16 rows of 16 tasks, {method}, 17 tokens", mixing, method, 16, 17, often)
     found += spaces.works(quick)
+    found += contrastive.works(quick)
     for shape, examples in (two, seven, many):
         add(f"T5 (IA)³ step, {shape}", reading, examples, seldom)
     return found
