@@ -32,6 +32,7 @@ from frugal_course.figures.many_shots import (
     shots_priced,
     shots_sentence,
 )
+from frugal_course.figures.names import name, said
 from frugal_course.figures.peft import (
     accuracy_against_params,
     figure2_sentence,
@@ -67,7 +68,7 @@ from frugal_course.figures.spaces import (
     significance,
     task_gains,
 )
-from frugal_course.figures.style import about, picture, say
+from frugal_course.figures.style import about, flops, picture, say
 from frugal_course.figures.table1 import (
     accuracies,
     against_icl,
