@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from frugal import stats
 from frugal.costs.prices import usd
-from frugal_course.figures.style import BLUE, GREEN, ORANGE, across, beside, heading, panels
+from frugal_course.figures.style import BLUE, GREEN, ORANGE, WIDE, across, beside, heading, panels
 from frugal_course.figures.table1 import way
 
 # By pair of ways, then by task: `many_shots.differences`.
@@ -24,7 +24,7 @@ def by_shots(
     longest prompt has examples; chances: of guessing
     """
     tasks, shots = list(dict.fromkeys(curve["task"])), sorted(curve["shots"].unique())
-    figure, axes = panels(len(tasks), title, width=10.5, sharey=True)
+    figure, axes = panels(len(tasks), title, width=WIDE, sharey=True)
     for at, task in zip(axes, tasks, strict=True):
         mine = curve[curve["task"] == task].sort_values("shots")
         ends = mine.groupby("calibrated")["accuracy"].last()
@@ -37,7 +37,7 @@ def by_shots(
             at.vlines(x, rows["low"], rows["high"], color=colour, linewidth=2, alpha=0.6)
             higher = (ends[calibrated], calibrated) == max(zip(ends, ends.index, strict=True))
             up = 14 if higher else -22
-            beside(at, name, x[-1], ends[calibrated], colour, right=-1, up=up)
+            beside(at, name, x[-1], ends[calibrated], colour, right=-8, up=up)
         if task in tuned:
             at.axhline(tuned[task], color=ORANGE, linewidth=2, linestyle="--")
             where = ("axes fraction", "data")
@@ -46,7 +46,7 @@ def by_shots(
             )
         across(at, chances[task])
         at.set_xticks(range(len(shots)), [str(k) for k in shots])
-        at.set(xlabel="examples in the prompt", ylim=(0, 1.02), xlim=(-0.4, len(shots) - 0.6))
+        at.set(xlabel="examples in the prompt", xlim=(-0.4, len(shots) - 0.6))
         heading(at, task)
     axes[0].set(ylabel="accuracy")
     return figure

@@ -11,12 +11,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from frugal_course.figures import names
 from frugal_course.figures.style import (
     BLUE,
     BOX,
     GREEN,
     GREY,
     ORANGE,
+    WIDE,
     across,
     beside,
     heading,
@@ -43,8 +45,7 @@ def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
     The features of a row are sorted by value, so that its spread can be read off. All panels share
     one scale, from blue (below one) over white (untouched) to orange (above).
     """
-    width = 3.4 * len(deviations) + 1.2
-    figure, axes = panels(len(deviations), title, height=4.6, width=width)
+    figure, axes = panels(len(deviations), title, height=4.2, width=WIDE)
     most = max(float(frame.abs().to_numpy().max()) for frame in deviations.values()) or 1e-9
     for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
         values = np.sort(frame.to_numpy(), axis=1)
@@ -77,8 +78,7 @@ def accuracy_against_params(
     Every run is a mark, and a method's runs hang on one line; its name stands beside the mean, that
     of (IA)³ in bold.
     """
-    width = 8.4 if len(results) == 1 else 6.6 * len(results)
-    figure, axes = panels(len(results), title, height=5.0, width=width, sharey=True)
+    figure, axes = panels(len(results), title, height=4.8, width=WIDE, sharey=True)
     every = pd.concat(results.values())
     marked = [*every["accuracy"], *(levels or {}).values()]
     room = max(0.05, 0.15 * (max(marked) - min(marked)))
@@ -112,7 +112,9 @@ def _marks(at: Axes, runs: pd.DataFrame) -> None:
             "bbox": {**BOX, "pad": 0.5, "alpha": 0.8},
             "gid": "method",
         }
-        beside(at, str(name), params.mean(), accuracy.mean(), colour, right=8, **letters)
+        beside(
+            at, names.name(str(name)), params.mean(), accuracy.mean(), colour, right=8, **letters
+        )
 
 
 def _label(figure: Figure, at: Axes) -> None:
@@ -193,14 +195,14 @@ def inference_cost(runs: pd.DataFrame, title: str) -> Figure:
         time=runs["seconds"] / runs["plain_seconds"], count=runs["flops"] / runs["plain_flops"]
     )
     folds = found.loc[found["way"] == "folded", "name"].unique()
-    names = sorted(found["name"].unique(), key=lambda name: name in folds)[::-1]
+    order = sorted(found["name"].unique(), key=lambda name: name in folds)[::-1]
     works = found.groupby(["batch", "tokens", "context"], sort=False)
-    height = 1.6 + 0.36 * len(names)
-    figure, axes = panels(len(works), title, height=height, width=10.5, sharex=True, sharey=True)
+    height = 1.6 + 0.34 * len(order)
+    figure, axes = panels(len(works), title, height=height, width=WIDE, sharex=True, sharey=True)
     for at, ((_, tokens, context), mine) in zip(axes, works, strict=True):
         for (name, way), turns in mine.groupby(["name", "way"], sort=False):
             colour, marker = WAYS[str(way)]
-            y = names.index(name) + (0.16 if way == "folded" else -0.16)
+            y = order.index(name) + (0.16 if way == "folded" else -0.16)
             at.plot(turns["time"], [y] * len(turns), "|", color=colour, alpha=0.5)
             at.plot(turns["time"].median(), y, marker, color=colour, markersize=7, zorder=3)
             if way == "beside":
@@ -209,9 +211,9 @@ def inference_cost(runs: pd.DataFrame, title: str) -> Figure:
         at.grid(visible=False)
         behind = f" behind {context}" if context else ""
         heading(at, f"{tokens} token{'s' * (tokens > 1)} at once{behind}")
-        at.set_xlabel("times the plain model: ◆ beside, ● folded, × FLOPs")
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(-0.7, len(names) - 0.3)
+        at.set_xlabel("of the plain: ◆ beside, ● folded, × FLOPs")
+    axes[0].set_yticks(range(len(order)), [names.name(method) for method in order])
+    axes[0].set_ylim(-0.7, len(order) - 0.3)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from frugal.costs import prices
 from frugal.costs.prices import usd
 from frugal.costs.serving import ApiQuery, OwnGpu, saving
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, WIDE, apart, beside, panels
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
 LINES = ("-", "--", "-.", ":")  # of one vendor's models, in the file's order
@@ -110,7 +110,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
 
     A cross marks from which rate on a cache pays; a GPU of one's own is paid for while it waits.
     """
-    figure, (at,) = panels(1, title, height=4.8, width=9.5)
+    figure, (at,) = panels(1, title, height=4.6, width=WIDE)
     rates = np.logspace(-1, 5, 241)
     curves = [(q, 1000 * np.array([q.cached(rate) for rate in rates])) for q in served]
     top = max(curve.max() for _, curve in curves)
@@ -137,7 +137,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
     at.set(
         xscale="log",
         yscale="log",
-        xlim=(rates[0], rates[-1] ** 1.42),
+        xlim=(rates[0], rates[-1]),
         ylim=(lowest / 2, 2 * top),
         xticks=10.0 ** np.arange(-1, 6),
         xticklabels=["0.1", "1", "10", "100", "1,000", "10,000", "100,000"],

@@ -103,7 +103,9 @@ def beside(
         "ha": "left" if right >= 0 else "right",
         "va": "baseline" if up else "center",
     }
-    at.annotate(said(text), (x, y), xytext=(right, up), textcoords="offset points", **(usual | style))
+    at.annotate(
+        said(text), (x, y), xytext=(right, up), textcoords="offset points", **(usual | style)
+    )
 
 
 def apart(
@@ -186,8 +188,9 @@ def _letters(file: str) -> frozenset[int]:
     return frozenset(font_manager.get_font(file).get_charmap())
 
 
-def picture(figure: Figure, sentence: str) -> None:
-    """Show a figure as PNG, and under it the sentence that says what it shows."""
+def picture(figure: Figure, sentence: str = "") -> None:
+    """Show a figure as PNG, and under it what it shows: a sentence, by default its own label."""
+    sentence = sentence or str(figure.get_label())
     display({"image/png": png(figure), "text/plain": said(sentence)}, raw=True)
     say(sentence)
 

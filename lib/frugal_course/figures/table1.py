@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frugal import stats
-from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
+from frugal_course.figures.names import name
+from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, heading, panels
 
 # How the ways of our own Table 1 and of many shots are called (data/table1.toml, many_shots.toml).
 WAYS = {
@@ -41,20 +42,22 @@ def against_icl(verdicts: pd.DataFrame, overall: stats.Difference, title: str) -
     overall:  the mean of the differences
     """
     height = max(3.9, 1.6 + 0.27 * len(verdicts))
-    figure, (at, forest) = panels(2, title, width=10.5, height=height, width_ratios=[1, 1])
+    figure, (at, forest) = panels(2, title, width=WIDE, height=height, width_ratios=[4, 5])
     for row in verdicts.itertuples():
         flops, accuracy = [row.ours_flops, row.theirs_flops], [row.ours, row.theirs]
         at.plot(flops, accuracy, color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
     at.plot(verdicts["theirs_flops"], verdicts["theirs"], "o", color=BLUE, markersize=6)
     at.plot(verdicts["ours_flops"], verdicts["ours"], "D", color=ORANGE, markersize=6)
-    at.set(xlabel="FLOPs per query", ylabel="accuracy", xscale="log", ylim=(0, 1.02))
-    heading(at, "a line a task: ◆ T-Few, ● 16-shot ICL")
+    at.set(xlabel="FLOPs per query", ylabel="accuracy, a line a task", xscale="log")
+    heading(at, "◆ T-Few, ● 16-shot ICL")
     places = [*range(len(verdicts), 0, -1)]
     for y, row in zip(places, verdicts.itertuples(), strict=True):
         _interval(forest, y, row.difference, row.low, row.high)
     _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
     forest.axvline(0, color=GREY, linewidth=1)
-    forest.set_yticks([*places, 0], [*verdicts["task"], "mean of these tasks"], fontsize=9)
+    forest.set_yticks(
+        [*places, 0], [*map(name, verdicts["task"]), "mean of these tasks"], fontsize=9
+    )
     forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
     forest.grid(axis="x", color="#eeeeee")
     forest.grid(visible=False, axis="y")
