@@ -14,7 +14,7 @@ from frugal_course.figures.choice import (
     choice_by_volume,
     turns_sentence,
 )
-from frugal_course.figures.closing import claims
+from frugal_course.figures.closing import Claim, claims, compared
 from frugal_course.figures.costs import (
     break_even,
     cost_against_shots,
