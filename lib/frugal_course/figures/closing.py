@@ -73,7 +73,7 @@ def claims(rows: Iterable[Sequence[str]]) -> None:
 def records(notebook: Any) -> list[dict[str, str]]:
     """The claims that an executed notebook (nbformat) shows, with all that its rows say."""
     return [
-        dict(record)
+        {**record}
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         for record in output.get("data", {}).get(MIME, [])

@@ -188,17 +188,25 @@ def _letters(file: str) -> frozenset[int]:
     return frozenset(font_manager.get_font(file).get_charmap())
 
 
-def picture(figure: Figure, sentence: str = "") -> None:
-    """Show a figure as PNG, and under it what it shows: a sentence, by default its own label."""
+def picture(figure: Figure, sentence: str = "", *, answer: bool = False) -> None:
+    """Show a figure as PNG, and under it what it shows: a sentence, by default its own label.
+
+    answer: to the question that stands before the figure ("Predict first")
+    """
     sentence = sentence or str(figure.get_label())
     display({"image/png": png(figure), "text/plain": said(sentence)}, raw=True)
-    say(sentence)
+    say(sentence, answer=answer)
 
 
-def say(text: str) -> None:
-    """Show sentences as a page does, which wraps what a terminal would not; a line, a paragraph."""
+def say(text: str, *, answer: bool = False) -> None:
+    """Show sentences as a page does, which wraps what a terminal would not; a line, a paragraph.
+
+    answer: to the question that stands before what is shown ("Predict first")
+    """
     text = said(text)
     lines = "\n\n".join(map(_unmarked, text.splitlines()))
+    if answer:
+        text, lines = f"Answer: {text}", f"**Answer**: {lines}"
     display({"text/markdown": lines, "text/plain": text}, raw=True)
 
 
