@@ -24,8 +24,7 @@ def apart(figure, texts):
 
 
 def told(figure):
-    """Every text of a figure that is drawn: title, headings, names of axes, ticks, labels, "
-    "legends."""
+    """Every text that is drawn: title, headings, names of axes, ticks, labels, legends."""
     figure.draw_without_rendering()
     found = [t for t in (*figure.texts, figure._suptitle) if t is not None]
     for axes in figure.axes:
