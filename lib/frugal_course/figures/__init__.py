@@ -35,10 +35,10 @@ from frugal_course.figures.many_shots import (
 from frugal_course.figures.names import name, said
 from frugal_course.figures.peft import (
     accuracy_against_params,
+    agreement,
     figure2_sentence,
     inference_cost,
     inference_sentence,
-    vectors,
 )
 from frugal_course.figures.pool import (
     against_random,
@@ -78,7 +78,7 @@ from frugal_course.figures.table1 import (
     precisions,
     precisions_sentence,
 )
-from frugal_course.figures.tables import audit, readable, texts, verdicts, whose
+from frugal_course.figures.tables import audit, named, readable, texts, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,

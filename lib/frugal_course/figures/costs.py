@@ -233,13 +233,12 @@ def latency_sentence(works: pd.DataFrame, tokens: int) -> str:
     read = works[(works["kind"] == "prefill") & (works["context"] == 0)]["flops_per_second"] / 1e9
     written = works[works["kind"] == "decode"]["flops_per_second"] / 1e9
     return (
-        f"Measured here: {tokens} tokens take {duration(fast['seconds'])} as {_name(fast)} and "
+        f"{tokens} tokens take {duration(fast['seconds'])} as {_name(fast)} and "
         f"{duration(slow['seconds'])} as {_name(slow)}: "
         f"{slow['seconds'] / fast['seconds']:.1f} times as long for "
         f"{slow['flops'] / fast['flops']:.2f} times the FLOPs. Read at once, tokens reach "
         f"{read.min():.3g} to {read.max():.3g} GFLOP/s; one by one, {written.min():.3g} to "
-        f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less. Runs of the same "
-        f"work differ by up to {works['spread'].max():.2f} times."
+        f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less."
     )
 
 

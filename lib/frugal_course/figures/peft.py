@@ -1,4 +1,4 @@
-"""Chapter 2's figures: what trained vectors look like, accuracy against their number, and what a
+"""Chapter 2's figures: what trained vectors share, accuracy against their number, and what a
 method costs at inference."""
 
 from collections.abc import Mapping, Sequence
@@ -37,28 +37,23 @@ _PLACES: list[tuple[int, int, Literal["left", "right"]]] = [
 ]
 
 
-def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Trained (IA)³ vectors as heat maps: a panel per kind, a row per layer.
+def agreement(
+    shared: "Mapping[str, np.ndarray[Any, Any]]", widths: Mapping[str, int], title: str
+) -> Figure:
+    """Whether two trainings move the same features: a panel a kind of vector, a mark a layer.
 
-    deviations: by kind, (layers, features) of l − 1
-
-    The features of a row are sorted by value, so that its spread can be read off. All panels share
-    one scale, from blue (below one) over white (untouched) to orange (above).
+    shared: by kind, the correlation of the two trainings' l − 1 over the features of a layer
+    widths: features of a layer, by kind; what chance reaches in 19 of 20 layers is shaded
     """
-    figure, axes = panels(len(deviations), title, height=4.2, width=WIDE)
-    most = max(float(frame.abs().to_numpy().max()) for frame in deviations.values()) or 1e-9
-    for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
-        values = np.sort(frame.to_numpy(), axis=1)
-        drawn = at.imshow(
-            values, aspect="auto", cmap=DIVERGING, vmin=-most, vmax=most, interpolation="nearest"
-        )
-        at.grid(visible=False)
-        at.set(xlabel=f"{frame.shape[1]:,} features, sorted", xticks=[])
-        step = max(1, len(frame) // 6)
-        at.set_yticks(range(0, len(frame), step), [str(i) for i in frame.index[::step]])
-        heading(at, kind)
-    axes[0].set_ylabel("layer")
-    figure.colorbar(drawn, ax=list(axes), label="deviation from 1", fraction=0.04)
+    figure, axes = panels(len(shared), title, width=WIDE, height=3.4, sharey=True)
+    for at, (kind, values) in zip(axes, shared.items(), strict=True):
+        chance = 1.96 / widths[kind] ** 0.5
+        at.axhspan(-chance, chance, color="#eeeeee")
+        at.axhline(float(np.mean(values)), color=BLUE, linestyle="--", linewidth=1.5)
+        at.plot(range(len(values)), values, "o", color=BLUE, markersize=5)
+        at.set_xlabel("layer")
+        heading(at, f"{kind}: {widths[kind]:,} features")
+    axes[0].set_ylabel("correlation of two tasks")
     return figure
 
 
@@ -162,21 +157,19 @@ def figure2_sentence(runs: pd.DataFrame, zero_shot: float | None = None) -> str:
     """
     mean = runs.groupby("name", sort=False)[["params", "accuracy"]].mean()
     ranked = mean["accuracy"].sort_values(ascending=False)
+    best, last = (names.name(str(ranked.index[i])) for i in (0, -1))
     ours = mean.loc["ia3"]
     place = int((ranked > ours["accuracy"]).sum()) + 1
-    text = (
-        f"(IA)³ reaches {ours['accuracy']:.1%} with {ours['params']:,.0f} parameters, place "
-        f"{place} of {len(mean)}; the best is {ranked.index[0]} with {ranked.iloc[0]:.1%}, the "
-        f"last {ranked.index[-1]} with {ranked.iloc[-1]:.1%}"
-    )
+    text = f"(IA)³ is {place} of {len(mean)} with {ours['accuracy']:.1%}"
     if "full" in mean.index:
         points = 100 * (ours["accuracy"] - mean.loc["full", "accuracy"])
         share = ours["params"] / mean.loc["full", "params"]
-        text += f"; (IA)³ is {points:+.1f} points from full fine-tuning with {share:.3%} of its"
-        text += " parameters"
+        text += f", {points:+.1f} points from full fine-tuning with {share:.3%} of its parameters"
+    text += f"; the best is {best} with {ranked.iloc[0]:.1%}, the last {last} with "
+    text += f"{ranked.iloc[-1]:.1%}"
     if zero_shot is not None:
-        below = [name for name, accuracy in ranked.items() if accuracy < zero_shot]
-        text += f". Zero-shot is {zero_shot:.1%}; below it: {', '.join(map(str, below)) or 'none'}"
+        below = [names.name(str(n)) for n, accuracy in ranked.items() if accuracy < zero_shot]
+        text += f". Below zero-shot ({zero_shot:.1%}): {', '.join(below) or 'none'}"
     return text + "."
 
 
@@ -225,20 +218,17 @@ def inference_sentence(found: pd.DataFrame) -> str:
     text = "Nothing here can be folded. "
     if len(folded):
         text = (
-            f"Folded into the weights ({', '.join(folded['name'].unique())}), a method costs the "
-            f"FLOPs of the plain model and {_range(folded['seconds'])} times its time. "
+            f"Folded ({_listed(folded)}), a method costs the plain model's FLOPs and "
+            f"{_range(folded['seconds'])} times its time.\n"
         )
-    text += (
-        f"These cannot be folded: {', '.join(rest['name'].unique())}. They take up to "
-        f"{most['flops'] - 1:.1%} more FLOPs ({most['name']}) and {_range(rest['seconds'])} times "
-        "the time."
+    return text + (
+        f"What stays beside the weights ({_listed(rest)}) takes up to {most['flops'] - 1:.1%} more "
+        f"FLOPs ({names.name(str(most['name']))}) and {_range(rest['seconds'])} times the time."
     )
-    if len(mine := beside[beside["name"] == "ia3"]):
-        text += (
-            " (IA)³ beside the weights adds no matrix product; with its multiplications a pass "
-            f"takes {_range(mine['seconds'])} times the time."
-        )
-    return text
+
+
+def _listed(found: pd.DataFrame) -> str:
+    return ", ".join(map(names.name, found["name"].unique()))
 
 
 def _range(values: "pd.Series[float]") -> str:

@@ -196,7 +196,7 @@ def doubt(found: Difference, alone: Sequence[Difference], *where: str) -> str:
     )
     return (
         f"{found.of('Distilled', 'labels alone', *where)}. The labels of one draw alone say "
-        f"{', '.join(map(str, alone))}. With ten draws it would be ±{ten[0]:.0f}, with ten times "
+        f"{', '.join(map(str, alone))}. Ten draws: ±{ten[0]:.0f}, ten times "
         f"the "
         f"texts ±{ten[1]:.0f}."
     )
