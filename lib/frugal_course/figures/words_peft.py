@@ -27,9 +27,15 @@ def by_hand(gap: float, moved: float, at_start: bool) -> str:
     )
 
 
-def vectors_of(where: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
-    """How many numbers each kind of vector has, and all of them; models are columns."""
-    return readable(pd.concat([where, sums]).rename_axis("vectors of"))
+def vectors_of(
+    where: Mapping[str, Mapping[str, int]], sums: Mapping[str, Mapping[str, int]]
+) -> pd.DataFrame:
+    """How many numbers each kind of vector has, and all of them; a column a model."""
+    every = {model: {**where[model], **sums[model]} for model in where}
+    size = {model: f"{4 * mine['counted'] / 2**20:.3f}" for model, mine in sums.items()}
+    table = readable(pd.DataFrame(every).rename_axis("vectors of"))
+    table.loc["MiB in float32"] = list(size.values())
+    return table
 
 
 def deck_formula(sums: Mapping[str, Any], cross: float, wide: int, d: int) -> str:
@@ -142,7 +148,7 @@ def zoo(zoo: pd.DataFrame, printed: "pd.Series[Any]") -> str:
 def overhead(ratio: pd.DataFrame) -> pd.DataFrame:
     """What every method costs at inference, as `fewshot.overhead.ratios` has it: a row a method."""
     works = {0: "at once", 1: "behind"}
-    table = {
+    table: dict[tuple[str, str], dict[str, str]] = {
         (name(str(row.name_)), row.way): {}
         for row in ratio.rename(columns={"name": "name_"}).itertuples()
     }
