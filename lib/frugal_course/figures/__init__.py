@@ -28,6 +28,7 @@ from frugal_course.figures.draws import draws_by_texts
 from frugal_course.figures.many_shots import (
     by_shots,
     by_shots_title,
+    price_sentence,
     shots_differences,
     shots_priced,
     shots_sentence,
@@ -77,6 +78,7 @@ from frugal_course.figures.table1 import (
     differences,
     precisions,
     precisions_sentence,
+    show_against_icl,
 )
 from frugal_course.figures.tables import audit, named, readable, texts, verdicts, whose
 from frugal_course.figures.tfew import (

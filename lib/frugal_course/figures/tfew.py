@@ -282,12 +282,11 @@ def by_dataset_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
     lines = []
     for name, table in tables.items():
         ours, *others = table.index
-        told = []
         for other in others:
             gap = table.loc[ours] - table.loc[other]
-            told.append(
-                f"{(gap > 0).sum()} above {other} (by {gap.mean():+.1f} on average, from "
-                f"{gap.min():+.1f} on {gap.idxmin()} to {gap.max():+.1f} on {gap.idxmax()})"
+            lines.append(
+                f"{name}: of {len(gap)} datasets {ours} is on {(gap > 0).sum()} above {other} (by "
+                f"{gap.mean():+.1f} on average, from {gap.min():+.1f} on {gap.idxmin()} to "
+                f"{gap.max():+.1f} on {gap.idxmax()})."
             )
-        lines.append(f"{name}: of {len(table.columns)} datasets {ours} is on {'; on '.join(told)}.")
     return "\n".join(lines)

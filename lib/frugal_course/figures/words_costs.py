@@ -7,7 +7,7 @@ import pandas as pd
 
 from frugal.costs.prices import Price
 from frugal.stats import Difference, half_width
-from frugal_course.figures.closing import Claim
+from frugal_course.figures.closing import Claim, compared
 from frugal_course.figures.costs import work_name
 from frugal_course.figures.style import duration, flops, size
 
@@ -214,11 +214,12 @@ def closing(
     times: float,
     tokens: int,
     totals: Mapping[str, int],
+    doubted: Difference,
 ) -> list[Claim]:
     """The table that ends the chapter.
 
     said: printed claims, by id; hits: prices of cached queries, in T-Few queries; times: how much
-    longer `tokens` tokens take one by one
+    longer `tokens` tokens take one by one; doubted: distilled less labels alone, recorded
     """
     first, behind, _ = paid["rule of thumb"]
     rule, clock = "arithmetic, the paper's rule", "measured here, small model"
@@ -279,5 +280,11 @@ def closing(
             f"{good} of {totals['checked']} do",
             "audit of three papers",
             verdict="confirmed" if good == totals["checked"] else "qualified",
+        ),
+        compared(
+            "A teacher is better than labels alone (chapter 5)",
+            "stated",
+            f"recorded: {doubted.draws} draws, {doubted.texts:,} texts",
+            doubted,
         ),
     ]
