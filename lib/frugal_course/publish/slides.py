@@ -24,6 +24,7 @@ HIDDEN = {"enabled": True, "remove_input_tags": {"hide-input"}}
 LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
+ROWS = 8  # of a table on a page
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
 
 
@@ -70,12 +71,15 @@ def sheets(notebook: Any) -> Any:
     """A copy of `notebook` (nbformat) in which every page has what fits on it.
 
     A title's text goes on on further pages; of a section's, lists, tables and formulas do, and
-    prose is left to the speaker. Code stands beside a printed result if it is short.
+    prose is left to the speaker. Code stands beside a printed result if it is short. A table of up
+    to two pages goes on on a second one, of a longer one the first rows are shown. A page without a
+    heading of its own has its section's.
     """
     laid = copy.deepcopy(notebook)
     laid.metadata.pop("widgets", None)
     prepare.slides(laid)
     cells: list[Any] = []
+    section = ""
     for number, cell in enumerate(laid.cells):
         kind = cell.metadata.slideshow.slide_type
         if kind == "skip":
@@ -83,15 +87,57 @@ def sheets(notebook: Any) -> Any:
         if cell.cell_type == "code":
             tags = ["hide-input"] if _fills(cell) else []
             cell.metadata.tags = [*tags, *(["introduced"] if kind == "-" else [])]
-            cells.append(cell)
+            for at, page in enumerate(_tables(cell)):
+                if at or kind != "-":
+                    cells.append(_headed(f"head-{number}-{at}", section))
+                    page.metadata.slideshow = {"slide_type": "-"}
+                cells.append(page)
             continue
         text = prepare.without_badge(cell.source)
         for at, (on, part) in enumerate(_parts(text, kind, whole=not number)):
+            if headings := re.findall(r"^##? (.*)$", part, re.MULTILINE):
+                section = headings[-1]
+            elif on in ("slide", "subslide") and not prepare.HEADING.search(part):
+                part = f"#### {section}\n\n{part}"
             made = nbformat.v4.new_markdown_cell(part, id=f"page-{number}-{at}")
             made.metadata.slideshow = {"slide_type": on}
             cells.append(made)
     laid.cells = cells
     return laid
+
+
+def _headed(name: str, section: str) -> Any:
+    """The beginning of a page on which a section goes on."""
+    made = nbformat.v4.new_markdown_cell(f"#### {section}", id=name)
+    made.metadata.slideshow = {"slide_type": "subslide"}
+    return made
+
+
+def _tables(cell: Any) -> Iterator[Any]:
+    """The pages of a code cell: one, or two where a table has more rows than fit."""
+    later = None
+    for output in cell.outputs:
+        html = output.get("data", {}).get("text/html", "")
+        body = re.search(r"<tbody>(.*)</tbody>", html, re.DOTALL)
+        rows = re.findall(r"<tr\b.*?</tr>", body[1], re.DOTALL) if body else []
+        if body is None or len(rows) <= ROWS:
+            continue
+        rest = rows[ROWS:]
+        more = ""
+        if len(rest) > ROWS:
+            more = f'<tr><td colspan="99">… and {len(rest)} rows more, in the notebook</td></tr>'
+        else:
+            later = copy.deepcopy(cell)
+            later.id, later.outputs = f"{cell.id}-2", [copy.deepcopy(output)]
+            later.outputs[0].data["text/html"] = _with_rows(html, body, rest)
+        output.data["text/html"] = _with_rows(html, body, [*rows[:ROWS], more])
+    yield cell
+    if later is not None:
+        yield later
+
+
+def _with_rows(html: str, body: "re.Match[str]", rows: Sequence[str]) -> str:
+    return html[: body.start(1)] + "\n".join(rows) + html[body.end(1) :]
 
 
 def _fills(cell: Any) -> bool:
