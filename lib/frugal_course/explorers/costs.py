@@ -10,7 +10,7 @@ from frugal.costs import Scenario, memory, prices, scenario
 from frugal.costs import arch as architectures
 from frugal_course.explorers.view import Explorer, View, choice, number, slider, tick, written
 from frugal_course.figures import costs
-from frugal_course.figures.style import GREY, beside, flops
+from frugal_course.figures.style import GREY, beside
 
 
 def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
@@ -38,7 +38,7 @@ def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
                 "GPU hours": o.hours,
                 "USD": o.usd,
                 "memory, GiB": o.memory_bytes / memory.GIB,
-                "fits on": next((gpu.upper() for gpu in o.fits_on), "no single GPU"),
+                "fits on": next(iter(o.fits_on), "no single GPU"),
                 "disk for the task, MB": o.disk_bytes / 1e6,
                 "paid for after, queries": None if o is icl else o.overtakes(icl),
             }
@@ -53,9 +53,9 @@ def look(*, icl_arch: str, arch: str, **asked: Any) -> View:
     )
     sentence = (
         f"Behind {question.shots} examples of {question.example_tokens} tokens a query of "
-        f"{question.query_tokens} costs {flops(icl.query_flops)} FLOPs with "
+        f"{question.query_tokens} costs {icl.query_flops:.3g} FLOPs with "
         f"{icl_arch}{', examples cached' * cached}, "
-        f"{written(ratio)} times a T-Few query ({flops(tuned.query_flops)} with {arch}; "
+        f"{written(ratio)} times a T-Few query ({tuned.query_flops:.3g} with {arch}; "
         f"count: {question.count}). "
         f"{queries:,} queries take {_usd(icl)} against {_usd(tuned)}, training included, "
         f"at ${question.usd_per_hour:g} an hour of an {question.gpu} at {question.mfu:.0%} of its "
@@ -81,7 +81,7 @@ def _usd(option: scenario.Option) -> str:
 
 
 def _room(option: scenario.Option) -> str:
-    where = f"from {option.fits_on[0].upper()} on" if option.fits_on else "on no single GPU"
+    where = f"from {option.fits_on[0]} on" if option.fits_on else "on no single GPU"
     return f"{option.memory_bytes / memory.GIB:,.3g} GiB ({where})"
 
 

@@ -67,6 +67,10 @@ NAMES = {
     "gemini-4-argon": "Gemini 4 Argon",
     "deepseek-flash": "DeepSeek Flash",
     # accelerators
+    "l4": "L4",
+    "t4": "T4",
+    "a40": "A40",
+    "h100-80gb": "H100 (80 GB)",
     "a100-80gb": "A100 (80 GB)",
     "a100-40gb": "A100 (40 GB)",
     # tasks
@@ -120,11 +124,17 @@ RAW = re.compile(
 )
 
 
+_POWER = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e\+0?(\d+)\b")
+
+
 def name(identifier: str) -> str:
     """What an identifier is called; itself, where it has no other name."""
     return NAMES.get(identifier) or WORDS.get(identifier) or said(identifier)
 
 
 def said(text: str) -> str:
-    """A text with names in place of identifiers. One that is part of a path or command stays."""
-    return RAW.sub(lambda found: NAMES[found[0]], text)
+    """A text with names in place of identifiers, and powers of ten as the papers print them.
+
+    "1.44e+15" becomes "1.44e15"; an identifier that is part of a path or command stays.
+    """
+    return _POWER.sub(r"\1e\2", RAW.sub(lambda found: NAMES[found[0]], text))

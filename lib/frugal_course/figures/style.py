@@ -74,7 +74,7 @@ def about(count: float) -> str:
 
 def flops(count: float) -> str:
     """FLOPs as the papers print them: "1.44e15"."""
-    return re.sub(r"e\+0?", "e", f"{count:.3g}")
+    return said(f"{count:.3g}")
 
 
 def heading(axes: Axes, text: str) -> None:

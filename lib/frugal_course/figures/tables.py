@@ -1,7 +1,6 @@
 """Tables: the audit's, printed and recomputed side by side, and numbers as people read them."""
 
 import numbers
-import re
 import zlib
 from typing import Any
 
@@ -115,14 +114,11 @@ def audit(found: pd.DataFrame, items: pd.DataFrame) -> None:
     verdicts(every.assign(paper=every["paper"].replace(PAPERS)), by="group")
 
 
-_POWER = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e\+0?(\d+)\b")  # of ten, as Python has it
-
-
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with display names in its headers and cells."""
 
     def called(value: Any) -> Any:
-        return _POWER.sub(r"\1e\2", name(value)) if isinstance(value, str) else value
+        return name(value) if isinstance(value, str) else value
 
     return table.map(called).rename(index=called, columns=called)
 
