@@ -35,7 +35,9 @@ def test_every_way_stands_at_its_accuracy_with_its_interval_and_dollars():
     ends = [tuple(part[:, 1]) for c in axes.collections for part in c.get_segments()]
     assert sorted(ends) == sorted(zip(OPTIONS["low"], OPTIONS["high"], strict=True))
     names = {t.get_text(): t for t in axes.texts}
-    assert {"chance", "◆ T-Few, $4.21", "● zero-shot, $0.080", "▼ S4 in MiniLM, $4.13"} <= set(names)
+    assert {"chance", "◆ T-Few, $4.21", "● zero-shot, $0.080", "▼ S4 in MiniLM, $4.13"} <= set(
+        names
+    )
     assert [n for n, t in names.items() if t.get_weight() == "bold"] == ["◆ T-Few, $4.21"]
     assert not any("budget" in n for n in names)  # far off the axis
     near = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 1.0, "a finding").axes[0]

@@ -128,6 +128,18 @@ def test_every_figure_has_its_sentence_and_fits_a_page(notebook):
             assert Image.open(io.BytesIO(base64.b64decode(png))).width <= 830, cell.id
 
 
+def test_the_title_names_the_slides_that_are_covered(notebook):
+    deck = (ROOT / "notebooks" / "DECK.md").read_text(encoding="utf-8")
+    line = re.search(r"^\*\*Slides\*\* .*$", notebook.cells[0].source, re.MULTILINE)
+    number = notebook.cells[0].source[2]
+    covered = re.findall(r"(?<= \*)[^*]+(?=\*)", line[0].partition("): ")[2].join((" ", "")))
+    assert covered
+    rows = [r for r in deck.splitlines() if r.startswith("|")]
+    for slide in covered:
+        places = [r.split("|")[3] for r in rows if slide in r.split("|")[1]]
+        assert any(f"0{number}" in place for place in places), slide
+
+
 def row(number, start):
     """The row of chapter `number`'s closing table that was tested on a record."""
     file = next(f for f in FILES if f.name.startswith(number))

@@ -7,7 +7,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from frugal import stats
-from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, beside, heading, panels
+from frugal_course.figures.style import BLUE, BOX, GREY, ORANGE, WIDE, beside, heading, panels
 
 
 def draws_by_texts(ours: Any, theirs: Any, title: str, *, shown: int = 40) -> Figure:
@@ -47,7 +47,7 @@ def draws_by_texts(ours: Any, theirs: Any, title: str, *, shown: int = 40) -> Fi
             found.hlines(y, 100 * own.low, 100 * own.high, color=colour, linewidth=width, alpha=0.5)
         found.plot(points, y, mark, color=colour, markersize=8)
         text = f"{name}: {own}".replace(" points", "")
-        beside(found, text, points, y, colour, up=7, ha="center", right=0)
+        beside(found, text, points, y, colour, up=7, ha="center", right=0, bbox=BOX)
     found.axvline(0, color=GREY, linewidth=1)
     found.set(xlabel="difference, points", ylim=(-0.6, draws + 0.7))
     found.margins(x=0.25)
