@@ -58,12 +58,14 @@ def together(shared: Mapping[str, "np.ndarray[Any, Any]"], widths: Mapping[str, 
     mean = {kind: float(np.mean(values)) for kind, values in shared.items()}
     every = np.concatenate(list(shared.values()))
     above = sum(int((values > 1.96 / widths[kind] ** 0.5).sum()) for kind, values in shared.items())
-    alike = (
-        "The two tasks move the same features" if every.mean() > 0.1 else "Each task moves others"
-    )
+    third = max(1, len(next(iter(shared.values()))) // 3)
+    first = float(np.mean([values[:third].mean() for values in shared.values()]))
+    last = float(np.mean([values[-third:].mean() for values in shared.values()]))
+    alike = "Two tasks move the same features" if every.mean() > 0.1 else "Each task moves its own"
+    deeper = ", the more the deeper" if last > first + 0.1 else ""
     return (
-        f"{alike}: their vectors correlate by {every.mean():.2f} on average",
-        "Correlation of the two tasks' distances from 1, mean over layers: "
+        f"{alike}{deeper}: their vectors correlate by {every.mean():.2f}",
+        f"By {first:.2f} in the first {third} layers, {last:.2f} in the last {third}; on average "
         + ", ".join(f"{value:.2f} ({kind})" for kind, value in mean.items())
         + f". {above} of {len(every)} layers' vectors are above what chance reaches.",
     )
