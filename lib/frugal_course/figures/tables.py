@@ -1,6 +1,7 @@
 """Tables: the audit's, printed and recomputed side by side, and numbers as people read them."""
 
 import numbers
+import re
 import zlib
 from typing import Any
 
@@ -115,10 +116,12 @@ def audit(found: pd.DataFrame, items: pd.DataFrame) -> None:
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with display names in its headers and cells."""
+    """The table with display names in its headers and cells, and long numbers in thousands."""
 
     def called(value: Any) -> Any:
-        return name(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return f"{int(value):,}" if re.fullmatch(r"[0-9]{5,}", value) else name(value)
+        return value
 
     return table.map(called).rename(index=called, columns=called)
 

@@ -10,6 +10,7 @@ from frugal.stats import Difference, half_width
 from frugal_course.figures.closing import Claim, compared
 from frugal_course.figures.costs import work_name
 from frugal_course.figures.style import duration, flops, size
+from frugal_course.figures.tables import named
 
 GIB = 2**30
 Words = tuple[str, str]  # a title, and the sentence under the figure
@@ -128,7 +129,7 @@ def bill(options: Sequence[Any], queries: int, mfu: float) -> pd.DataFrame:
         }
         for o in options
     }
-    return pd.DataFrame(rows).T.rename_axis(f"{queries:,} queries, MFU {mfu:.1%}", axis=1)
+    return named(pd.DataFrame(rows).T.rename_axis(f"{queries:,} queries, MFU {mfu:.1%}", axis=1))
 
 
 def works(timed: pd.DataFrame) -> pd.DataFrame:
