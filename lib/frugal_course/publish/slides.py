@@ -154,13 +154,14 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
     if kind == "notes":
         yield kind, text
         return
-    blocks = re.split(r"\n{2,}", text.strip())
+    blocks = [part for b in re.split(r"\n{2,}", text.strip()) for part in _short(b)]
     begin = next((i for i, b in enumerate(blocks) if prepare.HEADING.match(b)), 0)
     said, used = blocks[:begin], 0
     shown: list[str] = []
     for block in blocks[begin:]:
         height = _height(block)
-        if used and used + height > LINES:
+        another = block.startswith("|") and any(b.startswith("|") for b in shown)
+        if used and (another or used + height > LINES):
             if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. ", block):
                 said.append(block)
                 continue
@@ -171,6 +172,16 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
     yield kind, "\n\n".join(shown)
     if said:
         yield "notes", "\n\n".join(said)
+
+
+def _short(block: str) -> Iterator[str]:
+    """A block of Markdown; a table in pieces that have at most ROWS rows each."""
+    lines = block.split("\n")
+    if not block.startswith("|") or len(lines) <= ROWS + 2:
+        yield block
+        return
+    for at in range(2, len(lines), ROWS):
+        yield "\n".join([*lines[:2], *lines[at : at + ROWS]])
 
 
 def _height(block: str) -> int:
