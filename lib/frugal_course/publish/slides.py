@@ -25,6 +25,7 @@ LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
 ROWS = 8  # of a table on a page
+CELL = 30  # letters in a line of a cell
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
 
 
@@ -120,20 +121,32 @@ def _tables(cell: Any) -> Iterator[Any]:
         html = output.get("data", {}).get("text/html", "")
         body = re.search(r"<tbody>(.*)</tbody>", html, re.DOTALL)
         rows = re.findall(r"<tr\b.*?</tr>", body[1], re.DOTALL) if body else []
-        if body is None or len(rows) <= ROWS:
+        fits = _fitting(rows)
+        if body is None or len(rows) <= fits:
             continue
-        rest = rows[ROWS:]
+        rest = rows[fits:]
         more = ""
-        if len(rest) > ROWS:
+        if len(rest) > _fitting(rest):
             more = f'<tr><td colspan="99">… and {len(rest)} rows more, in the notebook</td></tr>'
         else:
             later = copy.deepcopy(cell)
             later.id, later.outputs = f"{cell.id}-2", [copy.deepcopy(output)]
             later.outputs[0].data["text/html"] = _with_rows(html, body, rest)
-        output.data["text/html"] = _with_rows(html, body, [*rows[:ROWS], more])
+        output.data["text/html"] = _with_rows(html, body, [*rows[:fits], more])
     yield cell
     if later is not None:
         yield later
+
+
+def _fitting(rows: Sequence[str]) -> int:
+    """How many of a table's rows a page has room for: ROWS, or fewer where their texts are long."""
+    height = 0
+    for count, row in enumerate(rows[:ROWS]):
+        cells = re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+        height += max((-(-len(cell) // CELL) for cell in cells), default=1)
+        if count and height > LINES:
+            return count
+    return min(ROWS, len(rows))
 
 
 def _with_rows(html: str, body: "re.Match[str]", rows: Sequence[str]) -> str:
@@ -143,7 +156,10 @@ def _with_rows(html: str, body: "re.Match[str]", rows: Sequence[str]) -> str:
 def _fills(cell: Any) -> bool:
     """Whether what a code cell shows takes a page of its own."""
     kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
-    return bool(kinds & {"image/png", "text/html"}) or len(cell.source.splitlines()) > CODE_LINES
+    return (
+        bool(kinds & {"image/png", "text/html", "text/markdown"})
+        or len(cell.source.splitlines()) > CODE_LINES
+    )
 
 
 def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
@@ -162,7 +178,7 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
         height = _height(block)
         another = block.startswith("|") and any(b.startswith("|") for b in shown)
         if used and (another or used + height > LINES):
-            if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. ", block):
+            if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. |\*\*Predict", block):
                 said.append(block)
                 continue
             yield kind, "\n\n".join(shown)
