@@ -56,9 +56,15 @@ def panels(
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         rows, columns = (count, 1) if stacked else (1, count)
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
-        lines = (textwrap.fill(line, int(LETTERS * size[0])) for line in said(title).split("\n"))
+        lines = (_filled(line, int(LETTERS * size[0])) for line in said(title).split("\n"))
         figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13, parse_math=False)
     return figure, axes.ravel()
+
+
+def _filled(line: str, width: int) -> str:
+    """A line in lines; an interval stays whole."""
+    whole = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", "\xa0"), line)
+    return textwrap.fill(whole, width).replace("\xa0", " ")
 
 
 def about(count: float) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from frugal_course.figures.style import (
     BLUE,
@@ -49,7 +50,7 @@ def accuracy_against_cost(
     figure, axes = panels(count, title, height=4.2, width=WIDE, sharey=True)
     for at, (task, mine) in zip(axes, runs.groupby("task", sort=False), strict=False):
         prompted = mine["method"].isin(["zero-shot", "icl"])
-        _prompted(at, mine[prompted])
+        _prompted(at, mine[prompted], mine.loc[~prompted, "accuracy"].min())
         if not prompted.all():
             _tuned(at, mine[~prompted])
         across(at, chances[task])
@@ -77,8 +78,11 @@ def _fitted(at: Axes, values: Sequence[float]) -> None:
     at.set_ylim(max(0.0, min(values) - 0.1), min(1.02, max(values) + 0.07))
 
 
-def _prompted(at: Axes, runs: pd.DataFrame) -> None:
-    """Zero-shot and k-shot: every draw a dash, a line through the means."""
+def _prompted(at: Axes, runs: pd.DataFrame, tuned: float) -> None:
+    """Zero-shot and k-shot: every draw a dash, a line through the means.
+
+    tuned: the lowest accuracy of what was trained, which costs as much as zero-shot does
+    """
     by_shots = runs.groupby("shots")
     means = by_shots[["flops_per_query", "accuracy"]].mean()
     at.plot(means["flops_per_query"], means["accuracy"], color=BLUE, marker="o", linewidth=2)
@@ -88,7 +92,8 @@ def _prompted(at: Axes, runs: pd.DataFrame) -> None:
         at.vlines(x, low, high, color=BLUE, alpha=0.5)
         at.plot([x] * len(draws), draws["accuracy"], "_", color=BLUE, markersize=14, alpha=0.8)
         label = f"{shots}-shot" if shots else "zero-shot"
-        beside(at, label, x, low, BLUE, right=0, up=-16, ha="center", bbox=BOX)
+        below = low if shots else min(low, float(np.nan_to_num(tuned, nan=low)))
+        beside(at, label, x, below, BLUE, right=0, up=-18, ha="center", bbox=BOX)
 
 
 def _tuned(at: Axes, runs: pd.DataFrame) -> None:
@@ -197,6 +202,7 @@ def training_curve(losses: dict[str, list[float]], title: str) -> Figure:
         beside(at, label, len(values), height, colour, right=8)
     steps = max(map(len, losses.values()))
     at.set(xlabel="step", ylabel="loss, nats", xlim=(1, max(steps, 2)))
+    at.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

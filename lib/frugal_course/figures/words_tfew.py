@@ -76,7 +76,7 @@ def order(swing: pd.DataFrame, drawn: Any, texts: int, task: str) -> Words:
     return (
         f"The order alone moves ICL by up to {spread:.0f} points",
         f"By up to {spread:.0f} points on {task} ({texts} texts; one accuracy alone is known to "
-        f"±{one:.0f}). Other draws of the examples move it more: by up to {widest.max():.0f} "
+        f"±{one:.0f}). Other draws of the examples move it by up to {widest.max():.0f} "
         f"points "
         f"({shots} shots, {name(where)}).",
     )
@@ -235,9 +235,8 @@ def datasets_title(nine: pd.DataFrame) -> str:
     """On how many of Table 9's datasets T-Few is above GPT-3. Rows: T-Few, then GPT-3."""
     gap = nine.iloc[0] - nine.iloc[1]
     return (
-        f"T-Few is above GPT-3 175B on {(gap > 0).sum()} of {len(gap)} datasets, by "
-        f"{gap.mean():+.1f} "
-        f"points on average; {gap.min():+.1f} on {gap.idxmin()}"
+        f"T-Few is above GPT-3 175B on {(gap > 0).sum()} of {len(gap)} datasets; on "
+        f"{gap.idxmin()} {gap.min():+.1f} points"
     )
 
 
