@@ -186,7 +186,7 @@ def _figure(
     batch.axhspan(row - 0.5, row + 0.5, fill=False, edgecolor="black", linewidth=2)
     batch.set_yticks(range(len(rows)), [f"{i}: {task}" for i, task in enumerate(rows)])
     batch.set(xticks=[], xlabel="the first task's order")
-    heading(batch, "one batch, row by row: h ⊙ l[task]")
+    heading(batch, "one batch, by row")
     figure.colorbar(drawn, ax=batch, label="factor", fraction=0.06)
     return figure
 
