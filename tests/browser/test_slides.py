@@ -24,12 +24,18 @@ def test_every_page_fits_and_nothing_is_fetched(chromium, file, tmp_path):
     page.goto(deck.as_uri())
     page.wait_for_function("window.Reveal && Reveal.isReady()")
     count = page.evaluate("Reveal.getTotalSlides()")
-    overflowing, seen = [], 0
+    overflowing, unheaded, long, seen = [], [], [], 0
     while True:
         height, width, text = page.evaluate(
             "(s => [s.scrollHeight, s.scrollWidth, s.innerText])(Reveal.getCurrentSlide())"
         )
         assert text.strip() or page.evaluate("!!Reveal.getCurrentSlide().querySelector('img')")
+        heading, rows = page.evaluate(
+            """(s => [!!s.querySelector('h1, h2, h3, h4'), Math.max(0, ...[...s.querySelectorAll(
+            'table tbody')].map(b => b.rows.length))])(Reveal.getCurrentSlide())"""
+        )
+        unheaded += [] if heading else [page.url.partition("#")[2]]
+        long += [page.url.partition("#")[2]] if rows > slides.ROWS + 1 else []  # and how many more
         if height > 720 or width > 1280:
             overflowing.append((page.url.partition("#")[2], height, width, text[:40]))
         seen += 1
@@ -38,6 +44,8 @@ def test_every_page_fits_and_nothing_is_fetched(chromium, file, tmp_path):
         page.evaluate("Reveal.next()")
     page.close()
     assert not overflowing
+    assert not unheaded
+    assert not long
     assert seen == count > 10
     assert not errors
     assert not [url for url in asked if not re.match("file:|data:", url)]

@@ -7,6 +7,7 @@ import pytest
 from frugal.choice import ways
 from frugal_course import figures
 from frugal_course.figures import choice
+from frugal_course.figures.names import said
 
 WAYS = ["zero-shot", "icl", "t-few", "small-full", "small-s4", "small-distilled"]
 OPTIONS = pd.DataFrame(
@@ -34,8 +35,10 @@ def test_every_way_stands_at_its_accuracy_with_its_interval_and_dollars():
     ends = [tuple(part[:, 1]) for c in axes.collections for part in c.get_segments()]
     assert sorted(ends) == sorted(zip(OPTIONS["low"], OPTIONS["high"], strict=True))
     names = {t.get_text(): t for t in axes.texts}
-    assert {"chance", "◆ t-few, $4.21", "● zero-shot, $0.080", "▼ small-s4, $4.13"} <= set(names)
-    assert [n for n, t in names.items() if t.get_weight() == "bold"] == ["◆ t-few, $4.21"]
+    assert {"chance", "◆ T-Few, $4.21", "● zero-shot, $0.080", "▼ S4 in MiniLM, $4.13"} <= set(
+        names
+    )
+    assert [n for n, t in names.items() if t.get_weight() == "bold"] == ["◆ T-Few, $4.21"]
     assert not any("budget" in n for n in names)  # far off the axis
     near = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 1.0, "a finding").axes[0]
     assert any(t.get_text() == "budget $1.00" for t in near.texts)
@@ -106,7 +109,7 @@ def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
     figure = figures.choice_by_volume(OPTIONS, choices, turns, (1e6, 100.0), "a finding")
     costs, buys = figure.axes
     assert {t.get_text() for t in buys.texts} == {"asked", "nothing fits", "zero-shot"}
-    assert {t.get_text() for t in costs.texts} >= set(WAYS)
+    assert {t.get_text() for t in costs.texts} >= set(map(said, WAYS))
     low, high = costs.get_ylim()
     assert all(low < t.xy[1] < high for t in costs.texts)
     (cross,) = [line for line in costs.lines if line.get_marker() == "X"]
@@ -147,6 +150,6 @@ def test_a_readable_table_has_dollars_powers_and_counts():
         {"usd": [0.00012, 3.0], "flops": [1.5e12, 1], "queries": [1e6, 2.0], "x": [0.5, None]}
     )
     assert figures.readable(table).to_numpy().tolist() == [
-        ["$0.00012", "1.50e+12", "1,000,000", "0.500"],
-        ["$3.00", "1.00e+00", "2", ""],
+        ["$0.00012", "1.5e12", "1,000,000", "0.500"],
+        ["$3.00", "1", "2", ""],
     ]

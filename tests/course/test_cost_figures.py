@@ -27,7 +27,7 @@ def test_shares_add_up_and_small_ones_are_drawn_together():
     assert words(first) == ["40.0%", "60.0%"]
     assert sum(bar.get_width() for bar in second.patches) == pytest.approx(100)
     assert words(second) == ["< 0.1%", "100.0%"]
-    assert second.get_title("left") == "b\n1e+05 FLOPs"
+    assert second.get_title("left") == "b: 1e5 FLOPs"
 
 
 CURVES = pd.DataFrame(
@@ -89,7 +89,7 @@ def test_every_timed_run_is_points():
     left, right = figures.latency(RUNS, "a finding").axes
     assert set(zip(RUNS["flops"], RUNS["seconds"], strict=True)) <= points(left)
     assert set(RUNS["flops"] / RUNS["seconds"]) <= {x for x, _ in points(right)}
-    names = ["1 × 32 tokens at once", "4 × 8 tokens one by one", "1 × 32 tokens behind 64 cached"]
+    names = ["1 × 32 at once", "4 × 8 one by one", "1 × 32 behind 64 cached"]
     assert [label.get_text() for label in right.get_yticklabels()] == names
     assert len({to_hex(label.get_color()) for label in right.get_yticklabels()}) == 3
     assert words(left) == ["53.3 GFLOP/s", "6.67 GFLOP/s"]
@@ -105,7 +105,6 @@ def test_latency_sentence_compares_the_same_tokens():
     assert "1,500 ms as 4 × 8 tokens one by one: 10.0 times as long for 1.25 times" in text
     assert "53.3 to 53.3 GFLOP/s; one by one, 6.67 to 6.67" in text
     assert "6.67 to 6.67, up to 8 times less" in text
-    assert "up to 2.00 times" in text
 
 
 FOUND = pd.DataFrame(

@@ -11,7 +11,7 @@ def test_each_draw_and_all_stand_with_their_intervals():
     random = np.random.default_rng(0)
     ours, theirs = random.random((3, 40)) < 0.8, random.random((3, 40)) < 0.6
     grid, found = figures.draws_by_texts(ours, theirs, "a finding", shown=25).axes
-    assert grid.get_title(loc="left").startswith("the first 25 of 40 texts")
+    assert grid.get_title(loc="left").startswith("right alone")
     apart = ours.astype(int) - theirs
     assert (grid.collections[0].get_array() == apart[:, :25]).all()
     every = stats.compare(ours, theirs)

@@ -31,7 +31,7 @@ def test_words_stand_inside_and_apart(name):
         box = text.get_window_extent()
         assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text.get_text()
         assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, text.get_text()
-        assert text.get_fontsize() >= 8.5
+        assert text.get_fontsize() >= 9
     assert apart(figure, told(figure))
     assert told(figure)[0].get_text() == "a finding"
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat import v4
 
@@ -103,3 +104,28 @@ def test_a_contact_sheet_has_every_figure_with_its_sentence(tmp_path, frugal):
     assert page.count("<figcaption>A &lt; B &amp; C</figcaption>") == 2
     assert "01_own.ipynb, c1" in page
     assert "http" not in page
+
+
+def table(rows):
+    html = pd.DataFrame({"x": range(rows)}).to_html()
+    shown = nbformat.v4.new_output("execute_result", {"text/html": html, "text/plain": "x"})
+    return nbformat.v4.new_code_cell("x", outputs=[shown], execution_count=1)
+
+
+@pytest.mark.parametrize(("rows", "pages"), [(8, [8]), (9, [8, 1]), (16, [8, 8]), (30, [9])])
+def test_a_table_has_at_most_eight_rows_on_a_page_and_says_what_is_left_out(rows, pages):
+    book = of(nbformat.v4.new_markdown_cell("## Section\n\nShort."), table(4), table(rows))
+    cells = slides.sheets(book).cells
+    html = [c.outputs[0].data["text/html"] for c in cells if c.cell_type == "code"]
+    bodies = [part.partition("<tbody>")[2].count("<tr") for part in html]
+    assert bodies == [4, *pages]
+    assert ("… and 22 rows more" in html[-1]) == (rows == 30)
+    assert book.cells[3].outputs[0].data["text/html"].count("<tr") == rows + 1  # as it was
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("[0-9]*.ipynb")), ids=lambda f: f.stem)
+def test_every_page_begins_with_a_heading(file):
+    for cell in slides.sheets(nbformat.read(file, as_version=4)).cells:
+        if cell.metadata.slideshow.slide_type in ("slide", "subslide"):
+            assert cell.cell_type == "markdown"
+            assert re.search(r"^#{1,4} \S", cell.source, re.MULTILINE), cell.source

@@ -1,5 +1,6 @@
 """Chapter 2's figures: every run is drawn, names stand apart, sentences have numbers."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from drawn import apart, points, words
@@ -7,6 +8,8 @@ from matplotlib.colors import to_hex
 
 from frugal.fewshot import overhead
 from frugal_course import figures
+from frugal_course.figures import words_peft
+from frugal_course.figures.names import name
 
 RUNS = pd.DataFrame(
     [
@@ -35,7 +38,7 @@ def test_every_run_is_drawn_and_told_apart_by_its_source():
     left, right = figure.axes
     for axes, runs in ((left, RUNS), (right, recorded)):
         assert set(zip(runs["params"], runs["accuracy"], strict=True)) <= points(axes)
-        assert set(names(axes)) == set(RUNS["name"])
+        assert set(names(axes)) == set(map(name, RUNS["name"]))
         assert {"chance", "zero-shot"} <= set(words(axes))
         assert axes.get_xscale() == "log"
     looks = [
@@ -62,30 +65,29 @@ def test_names_of_neighbours_do_not_cover_each_other():
 
 def test_the_sentence_ranks_whoever_leads():
     text = figures.figure2_sentence(RUNS, zero_shot=0.5)
-    assert "(IA)³ reaches 77.0% with 10,000 parameters, place 1 of 4" in text
-    assert "the last prompt-10 with 40.0%" in text
+    assert "(IA)³ is 1 of 4 with 77.0%" in text
+    assert "the last prompt of 10 with 40.0%" in text
     assert "+2.0 points from full fine-tuning with 1.000% of its parameters" in text
-    assert "below it: prompt-10." in text
+    assert "Below zero-shot (50.0%): prompt of 10." in text
     worse = RUNS.assign(accuracy=RUNS["accuracy"].where(RUNS["name"] != "ia3", 0.1))
     text = figures.figure2_sentence(worse)
-    assert "place 4 of 4; the best is lora with 76.0%" in text
+    assert "the best is LoRA with 76.0%" in text
     assert "-65.0 points from full" in text
 
 
-def test_vectors_are_rows_on_one_scale():
-    frames = {
-        "l_k": pd.DataFrame([[0.1, -0.2], [0.0, 0.1]]),
-        "l_ff": pd.DataFrame([[0.0, 0.4, 0.1], [0.2, 0.0, 0.0]]),
-    }
-    *maps, bar = figures.vectors(frames, "a finding").axes
-    for axes, (kind, frame) in zip(maps, frames.items(), strict=True):
-        (image,) = axes.images
-        assert image.get_clim() == (-0.4, 0.4)
-        assert sorted(image.get_array()[0]) == sorted(frame.loc[0])
-        assert axes.get_title("left") == kind
-    assert bar.get_ylabel() == "deviation from 1"
-    untouched = figures.vectors({"l_k": pd.DataFrame([[0.0, 0.0]])}, "a finding")
-    assert untouched.axes[0].images[0].get_clim()[1] == pytest.approx(0, abs=1e-6)
+def test_what_two_trainings_share_stands_beside_what_chance_reaches():
+    shared = {"l_k": np.array([0.1, 0.5, 0.3]), "l_ff": np.array([0.0, 0.2, -0.1])}
+    widths = {"l_k": 192, "l_ff": 1536}
+    first, second = figures.agreement(shared, widths, "a finding").axes
+    assert set(enumerate(shared["l_k"])) <= points(first)
+    assert set(enumerate(shared["l_ff"])) <= points(second)
+    band = first.patches[0].get_extents().transformed(first.transData.inverted())
+    assert (band.y0, band.y1) == pytest.approx((-1.96 / 192**0.5, 1.96 / 192**0.5))
+    title, text = words_peft.together(shared, widths)
+    assert title.startswith("Two tasks move the same features: ")
+    assert title.endswith("correlate by 0.17")
+    assert text.startswith("By 0.05 in the first 1 layers, 0.10 in the last 1;")
+    assert "0.30 (l_k), 0.03 (l_ff). 3 of 6 layers" in text
 
 
 COSTS = pd.DataFrame(
@@ -103,8 +105,8 @@ def test_inference_costs_stand_beside_the_plain_model():
     (axes,) = figures.inference_cost(COSTS, "a finding").axes
     drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
     assert sorted(drawn) == pytest.approx([1.0, 1.1, 1.2, 1.25, 1.5])  # turns, median; FLOPs
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["ia3", "adapter"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["(IA)³", "adapter"]
     text = figures.inference_sentence(overhead.ratios(COSTS))
-    assert "(ia3), a method costs the FLOPs of the plain model and 1.00 to 1.00 times" in text
-    assert "cannot be folded: adapter. They take up to 20.0% more FLOPs (adapter)" in text
+    assert "((IA)³), a method costs the plain model's FLOPs and 1.00 to 1.00 times" in text
+    assert "(adapter) takes up to 20.0% more FLOPs (adapter)" in text
     assert "1.25 to 1.25 times the time" in text

@@ -11,6 +11,7 @@ from drawn import apart, points, words
 from frugal.costs import Scenario, arch, prices
 from frugal.papers import purchases
 from frugal_course import figures
+from frugal_course.figures.names import said
 
 DAY = date(2026, 11, 27)
 T0 = arch.get("t0-11b")
@@ -25,42 +26,42 @@ def served(**how):
 def test_each_price_stands_beside_its_day_and_state():
     table = figures.price_list(served())
     for price in prices.apis(DAY):
-        row = table.loc[price.model]
+        row = table.loc[said(price.model)]
         assert row["input"] == f"${price.row.usd:g}"
         assert row["read from a cache"] == f"${float(price.row.cached_input):g}"
         assert (row["seen on"], row["state"]) == (price.row.known_on, price.row.state)
-    assert table.loc["deepseek-flash", "in a batch"] == "–"
+    assert table.loc["DeepSeek Flash", "in a batch"] == "–"
 
 
 def test_old_prices_say_so_by_themselves():
     now = figures.price_doubts(served(), "a100-80gb", DAY)
-    assert "prices that are unverified: gpt-6.1-sol, gpt-6.1-terra," in now
-    assert "older than 180 days: a100-80gb" in now
-    assert "gemini-4-argon changes on 2026-12-01, to $4" in now
-    assert "gemini-4-argon, deepseek-flash: a cache is assumed to live 5 minutes" in now
+    assert "prices that are unverified: GPT-6.1 Sol, GPT-6.1 Terra," in now
+    assert "older than 180 days: A100 (80 GB)" in now
+    assert "Gemini 4 Argon changes on 2026-12-01, to $4" in now
+    assert "Gemini 4 Argon, DeepSeek Flash: a cache is assumed to live 5 minutes" in now
     assert now.startswith("source: genai-prices 0.2.3, released 2026-11-10\n")
     later = figures.price_doubts(served(), "a100-80gb", DAY + timedelta(days=181))
-    assert "older than 180 days: gpt-6.1-sol, gpt-6.1-terra," in later
+    assert "older than 180 days: GPT-6.1 Sol, GPT-6.1 Terra," in later
 
 
 def test_bills_add_up():
     queries = served()
     table = figures.api_bills(queries, OWN, 1000)
-    assert table.loc["gpt-6.1-sol"].tolist() == ["$8.24", "$0.62", "$4.12", "13.6×", "0.47"]
-    assert table.loc["deepseek-flash"].tolist() == ["$0.62", "$0.028", "–", "22.5×", "any"]
+    assert table.loc["GPT-6.1 Sol"].tolist() == ["$8.24", "$0.62", "$4.12", "13.6×", "0.47"]
+    assert table.loc["DeepSeek Flash"].tolist() == ["$0.62", "$0.028", "–", "22.5×", "any"]
     training = Scenario(arch=T0).train_flops() / (312e12 * 0.05 * 3600)
     rate = prices.get("gpu", OWN.gpu).usd
     bill = training * rate + 1000 * OWN.query_usd()
-    assert table.loc["T-Few, own a100-80gb, 100% busy", "uncached"] == prices.usd(bill)
+    assert table.loc["T-Few, own A100 (80 GB), 100% busy", "uncached"] == prices.usd(bill)
     bill += 9000 * OWN.query_usd()
-    assert table.loc["T-Few, own a100-80gb, 10% busy", "uncached"] == prices.usd(bill)
-    assert figures.api_bills(queries, OWN, 0).loc["gpt-6.1-sol", "cached"] == "$0.00"
+    assert table.loc["T-Few, own A100 (80 GB), 10% busy", "uncached"] == prices.usd(bill)
+    assert figures.api_bills(queries, OWN, 0).loc["GPT-6.1 Sol", "cached"] == "$0.00"
 
 
 def test_a_saving_is_said_by_flops_and_by_each_price():
     text = figures.saving_sentence(served())
-    assert "a cache saves 40.0 times" in text
-    assert "8.2 where it costs 10% of a new one (claude-haiku-5-5)" in text
+    assert "a cache saves 8.2 to 22.5 times, by the rule of FLOPs 40.0" in text
+    assert "a cached token costs 2% to 10% of a new one" in text
 
 
 @pytest.mark.parametrize("how", [{}, {"shots": 1}, {"shots": 20}, {"query_tokens": 2000}])
@@ -70,19 +71,21 @@ def test_the_figure_marks_where_a_cache_pays(how):
     figure = figures.by_arrivals(queries, OWN, title)
     (axes,) = figure.axes
     for q in queries:
-        assert q.price.model in words(axes)
+        assert said(q.price.model) in words(axes)
         if rate := q.pays_from():
             assert (rate, 1000 * q.uncached()) in points(axes)
     names = [t for t in axes.texts if "✕" not in t.get_text()]
     assert len(names) == len(queries) + 1
     assert apart(figure, names)
     text = figures.arrivals_sentence(queries, OWN)
+    assert max(map(len, text.splitlines())) <= 240
     if how == {"shots": 1}:  # 98 tokens: too few for any cache
         assert title.startswith("No cache pays here")
-        assert text.startswith("A prefix of 98 tokens is too short for a cache. One a100-80gb")
+        assert text.startswith("A prefix of 98 tokens is too short for a cache.\nOne a100-80gb")
     else:
         rates = [r for q in queries if (r := q.pays_from())]
-        assert f"caching pays from {min(rates):.2g} to {max(rates):.2g} queries an hour" in text
+        assert f"caching pays from {min(rates):.2g}" in text
+        assert f"{max(rates):.2g} queries an hour on" in text
 
 
 def test_a_gpu_that_is_never_cheaper_is_said_so():
@@ -99,7 +102,7 @@ def test_then_and_now_are_counted_in_queries_of_t_few():
     mine = OWN.query_usd()
     assert table.index[0] == "davinci, 2022-07-03"
     assert table.iloc[0]["in T-Few queries"] == f"{4121 * 0.06 / 1000 / mine:,.0f}"
-    row = table.loc["claude-opus-5-5, 2026-11-10"]
+    row = table.loc["Claude Opus 5.5, 2026-11-10"]
     assert float(row["in T-Few queries"]) == pytest.approx(4121 * 4e-6 / mine, rel=0.01)
     cached = (103 * 4 + 4018 * 0.2) / 1e6
     assert float(row["in T-Few queries, cached"]) == pytest.approx(cached / mine, rel=0.05)
@@ -117,9 +120,9 @@ def test_what_a_label_costs_is_told_of_every_model():
         for api in every
     ]  # fmt: skip
     table = figures.annotators(pd.DataFrame(bought))
-    assert list(table.index) == [api.model for api in every]
-    for api, said in zip(every, table["labels for $200"], strict=True):
+    assert list(table.index) == [said(api.model) for api in every]
+    for api, count in zip(every, table["labels for $200"], strict=True):
         label = (100 * api.input + 5 * api.output) / 1e6
-        assert said == f"{int(200 / label + 1e-9):,}"
+        assert count == f"{int(200 / label + 1e-9):,}"
     assert set(table.filter(like="texts").iloc[:, 0]) == {"all of them"}
     assert table["price seen on"].str.contains("unverified").all()

@@ -73,7 +73,7 @@ def test_published_points_stand_in_a_panel_of_their_own_with_open_marks():
     hollow = [line.get_markerfacecolor() == "white" for line in published.lines]
     assert hollow.count(False) == 1  # T0's own row
     texts = {text.get_text() for text in published.texts}
-    assert texts == {*table.index, "62.5 by its row"}
+    assert texts == {*table.index, "62.5 by\nits row"}
     assert "published" in published.get_title(loc="left")
 
 

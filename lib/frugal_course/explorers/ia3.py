@@ -14,7 +14,17 @@ from frugal import data
 from frugal.errors import FrugalError, unknown
 from frugal_course.explorers.view import Explorer, View, choice, slider, start
 from frugal_course.figures.peft import DIVERGING
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    WIDE,
+    apart,
+    beside,
+    heading,
+    panels,
+)
 
 STAGES = ("after", "before")
 NOBODY = "none"  # a row of no task: the model without vectors
@@ -143,7 +153,7 @@ def _figure(
     row: int,
     title: str,
 ) -> Figure:
-    figure, (at, batch) = panels(2, title, height=3.8, width=11)
+    figure, (at, batch) = panels(2, title, height=4.0, width=WIDE)
     heading(at, "the vectors, each sorted")
     colours = {}
     for (task, values), (colour, line) in zip(factors.items(), _LOOKS * len(factors), strict=False):
@@ -175,8 +185,8 @@ def _figure(
     batch.grid(visible=False)
     batch.axhspan(row - 0.5, row + 0.5, fill=False, edgecolor="black", linewidth=2)
     batch.set_yticks(range(len(rows)), [f"{i}: {task}" for i, task in enumerate(rows)])
-    batch.set(xticks=[], xlabel="the same features in the order of the first task")
-    heading(batch, "one batch, row by row: h ⊙ l[task]")
+    batch.set(xticks=[], xlabel="the first task's order")
+    heading(batch, "one batch, by row")
     figure.colorbar(drawn, ax=batch, label="factor", fraction=0.06)
     return figure
 

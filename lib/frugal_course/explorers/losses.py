@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from frugal.costs import check
 from frugal.errors import FrugalError
 from frugal_course.explorers.view import Explorer, View, slider, start
-from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, beside, heading, panels
 
 NAMES = {"lm": "L_LM", "unlikelihood": "L_UL", "length_normalized": "L_LN"}
 CHOICES = ("right", "wrong A", "wrong B")
@@ -93,7 +93,7 @@ def _ranks(scores: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[int]:
 
 
 def _figure(table: pd.DataFrame, found: dict[str, float], title: str) -> Figure:
-    figure, (at, sums) = panels(2, title, height=3.4, width=10, width_ratios=[3, 2])
+    figure, (at, sums) = panels(2, title, height=3.6, width=WIDE, width_ratios=[3, 2])
     rows = -np.arange(len(table))
     for y, (_, row) in zip(rows, table.iterrows(), strict=True):
         colour, mark = (ORANGE, "D") if row["choice"] == "right" else (BLUE, "o")
@@ -105,7 +105,7 @@ def _figure(table: pd.DataFrame, found: dict[str, float], title: str) -> Figure:
         yticks=rows,
         yticklabels=[f"{r['choice']}, {r['tokens']} tok." for _, r in table.iterrows()],
         ylim=(rows[-1] - 0.5, 0.7),
-        xlabel="log-probability, nats (filled: β, the mean; open: the sum)",
+        xlabel="log-probability, nats: ● β, the mean; ○ the sum",
     )
     at.margins(x=0.08)
     at.grid(visible=False)

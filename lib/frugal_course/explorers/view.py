@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from frugal.errors import FrugalError
 from frugal_course.figures import style
+from frugal_course.figures.names import said
 
 Controls = Mapping[str, Any]
 _WIDE: dict[str, Any] = {"layout": {"width": "27em"}, "style": {"description_width": "12em"}}
@@ -72,9 +73,9 @@ class Explorer:
 
     def draw(self, view: View) -> None:
         """Show `view`."""
-        self.view = view
+        self.view = View(view.figure, said(view.sentence), view.table)
         self._picture.value = style.png(view.figure)
-        self._words.value = _html(view)
+        self._words.value = _html(self.view)
 
     def _move(self, moved: str) -> None:
         if self._moving:  # a control that follows another one
@@ -117,18 +118,18 @@ def _html(view: View) -> str:
 
 
 def _formatted(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype(object).map(written)
+    return table.astype(object).map(written).rename(columns=said)
 
 
 def written(value: Any) -> str:
-    """A number as it is read best: 1,273, 3.4, 1.44e+15; a dash for what is not there."""
+    """A number as it is read best: 1,273, 3.4, 1.44e15; a dash for what is not there."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, str):
-        return value
+        return said(value)
     if value == 0 or 1e3 <= abs(value) < 1e7 or (value == int(value) and abs(value) < 1e3):
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) < 1e3 else f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) < 1e3 else style.flops(value)
 
 
 def slider(text: str, value: float, low: float, high: float, step: float) -> Any:

@@ -14,7 +14,7 @@ from frugal_course.figures.choice import (
     choice_by_volume,
     turns_sentence,
 )
-from frugal_course.figures.closing import claims
+from frugal_course.figures.closing import Claim, claims, compared
 from frugal_course.figures.costs import (
     break_even,
     cost_against_shots,
@@ -28,16 +28,18 @@ from frugal_course.figures.draws import draws_by_texts
 from frugal_course.figures.many_shots import (
     by_shots,
     by_shots_title,
+    price_sentence,
     shots_differences,
     shots_priced,
     shots_sentence,
 )
+from frugal_course.figures.names import name, said
 from frugal_course.figures.peft import (
     accuracy_against_params,
+    agreement,
     figure2_sentence,
     inference_cost,
     inference_sentence,
-    vectors,
 )
 from frugal_course.figures.pool import (
     against_random,
@@ -67,7 +69,7 @@ from frugal_course.figures.spaces import (
     significance,
     task_gains,
 )
-from frugal_course.figures.style import about, picture, say
+from frugal_course.figures.style import about, flops, picture, say
 from frugal_course.figures.table1 import (
     accuracies,
     against_icl,
@@ -76,8 +78,9 @@ from frugal_course.figures.table1 import (
     differences,
     precisions,
     precisions_sentence,
+    show_against_icl,
 )
-from frugal_course.figures.tables import audit, readable, texts, verdicts, whose
+from frugal_course.figures.tables import audit, named, readable, texts, verdicts, whose
 from frugal_course.figures.tfew import (
     accuracy_against_cost,
     accuracy_sentence,

@@ -15,6 +15,7 @@ from frugal_course.figures.style import (
     GREEN,
     GREY,
     ORANGE,
+    WIDE,
     apart,
     beside,
     duration,
@@ -22,6 +23,7 @@ from frugal_course.figures.style import (
     panels,
     size,
 )
+from frugal_course.figures.style import flops as written
 
 GIB = 2**30
 LOOKS = ((BLUE, "-"), (GREEN, "--"), (ORANGE, "-."), (GREY, ":"))
@@ -34,7 +36,14 @@ def flops_by_use(parts: pd.DataFrame, title: str) -> Figure:
     parts: columns query, use, flops
     """
     count = parts["query"].nunique()
-    figure, axes = panels(count, title, height=3.4, width=5.2 * count)
+    rows = parts.groupby("query")["use"].nunique()
+    figure, axes = panels(
+        count,
+        title,
+        height=1.2 + 0.35 * rows.sum(),
+        stacked=True,
+        height_ratios=rows[parts["query"].unique()],
+    )
     for at, (query, mine) in zip(axes, parts.groupby("query", sort=False), strict=True):
         flops = mine.set_index("use")["flops"]
         shares = flops / flops.sum()
@@ -44,9 +53,10 @@ def flops_by_use(parts: pd.DataFrame, title: str) -> Figure:
         at.barh(shown.index, 100 * shown, color=BLUE, height=0.6)
         for use, share in shown.items():
             beside(at, f"{share:.1%}" if share >= SMALL else f"< {SMALL:.1%}", 100 * share, use)
-        heading(at, f"{query}\n{flops.sum():.3g} FLOPs")
-        at.set(xlim=(0, 118 * shown.max()), xlabel="share of the FLOPs, %")
+        heading(at, f"{query}: {written(flops.sum())} FLOPs")
+        at.set_xlim(0, 112 * shown.max())
         at.grid(visible=False)
+    axes[-1].set_xlabel("share of the FLOPs, %")
     return figure
 
 
@@ -70,7 +80,7 @@ def cost_against_shots(
     limit:   the most shots that the context of GPT-3 holds; marked where the curves reach it
     printed: shots by the FLOPs that the paper prints for them, marked by diamonds
     """
-    figure, (at,) = panels(1, title, height=4.2, width=8)
+    figure, (at,) = panels(1, title, height=4.2, width=WIDE)
     _curves(at, curves, "shots")
     most = curves["shots"].max()
     if limit <= most:
@@ -79,12 +89,12 @@ def cost_against_shots(
         text = "GPT-3's context\nends here"
         beside(at, text, limit, 0.25, GREY, right=5, va="baseline", xycoords=where, fontsize=9)
     for flops, shots in printed.items():
-        at.plot(shots, flops, "D", markerfacecolor="white", color="black", zorder=3)
-    at.text(0.02, 0.93, "◇ printed by the paper (rule of thumb)", transform=at.transAxes, size=9)
+        at.plot(shots, flops, "D", markerfacecolor="white", color="black", zorder=3, clip_on=False)
+    at.text(0.98, 0.6, "◇ printed by the paper", ha="right", transform=at.transAxes, size=9)
     ticks = MaxNLocator(5, integer=True).tick_values(0, most)
     at.set(
         yscale="log",
-        xlim=(0, 1.45 * most),
+        xlim=(0, most),
         xticks=ticks[ticks <= most],
         xlabel="examples in front of the query (shots)",
         ylabel="FLOPs per query",
@@ -97,7 +107,7 @@ def sizes(items: pd.DataFrame, gpus: Mapping[str, float], title: str) -> Figure:
 
     items: columns what, bytes, note; gpus: memory in GiB by name
     """
-    figure, (at,) = panels(1, title, height=4.2, width=9.5)
+    figure, (at,) = panels(1, title, height=4.2, width=WIDE)
     rows = range(len(items))[::-1]
     in_gib = items["bytes"] / GIB
     at.plot(in_gib, rows, "o", color=BLUE, markersize=8)
@@ -109,7 +119,7 @@ def sizes(items: pd.DataFrame, gpus: Mapping[str, float], title: str) -> Figure:
         memory.setdefault(gib, []).append(name.partition("-")[0].upper())
     for gib, names in memory.items():
         at.axvline(gib, color=GREY, linewidth=1, linestyle=":")
-        text = f"{', '.join(names)}: {gib:g}"
+        text = f"{', '.join(dict.fromkeys(names))}: {gib:g}"
         over: Any = {"fontsize": 9, "rotation": 30, "va": "bottom", "annotation_clip": False}
         beside(at, text, gib, len(items) - 0.45, GREY, right=0, **over)
     at.set(
@@ -127,7 +137,7 @@ def break_even(curves: pd.DataFrame, crossings: Mapping[int, float], title: str)
 
     curves: columns way, queries, flops; crossings: FLOPs by number of queries
     """
-    figure, (at,) = panels(1, title, height=4.2, width=8.6)
+    figure, (at,) = panels(1, title, height=4.2, width=WIDE)
     _curves(at, curves, "queries")
     for i, (queries, flops) in enumerate(sorted(crossings.items())):
         at.plot(queries, flops, "X", color="black", markersize=8, zorder=3)
@@ -138,7 +148,7 @@ def break_even(curves: pd.DataFrame, crossings: Mapping[int, float], title: str)
     at.set(
         xscale="log",
         yscale="log",
-        xlim=(1, most**1.6),
+        xlim=(1, most),
         xticks=10 ** np.arange(np.log10(most) + 1),
         xlabel="queries answered",
         ylabel="FLOPs in all, training included",
@@ -153,7 +163,7 @@ def latency(runs: pd.DataFrame, title: str) -> Figure:
 
     Every run is drawn; the filled mark is the median of a work's runs.
     """
-    figure, (left, right) = panels(2, title, height=5.2, width=11, width_ratios=[1, 1])
+    figure, (left, right) = panels(2, title, height=4.8, width=WIDE, width_ratios=[4, 3])
     names: list[str] = []
     colours: list[str] = []
     medians: list[tuple[float, float]] = []
@@ -165,7 +175,7 @@ def latency(runs: pd.DataFrame, title: str) -> Figure:
         rates = mine["flops"] / mine["seconds"]
         right.plot(rates, [row] * len(rates), "|", color=colour, markersize=12, alpha=0.6)
         right.plot(flops / middle, row, marker, color=colour, markersize=7)
-        names.append(work_name(*shape))
+        names.append(work_name(*shape).replace(" tokens", ""))
         colours.append(colour)
         medians.append((flops, middle))
     _rates(left, np.array(medians))
@@ -173,18 +183,19 @@ def latency(runs: pd.DataFrame, title: str) -> Figure:
     heading(left, "time against FLOPs")
     right.set(
         xscale="log",
-        xlabel="FLOP/s reached (M: 10⁶, G: 10⁹)",
+        xlabel="FLOP/s reached (G: 10⁹)",
         yticks=-np.arange(len(names)),
         yticklabels=names,
     )
     right.grid(visible=False)
     for axis, unit in ((left.xaxis, ""), (left.yaxis, "s"), (right.xaxis, "")):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.set_major_formatter(EngFormatter(unit))
         axis.set_minor_formatter(NullFormatter())
     for label, colour in zip(right.get_yticklabels(), colours, strict=True):
         label.set_color(colour)
     heading(right, "the same, as a rate")
+    right.tick_params(axis="y", labelsize=9)
     return figure
 
 
@@ -206,7 +217,7 @@ def _rates(at: Axes, medians: Any) -> None:
     ends = np.array([flops.min() / 1.5, flops.max() * 1.5])
     for rate in ((flops / seconds).max(), (flops / seconds).min()):
         at.plot(ends, ends / rate, color=GREY, linewidth=1, linestyle=":", zorder=0)
-        where: Any = {"right": -6, "up": 3, "va": "bottom", "fontsize": 9}
+        where: Any = {"right": -6, "up": 6, "va": "bottom", "fontsize": 9}
         beside(at, f"{rate / 1e9:.3g} GFLOP/s", ends[1], ends[1] / rate, GREY, **where)
 
 
@@ -222,13 +233,12 @@ def latency_sentence(works: pd.DataFrame, tokens: int) -> str:
     read = works[(works["kind"] == "prefill") & (works["context"] == 0)]["flops_per_second"] / 1e9
     written = works[works["kind"] == "decode"]["flops_per_second"] / 1e9
     return (
-        f"Measured here: {tokens} tokens take {duration(fast['seconds'])} as {_name(fast)} and "
+        f"{tokens} tokens take {duration(fast['seconds'])} as {_name(fast)} and "
         f"{duration(slow['seconds'])} as {_name(slow)}: "
         f"{slow['seconds'] / fast['seconds']:.1f} times as long for "
         f"{slow['flops'] / fast['flops']:.2f} times the FLOPs. Read at once, tokens reach "
         f"{read.min():.3g} to {read.max():.3g} GFLOP/s; one by one, {written.min():.3g} to "
-        f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less. Runs of the same "
-        f"work differ by up to {works['spread'].max():.2f} times."
+        f"{written.max():.3g}, up to {read.max() / written.min():.3g} times less."
     )
 
 

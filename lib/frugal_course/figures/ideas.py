@@ -7,17 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, WIDE
 
 PALE = {BLUE: "#d6e9f5", ORANGE: "#f9e0d1", GREEN: "#d3eee5", GREY: "#eeeeee", "white": "white"}
-WIDTH = 10.5  # inches
+WIDTH = 10.5  # units of the canvas, on WIDE inches
+LETTERS = 9.2  # points
 PINK = "#CC79A7"  # a fifth colour of Okabe & Ito's palette
 PALE[PINK] = "#f6e4ee"
 
 
-def _canvas(height: float, title: str) -> tuple[Figure, Axes]:
-    """A figure without axes, a unit an inch."""
-    figure = Figure(figsize=(WIDTH, height), dpi=100)
+def _canvas(height: float, title: str, sentence: str = "") -> tuple[Figure, Axes]:
+    """A figure without axes, WIDTH units wide; its sentence is its label, which `picture` shows."""
+    figure = Figure(figsize=(WIDE, height * WIDE / WIDTH), dpi=100)
+    figure.set_label(sentence)
     at = figure.add_axes((0, 0, 1, 1))
     at.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
     at.axis("off")
@@ -36,7 +38,7 @@ def _box(
     **style: Any,
 ) -> None:
     """A rounded box whose lower left corner is at (x, y)."""
-    size = style.pop("fontsize", 10.5)
+    size = style.pop("fontsize", LETTERS)
     at.add_patch(
         FancyBboxPatch(
             (x, y),
@@ -54,7 +56,7 @@ def _box(
 
 def _note(at: Axes, x: float, y: float, text: str, colour: str = "black", **style: Any) -> None:
     """A line of text that begins at (x, y)."""
-    at.text(x, y, text, color=colour, **{"fontsize": 10.5, "va": "center", **style})
+    at.text(x, y, text, color=colour, **{"fontsize": LETTERS, "va": "center", **style})
 
 
 def _arrow(
@@ -76,9 +78,15 @@ def _sign(at: Axes, x: float, y: float, text: str, colour: str = GREY, r: float 
     at.text(x, y - 0.01, text, ha="center", va="center", fontsize=11, color=colour, zorder=4)
 
 
-def methods_in_a_layer(title: str) -> Figure:
+def methods_in_a_layer(
+    title: str = "(IA)³ rescales, LoRA adds beside a weight, an adapter behind it",
+) -> Figure:
     """One layer of a transformer, and where (IA)³, LoRA, an adapter, a prefix and BitFit sit."""
-    figure, at = _canvas(4.6, title)
+    figure, at = _canvas(
+        4.6,
+        title,
+        "One layer; an encoder–decoder's decoder has a second attention, with vectors of its own.",
+    )
     y = 1.75
     # Attention.
     _note(at, 0.15, y + 0.62, "x", fontsize=13, ha="center")
@@ -121,8 +129,8 @@ def methods_in_a_layer(title: str) -> Figure:
         at.add_patch(
             Rectangle((x, top), 0.2, 0.34, facecolor=PALE[BLUE], edgecolor=BLUE, linewidth=1.4)
         )
-    _note(at, 0.92, top + 0.17, "A", ha="center", fontsize=9.5)
-    _note(at, 1.26, top + 0.17, "B", ha="center", fontsize=9.5)
+    _note(at, 0.92, top + 0.17, "A", ha="center")
+    _note(at, 1.26, top + 0.17, "B", ha="center")
     _arrow(at, (0.3, y + 0.75), (0.8, top + 0.14), BLUE, linestyle="--")
     _arrow(at, (1.38, top + 0.14), (1.75, y + 1.42), BLUE, linestyle="--")
     _sign(at, 1.86, y + 1.36, "+", BLUE, 0.12)
@@ -156,13 +164,21 @@ def methods_in_a_layer(title: str) -> Figure:
     return figure
 
 
-def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str) -> Figure:
+def choices_as_a_tree(
+    prompt: str,
+    choices: Sequence[Sequence[str]],
+    title: str = "Choices share their prompt: packed, it is computed once",
+) -> Figure:
     """What ranking computes: each choice in a row of its own, and all of them as one tree.
 
     prompt: what stands for it; choices: their tokens
     """
-    figure, at = _canvas(3.3 + 0.1 * len(choices), title)
-    height, wide, one = 0.34, 1.55, 0.86
+    figure, at = _canvas(
+        3.3 + 0.1 * len(choices),
+        title,
+        "Words stand for tokens. Two choices that begin alike share their first tokens too.",
+    )
+    height, wide, one = 0.34, 1.25, 1.02
     rows = [2.1 - 0.52 * i + 0.1 * len(choices) for i in range(len(choices))]
     for y, choice in zip(rows, choices, strict=True):
         _box(at, 0.15, y, wide, height, prompt, BLUE)
@@ -175,9 +191,8 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
                 height,
                 token,
                 ORANGE,
-                fontsize=9.5,
             )
-    right, middle = 5.2, (rows[0] + rows[-1]) / 2
+    right, middle = 5.3, (rows[0] + rows[-1]) / 2
     _box(at, right, middle, wide, height, prompt, BLUE)
     places: dict[tuple[str, ...], tuple[float, float]] = {(): (right + wide, middle + height / 2)}
     for choice in choices:
@@ -188,10 +203,10 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
                     r for r, c in zip(rows, choices, strict=True) if tuple(c[: i + 1]) == path
                 ]
                 level = sum(sharing) / len(sharing)
-                x = right + wide + 0.4 + i * (one + 0.14)
+                x = right + wide + 0.4 + i * (one + 0.12)
                 before = places[path[:-1]]
                 _arrow(at, before, (x, level + height / 2), GREY, arrowstyle="-")
-                _box(at, x, level, one, height, choice[i], ORANGE, fontsize=9.5)
+                _box(at, x, level, one, height, choice[i], ORANGE)
                 places[path] = (x + one, level + height / 2)
     alone, packed = sum(map(len, choices)), len(places) - 1
     _note(at, 0.15, 0.42, f"alone: {len(choices)} prompts, {alone} tokens of choices")
@@ -206,16 +221,20 @@ def choices_as_a_tree(prompt: str, choices: Sequence[Sequence[str]], title: str)
     return figure
 
 
-def read_once(choices: Sequence[str], title: str) -> Figure:
+def read_once(
+    choices: Sequence[str],
+    title: str = "An encoder–decoder reads once, and all choices share its keys and values",
+) -> Figure:
     """An encoder–decoder reads a prompt once; its keys and values serve all choices."""
-    figure, at = _canvas(3.0, title)
-    _note(at, 0.15, 1.45, "prompt", fontsize=11)
+    sentence = "What the decoder looks back at is projected to keys and values once."
+    figure, at = _canvas(3.0, title, sentence)
+    _note(at, 0.15, 1.45, "prompt", fontsize=10)
     _arrow(at, (0.85, 1.45), (1.15, 1.45))
     _box(at, 1.15, 0.9, 1.7, 1.1, "encoder\n(once)", BLUE)
     _arrow(at, (2.85, 1.45), (3.3, 1.45))
     _box(at, 3.3, 1.55, 1.5, 0.5, "keys $W_k h$", BLUE)
     _box(at, 3.3, 0.85, 1.5, 0.5, "values $W_v h$", BLUE)
-    _note(at, 4.05, 0.58, "projected once", ha="center", fontsize=10, colour=BLUE)
+    _note(at, 4.05, 0.58, "projected once", ha="center", colour=BLUE)
     _box(at, 5.9, 0.75, 4.3, 1.5, "", GREY)
     _note(at, 8.05, 2.07, "decoder: one row, all choices", ha="center")
     _arrow(at, (4.8, 1.8), (5.9, 1.5), BLUE)
@@ -224,56 +243,61 @@ def read_once(choices: Sequence[str], title: str) -> Figure:
     levels = [1.42 + 0.24 * (len(choices) - 1) - 0.48 * i - 0.19 for i in range(len(choices))]
     for y, choice in zip(levels, choices, strict=True):
         _arrow(at, (6.8, 1.42), (7.15, y + 0.2), GREY, arrowstyle="-")
-        _box(at, 7.15, y, 2.0, 0.38, choice, ORANGE, fontsize=9.5)
-        _box(at, 9.2, y, 0.75, 0.38, "end", ORANGE, fontsize=9.5)
+        _box(at, 7.15, y, 2.0, 0.38, choice, ORANGE)
+        _box(at, 9.2, y, 0.75, 0.38, "end", ORANGE)
     _note(
         at, 0.15, 0.2, "T-Few's code repeats what was read for every choice, and projects it again."
     )
     return figure
 
 
-def shots_in_a_query(shots: int, title: str) -> Figure:
+def shots_in_a_query(
+    shots: int, title: str = "ICL pays for its examples at every query, unless they are cached"
+) -> Figure:
     """k examples before a query: read again every time, or found in a cache."""
-    figure, at = _canvas(2.9, title)
+    figure, at = _canvas(2.9, title, "Blue is computed, dotted is read from memory.")
     width, height = 0.5, 0.36
     for x0, name, cached in ((0.15, "nothing cached", False), (5.5, "cached", True)):
-        _note(at, x0, 2.2, name, fontsize=11, weight="bold")
+        _note(at, x0, 2.2, name, fontsize=10.5, weight="bold")
         for row in range(3):
             y = 1.68 - 0.48 * row
             for i in range(shots):
                 x, done = x0 + i * (width + 0.04), cached and row > 0
                 word, colour, line = ("", GREY, ":") if done else ("shot", BLUE, "-")
-                _box(at, x, y, width, height, word, colour, fontsize=8.5, linestyle=line)
+                _box(at, x, y, width, height, word, colour, linestyle=line)
             x = x0 + shots * (width + 0.04)
-            _box(at, x, y, 0.85, height, f"query {row + 1}", ORANGE, fontsize=9.5)
-    _note(at, 0.15, 0.36, "every query reads k + 1 texts, where one without examples reads 1")
+            _box(at, x, y, 0.85, height, f"query {row + 1}", ORANGE)
+    _note(at, 0.15, 0.36, "every query reads k + 1 texts,\nwhere one without examples reads 1")
     _note(
         at,
         5.5,
         0.36,
-        "the shots once; then a query reads its own text, and looks at\nkeys and values that "
-        "lie in memory",
+        "the shots once; then a query reads its own text,\nand looks at keys and values "
+        "that lie in memory",
     )
     return figure
 
 
-def mixed_batch(tasks: Sequence[str], title: str) -> Figure:
+def mixed_batch(
+    tasks: Sequence[str],
+    title: str = "One batch, several tasks: each row is multiplied by its own task's vector",
+) -> Figure:
     """Rows of several tasks in one batch: each is multiplied by its own task's vector."""
-    figure, at = _canvas(2.9, title)
+    figure, at = _canvas(2.9, title, "What is folded into W is the same for all rows.")
     colours = (ORANGE, BLUE, GREEN, PINK)
     rows = [1.85 - 0.5 * i for i in range(len(tasks))]
     kinds = list(dict.fromkeys(tasks))
     _box(at, 3.5, rows[-1] - 0.05, 1.5, rows[0] - rows[-1] + 0.46, "W\nthe same\nfor all rows")
     for y, task in zip(rows, tasks, strict=True):
         colour = colours[kinds.index(task) % len(colours)]
-        _box(at, 0.15, y, 2.6, 0.36, f"text of {task}", colour, fontsize=10)
+        _box(at, 0.15, y, 2.6, 0.36, f"text of {task}", colour)
         _arrow(at, (2.75, y + 0.18), (3.5, y + 0.18))
         _arrow(at, (5.0, y + 0.18), (5.75, y + 0.18))
         _sign(at, 5.9, y + 0.18, "⊙", colour)
-        _box(at, 6.55, y + 0.03, 1.6, 0.3, f"$l$ of {task}", colour, fontsize=10)
+        _box(at, 6.55, y + 0.03, 1.6, 0.3, f"$l$ of {task}", colour)
         _arrow(at, (6.55, y + 0.18), (6.05, y + 0.18), colour)
         _arrow(at, (8.35, y + 0.18), (8.8, y + 0.18))
-        _box(at, 8.8, y, 1.5, 0.36, "its answer", colour, fontsize=10)
+        _box(at, 8.8, y, 1.5, 0.36, "its answer", colour)
     _note(
         at,
         0.15,
@@ -289,12 +313,12 @@ def funnel(sizes: Mapping[str, tuple[str, str]], title: str) -> Figure:
 
     sizes: by space, how many designs it has, and what is settled in it
     """
-    figure, at = _canvas(3.0, title)
+    figure, at = _canvas(3.2, title)
     step = 10.2 / len(sizes)
     for i, (name, (count, settled)) in enumerate(sizes.items()):
         left, right = 2.1 - 0.32 * i, 2.1 - 0.32 * (i + 1)
         x = 0.15 + i * step
-        low = 1.35
+        low = 1.6
         at.fill(
             [x, x + step - 0.12, x + step - 0.12, x],
             [low + left / 2, low + right / 2 + 0.1, low - right / 2 - 0.1, low - left / 2],
@@ -310,7 +334,6 @@ def funnel(sizes: Mapping[str, tuple[str, str]], title: str) -> Figure:
             settled,
             ha="center",
             va="bottom",
-            fontsize=9.5,
             colour=BLUE,
         )
     return figure

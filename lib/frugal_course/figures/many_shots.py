@@ -1,13 +1,25 @@
 """What more examples in the prompt bring (chapter 3): accuracy, and what they cost."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from frugal import stats
 from frugal.costs.prices import usd
-from frugal_course.figures.style import BLUE, GREEN, ORANGE, across, beside, heading, panels
+from frugal_course.figures.names import name as called
+from frugal_course.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    WIDE,
+    across,
+    beside,
+    flops,
+    heading,
+    panels,
+)
 from frugal_course.figures.table1 import way
 
 # By pair of ways, then by task: `many_shots.differences`.
@@ -24,7 +36,7 @@ def by_shots(
     longest prompt has examples; chances: of guessing
     """
     tasks, shots = list(dict.fromkeys(curve["task"])), sorted(curve["shots"].unique())
-    figure, axes = panels(len(tasks), title, width=10.5, sharey=True)
+    figure, axes = panels(len(tasks), title, width=WIDE, sharey=True)
     for at, task in zip(axes, tasks, strict=True):
         mine = curve[curve["task"] == task].sort_values("shots")
         ends = mine.groupby("calibrated")["accuracy"].last()
@@ -37,7 +49,7 @@ def by_shots(
             at.vlines(x, rows["low"], rows["high"], color=colour, linewidth=2, alpha=0.6)
             higher = (ends[calibrated], calibrated) == max(zip(ends, ends.index, strict=True))
             up = 14 if higher else -22
-            beside(at, name, x[-1], ends[calibrated], colour, right=-1, up=up)
+            beside(at, name, x[-1], ends[calibrated], colour, right=-8, up=up)
         if task in tuned:
             at.axhline(tuned[task], color=ORANGE, linewidth=2, linestyle="--")
             where = ("axes fraction", "data")
@@ -46,7 +58,7 @@ def by_shots(
             )
         across(at, chances[task])
         at.set_xticks(range(len(shots)), [str(k) for k in shots])
-        at.set(xlabel="examples in the prompt", ylim=(0, 1.02), xlim=(-0.4, len(shots) - 0.6))
+        at.set(xlabel="examples in the prompt", xlim=(-0.4, len(shots) - 0.6))
         heading(at, task)
     axes[0].set(ylabel="accuracy")
     return figure
@@ -86,7 +98,7 @@ def shots_sentence(
     text = f"Recorded{some}. {'; '.join(told)}."
     if moved:
         text += (
-            " Orders of the same 16 examples, and draws of other ones, move accuracy by standard "
+            "\nOrders of the same 16 examples, and draws of other ones, move accuracy by standard "
             f"deviations of {'; '.join(moved)} points."
         )
     return text
@@ -95,10 +107,18 @@ def shots_sentence(
 def shots_differences(found: Found) -> pd.DataFrame:
     """`many_shots.differences` as people read them: a row a pair, a column a task."""
     rows = {
-        f"{way(ours)} less {way(theirs)}": {task: str(gain) for task, gain in each.items()}
+        f"{way(ours)} less {way(theirs)}": {called(task): str(gain) for task, gain in each.items()}
         for (ours, theirs), each in found.items()
     }
     return pd.DataFrame(rows).T.fillna("")
+
+
+def price_sentence(task: str, model: str, api: Any) -> str:
+    """Whose price `shots_priced` takes. api: an `ApiPrice`."""
+    return (
+        f"{task} with {model}'s tokens, {api.model}'s price of {api.row.known_on} "
+        f"({api.row.state}); answers are not counted."
+    )
 
 
 def shots_priced(costs: pd.DataFrame, dollars: pd.DataFrame, queries: int) -> pd.DataFrame:
@@ -108,9 +128,9 @@ def shots_priced(costs: pd.DataFrame, dollars: pd.DataFrame, queries: int) -> pd
     return pd.DataFrame(
         {
             "examples": table["shots"],
-            "tokens of a prompt": table["prefix"] + table["query"],
-            "FLOPs of a query": [f"{flops:.1e}" for flops in table["flops"]],
-            "behind a cache": [f"{flops:.1e}" for flops in table["cached"]],
+            "tokens of a prompt": (table["prefix"] + table["query"]).map("{:,}".format),
+            "FLOPs of a query": [*map(flops, table["flops"])],
+            "behind a cache": [*map(flops, table["cached"])],
             many: [usd(amount) for amount in table["uncached"]],
             f"{many}, cached": [usd(amount) for amount in table["cached_usd"]],
         }

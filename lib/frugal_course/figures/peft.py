@@ -1,4 +1,4 @@
-"""Chapter 2's figures: what trained vectors look like, accuracy against their number, and what a
+"""Chapter 2's figures: what trained vectors share, accuracy against their number, and what a
 method costs at inference."""
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from frugal_course.figures import names
 from frugal_course.figures.style import (
     BLUE,
     BOX,
     GREEN,
     GREY,
     ORANGE,
+    WIDE,
     across,
     beside,
     heading,
@@ -35,29 +37,23 @@ _PLACES: list[tuple[int, int, Literal["left", "right"]]] = [
 ]
 
 
-def vectors(deviations: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Trained (IA)³ vectors as heat maps: a panel per kind, a row per layer.
+def agreement(
+    shared: "Mapping[str, np.ndarray[Any, Any]]", widths: Mapping[str, int], title: str
+) -> Figure:
+    """Whether two trainings move the same features: a panel a kind of vector, a mark a layer.
 
-    deviations: by kind, (layers, features) of l − 1
-
-    The features of a row are sorted by value, so that its spread can be read off. All panels share
-    one scale, from blue (below one) over white (untouched) to orange (above).
+    shared: by kind, the correlation of the two trainings' l − 1 over the features of a layer
+    widths: features of a layer, by kind; what chance reaches in 19 of 20 layers is shaded
     """
-    width = 3.4 * len(deviations) + 1.2
-    figure, axes = panels(len(deviations), title, height=4.6, width=width)
-    most = max(float(frame.abs().to_numpy().max()) for frame in deviations.values()) or 1e-9
-    for at, (kind, frame) in zip(axes, deviations.items(), strict=True):
-        values = np.sort(frame.to_numpy(), axis=1)
-        drawn = at.imshow(
-            values, aspect="auto", cmap=DIVERGING, vmin=-most, vmax=most, interpolation="nearest"
-        )
-        at.grid(visible=False)
-        at.set(xlabel=f"{frame.shape[1]:,} features, sorted", xticks=[])
-        step = max(1, len(frame) // 6)
-        at.set_yticks(range(0, len(frame), step), [str(i) for i in frame.index[::step]])
-        heading(at, kind)
-    axes[0].set_ylabel("layer")
-    figure.colorbar(drawn, ax=list(axes), label="deviation from 1", fraction=0.04)
+    figure, axes = panels(len(shared), title, width=WIDE, height=3.4, sharey=True)
+    for at, (kind, values) in zip(axes, shared.items(), strict=True):
+        chance = 1.96 / widths[kind] ** 0.5
+        at.axhspan(-chance, chance, color="#eeeeee")
+        at.axhline(float(np.mean(values)), color=BLUE, linestyle="--", linewidth=1.5)
+        at.plot(range(len(values)), values, "o", color=BLUE, markersize=5)
+        at.set_xlabel("layer")
+        heading(at, f"{kind}: {widths[kind]:,} features")
+    axes[0].set_ylabel("correlation of two tasks")
     return figure
 
 
@@ -77,8 +73,7 @@ def accuracy_against_params(
     Every run is a mark, and a method's runs hang on one line; its name stands beside the mean, that
     of (IA)³ in bold.
     """
-    width = 8.4 if len(results) == 1 else 6.6 * len(results)
-    figure, axes = panels(len(results), title, height=5.0, width=width, sharey=True)
+    figure, axes = panels(len(results), title, height=4.8, width=WIDE, sharey=True)
     every = pd.concat(results.values())
     marked = [*every["accuracy"], *(levels or {}).values()]
     room = max(0.05, 0.15 * (max(marked) - min(marked)))
@@ -112,7 +107,9 @@ def _marks(at: Axes, runs: pd.DataFrame) -> None:
             "bbox": {**BOX, "pad": 0.5, "alpha": 0.8},
             "gid": "method",
         }
-        beside(at, str(name), params.mean(), accuracy.mean(), colour, right=8, **letters)
+        beside(
+            at, names.name(str(name)), params.mean(), accuracy.mean(), colour, right=8, **letters
+        )
 
 
 def _label(figure: Figure, at: Axes) -> None:
@@ -160,21 +157,19 @@ def figure2_sentence(runs: pd.DataFrame, zero_shot: float | None = None) -> str:
     """
     mean = runs.groupby("name", sort=False)[["params", "accuracy"]].mean()
     ranked = mean["accuracy"].sort_values(ascending=False)
+    best, last = (names.name(str(ranked.index[i])) for i in (0, -1))
     ours = mean.loc["ia3"]
     place = int((ranked > ours["accuracy"]).sum()) + 1
-    text = (
-        f"(IA)³ reaches {ours['accuracy']:.1%} with {ours['params']:,.0f} parameters, place "
-        f"{place} of {len(mean)}; the best is {ranked.index[0]} with {ranked.iloc[0]:.1%}, the "
-        f"last {ranked.index[-1]} with {ranked.iloc[-1]:.1%}"
-    )
+    text = f"(IA)³ is {place} of {len(mean)} with {ours['accuracy']:.1%}"
     if "full" in mean.index:
         points = 100 * (ours["accuracy"] - mean.loc["full", "accuracy"])
         share = ours["params"] / mean.loc["full", "params"]
-        text += f"; (IA)³ is {points:+.1f} points from full fine-tuning with {share:.3%} of its"
-        text += " parameters"
+        text += f", {points:+.1f} points from full fine-tuning with {share:.3%} of its parameters"
+    text += f"; the best is {best} with {ranked.iloc[0]:.1%}, the last {last} with "
+    text += f"{ranked.iloc[-1]:.1%}"
     if zero_shot is not None:
-        below = [name for name, accuracy in ranked.items() if accuracy < zero_shot]
-        text += f". Zero-shot is {zero_shot:.1%}; below it: {', '.join(map(str, below)) or 'none'}"
+        below = [names.name(str(n)) for n, accuracy in ranked.items() if accuracy < zero_shot]
+        text += f". Below zero-shot ({zero_shot:.1%}): {', '.join(below) or 'none'}"
     return text + "."
 
 
@@ -193,14 +188,14 @@ def inference_cost(runs: pd.DataFrame, title: str) -> Figure:
         time=runs["seconds"] / runs["plain_seconds"], count=runs["flops"] / runs["plain_flops"]
     )
     folds = found.loc[found["way"] == "folded", "name"].unique()
-    names = sorted(found["name"].unique(), key=lambda name: name in folds)[::-1]
+    order = sorted(found["name"].unique(), key=lambda name: name in folds)[::-1]
     works = found.groupby(["batch", "tokens", "context"], sort=False)
-    height = 1.6 + 0.36 * len(names)
-    figure, axes = panels(len(works), title, height=height, width=10.5, sharex=True, sharey=True)
+    height = 1.6 + 0.34 * len(order)
+    figure, axes = panels(len(works), title, height=height, width=WIDE, sharex=True, sharey=True)
     for at, ((_, tokens, context), mine) in zip(axes, works, strict=True):
         for (name, way), turns in mine.groupby(["name", "way"], sort=False):
             colour, marker = WAYS[str(way)]
-            y = names.index(name) + (0.16 if way == "folded" else -0.16)
+            y = order.index(name) + (0.16 if way == "folded" else -0.16)
             at.plot(turns["time"], [y] * len(turns), "|", color=colour, alpha=0.5)
             at.plot(turns["time"].median(), y, marker, color=colour, markersize=7, zorder=3)
             if way == "beside":
@@ -209,9 +204,9 @@ def inference_cost(runs: pd.DataFrame, title: str) -> Figure:
         at.grid(visible=False)
         behind = f" behind {context}" if context else ""
         heading(at, f"{tokens} token{'s' * (tokens > 1)} at once{behind}")
-        at.set_xlabel("times the plain model: ◆ beside, ● folded, × FLOPs")
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(-0.7, len(names) - 0.3)
+        at.set_xlabel("of the plain: ◆ beside, ● folded, × FLOPs")
+    axes[0].set_yticks(range(len(order)), [names.name(method) for method in order])
+    axes[0].set_ylim(-0.7, len(order) - 0.3)
     return figure
 
 
@@ -223,20 +218,17 @@ def inference_sentence(found: pd.DataFrame) -> str:
     text = "Nothing here can be folded. "
     if len(folded):
         text = (
-            f"Folded into the weights ({', '.join(folded['name'].unique())}), a method costs the "
-            f"FLOPs of the plain model and {_range(folded['seconds'])} times its time. "
+            f"Folded ({_listed(folded)}), a method costs the plain model's FLOPs and "
+            f"{_range(folded['seconds'])} times its time.\n"
         )
-    text += (
-        f"These cannot be folded: {', '.join(rest['name'].unique())}. They take up to "
-        f"{most['flops'] - 1:.1%} more FLOPs ({most['name']}) and {_range(rest['seconds'])} times "
-        "the time."
+    return text + (
+        f"What stays beside the weights ({_listed(rest)}) takes up to {most['flops'] - 1:.1%} more "
+        f"FLOPs ({names.name(str(most['name']))}) and {_range(rest['seconds'])} times the time."
     )
-    if len(mine := beside[beside["name"] == "ia3"]):
-        text += (
-            " (IA)³ beside the weights adds no matrix product; with its multiplications a pass "
-            f"takes {_range(mine['seconds'])} times the time."
-        )
-    return text
+
+
+def _listed(found: pd.DataFrame) -> str:
+    return ", ".join(map(names.name, found["name"].unique()))
 
 
 def _range(values: "pd.Series[float]") -> str:

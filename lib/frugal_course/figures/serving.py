@@ -12,7 +12,9 @@ from matplotlib.ticker import NullLocator
 from frugal.costs import prices
 from frugal.costs.prices import usd
 from frugal.costs.serving import ApiQuery, OwnGpu, saving
-from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, panels
+from frugal_course.figures.names import said
+from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, WIDE, apart, beside, panels
+from frugal_course.figures.tables import named
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
 LINES = ("-", "--", "-.", ":")  # of one vendor's models, in the file's order
@@ -39,7 +41,7 @@ def price_list(served: Sequence[ApiQuery]) -> pd.DataFrame:
         }
         for p in (q.price for q in served)
     }
-    return pd.DataFrame(rows).T.rename_axis("USD for a million tokens", axis=1)
+    return named(pd.DataFrame(rows).T.rename_axis("USD for a million tokens", axis=1))
 
 
 def price_doubts(served: Sequence[ApiQuery], gpu: str, today: date | None = None) -> str:
@@ -54,27 +56,22 @@ def price_doubts(served: Sequence[ApiQuery], gpu: str, today: date | None = None
             told.setdefault(line, []).append(q.price.model)
     notes = [f"{', '.join(models)}: {line}" for line, models in told.items() if line]
     doubts = prices.summary([*rows, prices.get("gpu", gpu, today)], today)
-    return "\n".join([f"source: {sources}", *doubts, *changes, *notes])
+    return said("\n".join([f"source: {sources}", *doubts, *changes, *notes]))
 
 
 def saving_sentence(served: Sequence[ApiQuery]) -> str:
     """How many times less a query costs behind a cache: by the rule of FLOPs, and by each price."""
     prefix, own = served[0].prefix_tokens, served[0].query_tokens
-    shares: dict[float, list[str]] = {}
-    for q in served:
-        share = q.price.of("cached_input") / q.price.input
-        shares.setdefault(round(share, 6), []).append(q.price.model)
-    told = [
-        f"{saving(prefix, own, share):.1f} where it costs {share:.0%} of a new one "
-        f"({', '.join(models)})"
-        for share, models in sorted(shares.items(), reverse=True)
-    ]
+    shares = sorted({q.price.of("cached_input") / q.price.input for q in served})
     ratios = [q.price.output / q.price.input for q in served]
     return (
-        f"By the rule of FLOPs, where a cached token costs nothing, a cache saves "
-        f"{saving(prefix, own):.1f} times; by price {'; '.join(told)}. Answers come on top: a "
-        f"token of one, or of the thoughts before it, costs as much as {_span(ratios, '.2g')} of "
-        f"a prompt."
+        f"By price a cache saves {_span([saving(prefix, own, s) for s in shares], '.1f')} times, "
+        f"by "
+        f"the rule of FLOPs {saving(prefix, own):.1f}: a cached token costs "
+        f"{_span(shares, '.0%')} of "
+        f"a new one, not nothing. A token of an answer costs as much as {_span(ratios, '.2g')} "
+        f"of a "
+        f"prompt."
     )
 
 
@@ -102,7 +99,7 @@ def api_bills(served: Sequence[ApiQuery], own: OwnGpu, queries: int) -> pd.DataF
         bill = usd(own.total(queries, share))
         rows[f"T-Few, own {own.gpu}, {share:.0%} busy"] = {"uncached": bill}
     table = pd.DataFrame(rows).T.fillna(NONE)
-    return table.rename_axis(f"USD for {queries:,} queries", axis=1)
+    return named(table.rename_axis(f"USD for {queries:,} queries", axis=1))
 
 
 def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
@@ -110,7 +107,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
 
     A cross marks from which rate on a cache pays; a GPU of one's own is paid for while it waits.
     """
-    figure, (at,) = panels(1, title, height=4.8, width=9.5)
+    figure, (at,) = panels(1, title, height=4.6, width=WIDE)
     rates = np.logspace(-1, 5, 241)
     curves = [(q, 1000 * np.array([q.cached(rate) for rate in rates])) for q in served]
     top = max(curve.max() for _, curve in curves)
@@ -137,7 +134,7 @@ def by_arrivals(served: Sequence[ApiQuery], own: OwnGpu, title: str) -> Figure:
     at.set(
         xscale="log",
         yscale="log",
-        xlim=(rates[0], rates[-1] ** 1.42),
+        xlim=(rates[0], rates[-1]),
         ylim=(lowest / 2, 2 * top),
         xticks=10.0 ** np.arange(-1, 6),
         xticklabels=["0.1", "1", "10", "100", "1,000", "10,000", "100,000"],
@@ -174,28 +171,29 @@ def arrivals_sentence(served: Sequence[ApiQuery], own: OwnGpu) -> str:
     tokens = f"{served[0].prefix_tokens:,} tokens"
     paid = [rate for q in served if (rate := q.pays_from())]
     plain, cached = (_cheaper(served, own, cached=how) for how in (False, True))
-    never = [q.price.model for q in served if q.price.model not in cached]
-    parts = [
-        f"A query that finds its {tokens} cached costs {_span(saves, '.1f')} times less than one "
-        f"that does not."
+    text = (
+        f"A query that finds its {tokens} cached costs {_span(saves, '.1f')} times less"
         if saves
-        else f"A prefix of {tokens} is too short for a cache."
-    ]
+        else f"A prefix of {tokens} is too short for a cache"
+    )
     if paid:
-        parts.append(
-            f"Where writing costs extra ({len(paid)} models), caching pays from {min(paid):.2g} to "
-            f"{max(paid):.2g} queries an hour on; with fewer, most find a dead cache."
+        text += (
+            f"; where writing costs extra ({len(paid)} models), caching pays from "
+            f"{_span(paid, '.2g')} queries an hour on"
         )
-    if plain:
-        parts.append(
-            f"One {own.gpu} that serves T-Few, at {own.mfu:.1%} of its peak, is cheaper than "
-            f"uncached prompts from {_span(plain.values())} queries an hour on."
+    text += "."
+    beaten = [
+        f"{what} prompts from {_span(rates.values())} queries an hour on ({len(rates)} of "
+        f"{len(served)} models)"
+        for what, rates in (("uncached", plain), ("cached", cached))
+        if rates
+    ]
+    if beaten:
+        text += (
+            f"\nOne {own.gpu} that serves T-Few, at {own.mfu:.1%} of its peak, is cheaper than "
+            f"{', than '.join(beaten)}."
         )
-    if cached:
-        parts.append(f"Than cached ones it is from {_span(cached.values())} on.")
-    if never:
-        parts.append(f"Cached, {' and '.join(never)} cost less than a GPU that never waits.")
-    return " ".join(parts)
+    return text
 
 
 def _span(numbers: Collection[float], form: str = ",.0f") -> str:
@@ -239,14 +237,16 @@ def then_and_now(
         if pays
         else "never, beside a cached prompt"
     )
-    return pd.DataFrame(rows).T, (
-        f"The paper prints {printed}, its rule of FLOPs gives {flops:,.0f}. In dollars, a prompt "
-        f"to {then.sku} cost as much as {dear / mine:,.0f} T-Few queries on a GPU that never "
-        f"waits, at its price of {prices.get('gpu', own.gpu).known_on}. Today a prompt is "
-        f"{_span(plain, '.3g')} of them uncached, and {_span(hits, '.2g')} cached. (All this at "
-        f"{own.mfu:.1%} of the GPU's peak; at {mfu:.0%} the ratios are "
-        f"{mfu / own.mfu:.1f} times as large.) T-Few's training, {usd(own.training_usd)}, "
-        f"has paid for itself {after}."
+    day = prices.get("gpu", own.gpu).known_on
+    return named(pd.DataFrame(rows).T), (
+        f"A prompt to {then.sku} cost as much as {dear / mine:,.0f} T-Few queries at the prices of "
+        f"{day} (printed: {printed}; by FLOPs {flops:,.0f}); one of today costs "
+        f"{_span(plain, '.3g')} uncached, {_span(hits, '.2g')} cached, beside a GPU that never "
+        f"waits."
+        f"\nT-Few's training, {usd(own.training_usd)}, has paid for itself {after}. All this at "
+        f"{own.mfu:.1%} of the GPU's peak; at {mfu:.0%} the ratios are {mfu / own.mfu:.1f} times "
+        f"as "
+        f"large."
     )
 
 
@@ -268,4 +268,4 @@ def annotators(bought: pd.DataFrame) -> pd.DataFrame:
             "price seen on": bought["known_on"] + ", " + bought["state"],
         }
     )
-    return table.set_index("model")
+    return named(table.set_index("model"))

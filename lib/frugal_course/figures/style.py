@@ -20,9 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from frugal_course.figures.names import said
+
 # Okabe & Ito's palette, safe for colour-blind readers; marker and line differ with the colour.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 LETTERS = 10.7  # of a title that an inch holds
+WIDE = 8.3  # inches: as wide as GitHub shows a figure (830 pixels), with letters of 9 points
 BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind letters on lines
 
 _RC: Any = {
@@ -36,19 +39,32 @@ _RC: Any = {
 
 
 def panels(
-    count: int, title: str, *, height: float = 3.9, width: float | None = None, **subplots: Any
+    count: int,
+    title: str,
+    *,
+    height: float = 3.9,
+    width: float | None = None,
+    stacked: bool = False,
+    **subplots: Any,
 ) -> tuple[Figure, Any]:
     """A figure of `count` panels side by side under one title, which states the finding.
 
-    height, width: inches; subplots: given to matplotlib's `Figure.subplots`
+    height, width: inches; stacked: one below the other; subplots: given to `Figure.subplots`
     """
     with mpl.rc_context(_RC):
-        size = (width or max(6.0, 4.4 * count), height)
+        size = (width or max(6.0, WIDE / 2 * count), height)
         figure = Figure(figsize=size, dpi=100, layout="constrained")
-        axes = figure.subplots(1, count, squeeze=False, **subplots)
-        lines = (textwrap.fill(line, int(LETTERS * size[0])) for line in title.split("\n"))
+        rows, columns = (count, 1) if stacked else (1, count)
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+        lines = (_filled(line, int(LETTERS * size[0])) for line in said(title).split("\n"))
         figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=13, parse_math=False)
-    return figure, axes[0]
+    return figure, axes.ravel()
+
+
+def _filled(line: str, width: int) -> str:
+    """A line in lines; an interval stays whole."""
+    whole = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", "\xa0"), line)
+    return textwrap.fill(whole, width).replace("\xa0", " ")
 
 
 def about(count: float) -> str:
@@ -62,9 +78,14 @@ def about(count: float) -> str:
     return f"about {rounded:,.0f}"
 
 
+def flops(count: float) -> str:
+    """FLOPs as the papers print them: "1.44e15"."""
+    return said(f"{count:.3g}")
+
+
 def heading(axes: Axes, text: str) -> None:
     """What a panel shows, above its left edge."""
-    axes.set_title(text, loc="left", weight="bold")
+    axes.set_title(said(text), loc="left", weight="bold")
 
 
 def beside(
@@ -88,7 +109,9 @@ def beside(
         "ha": "left" if right >= 0 else "right",
         "va": "baseline" if up else "center",
     }
-    at.annotate(text, (x, y), xytext=(right, up), textcoords="offset points", **(usual | style))
+    at.annotate(
+        said(text), (x, y), xytext=(right, up), textcoords="offset points", **(usual | style)
+    )
 
 
 def apart(
@@ -171,15 +194,25 @@ def _letters(file: str) -> frozenset[int]:
     return frozenset(font_manager.get_font(file).get_charmap())
 
 
-def picture(figure: Figure, sentence: str) -> None:
-    """Show a figure as PNG, and under it the sentence that says what it shows."""
-    display({"image/png": png(figure), "text/plain": sentence}, raw=True)
-    say(sentence)
+def picture(figure: Figure, sentence: str = "", *, answer: bool = False) -> None:
+    """Show a figure as PNG, and under it what it shows: a sentence, by default its own label.
+
+    answer: to the question that stands before the figure ("Predict first")
+    """
+    sentence = sentence or str(figure.get_label())
+    display({"image/png": png(figure), "text/plain": said(sentence)}, raw=True)
+    say(sentence, answer=answer)
 
 
-def say(text: str) -> None:
-    """Show sentences as a page does, which wraps what a terminal would not; a line, a paragraph."""
+def say(text: str, *, answer: bool = False) -> None:
+    """Show sentences as a page does, which wraps what a terminal would not; a line, a paragraph.
+
+    answer: to the question that stands before what is shown ("Predict first")
+    """
+    text = said(text)
     lines = "\n\n".join(map(_unmarked, text.splitlines()))
+    if answer:
+        text, lines = f"Answer: {text}", f"**Answer**: {lines}"
     display({"text/markdown": lines, "text/plain": text}, raw=True)
 
 

@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frugal import stats
-from frugal_course.figures.style import BLUE, GREY, ORANGE, heading, panels
+from frugal_course.figures.names import name as called
+from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, heading, panels, picture, say
+
+NAMED = 4  # tasks of one verdict, at most: more are counted, and stand in the table
 
 # How the ways of our own Table 1 and of many shots are called (data/table1.toml, many_shots.toml).
 WAYS = {
@@ -41,25 +44,44 @@ def against_icl(verdicts: pd.DataFrame, overall: stats.Difference, title: str) -
     overall:  the mean of the differences
     """
     height = max(3.9, 1.6 + 0.27 * len(verdicts))
-    figure, (at, forest) = panels(2, title, width=10.5, height=height, width_ratios=[1, 1])
+    figure, (at, forest) = panels(2, title, width=WIDE, height=height, width_ratios=[4, 5])
     for row in verdicts.itertuples():
         flops, accuracy = [row.ours_flops, row.theirs_flops], [row.ours, row.theirs]
         at.plot(flops, accuracy, color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
     at.plot(verdicts["theirs_flops"], verdicts["theirs"], "o", color=BLUE, markersize=6)
     at.plot(verdicts["ours_flops"], verdicts["ours"], "D", color=ORANGE, markersize=6)
-    at.set(xlabel="FLOPs per query", ylabel="accuracy", xscale="log", ylim=(0, 1.02))
-    heading(at, "a line a task: ◆ T-Few, ● 16-shot ICL")
+    at.set(xlabel="FLOPs per query", ylabel="accuracy, a line a task", xscale="log")
+    heading(at, "◆ T-Few, ● 16-shot ICL")
     places = [*range(len(verdicts), 0, -1)]
     for y, row in zip(places, verdicts.itertuples(), strict=True):
         _interval(forest, y, row.difference, row.low, row.high)
     _interval(forest, 0, overall.difference, overall.low, overall.high, bold=True)
     forest.axvline(0, color=GREY, linewidth=1)
-    forest.set_yticks([*places, 0], [*verdicts["task"], "mean of these tasks"], fontsize=9)
+    forest.set_yticks(
+        [*places, 0], [*map(called, verdicts["task"]), "mean of these tasks"], fontsize=9
+    )
     forest.set(xlabel="T-Few less 16-shot ICL, points", ylim=(-0.8, len(verdicts) + 0.8))
     forest.grid(axis="x", color="#eeeeee")
     forest.grid(visible=False, axis="y")
     heading(forest, "with its 95 % interval")
     return figure
+
+
+def show_against_icl(
+    verdicts: pd.DataFrame, each: Mapping[str, stats.Difference], planned: int
+) -> None:
+    """Show `against_icl` under the question about it; while tasks are missing, what there is.
+
+    each: the difference on every task that both ways are recorded on; planned: tasks
+    """
+    found = against_icl_sentence(verdicts, planned)
+    if len(each) < planned:  # a mean over some of them is not the one that was planned
+        say(found, answer=True)
+        return
+    mean = stats.average([*each.values()])
+    over = mean.of("T-Few", "16-shot ICL", f"mean of {len(each)} tasks", "recorded")
+    figure = against_icl(verdicts, mean, against_icl_title(mean, len(each)))
+    picture(figure, f"{over}.\n{found}", answer=True)
 
 
 def _interval(
@@ -90,7 +112,7 @@ def against_icl_sentence(verdicts: pd.DataFrame, planned: int) -> str:
     unclear = [t for t in verdicts["task"] if t not in above + below]
     ratio = (verdicts["theirs_flops"] / verdicts["ours_flops"]).mean()
     parts = [
-        f"{word} on {len(names)} ({', '.join(names)})"
+        f"{word} on {len(names)}" + (f" ({', '.join(names)})" if len(names) <= NAMED else "")
         for word, names in (("above", above), ("below", below), ("not told apart", unclear))
         if names
     ]
@@ -122,17 +144,24 @@ def differences(over_tasks: pd.DataFrame) -> pd.DataFrame:
 
 def accuracies(means: pd.DataFrame) -> pd.DataFrame:
     """`table1_record.means` as people read it: "" where a way is not recorded on a task."""
-    return means.map(lambda value: "" if pd.isna(value) else f"{value:.2f}").rename(columns=way)
+    table = means.map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+    return table.rename(columns=way, index=called)
 
 
 def precisions(name: str, each: Mapping[str, stats.Difference]) -> pd.DataFrame:
     """What `table1_record.against_float32` found of T-Few, a row a task, and their mean."""
+    if not each:
+        return pd.DataFrame()
     rows = {**each, "mean of these tasks": stats.average([*each.values()])}
-    return pd.DataFrame({"task": [*rows], f"{name} less float32": [*map(str, rows.values())]})
+    return pd.DataFrame(
+        {"task": [*map(called, rows)], f"{name} less float32": [*map(str, rows.values())]}
+    )
 
 
 def precisions_sentence(name: str, each: Mapping[str, stats.Difference]) -> str:
     """What a precision costs T-Few in accuracy, where it was tried beside float32."""
+    if not each:
+        return "T-Few is not recorded in two precisions."
     where = f"mean of {len(each)} tasks" if len(each) > 1 else next(iter(each))
     mean = stats.average([*each.values()])
     said = mean.of(f"T-Few in {name}", "T-Few in float32", where, "recorded")

@@ -1,5 +1,7 @@
 """Tables: the audit's, printed and recomputed side by side, and numbers as people read them."""
 
+import numbers
+import re
 import zlib
 from typing import Any
 
@@ -7,7 +9,8 @@ import pandas as pd
 from IPython.display import display
 
 from frugal.costs.prices import usd
-from frugal_course.figures.style import GREEN, GREY, ORANGE
+from frugal_course.figures.names import name
+from frugal_course.figures.style import GREEN, GREY, ORANGE, flops
 
 # Word and sign differ with the colour.
 VERDICTS = {
@@ -29,11 +32,11 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
     """Show `rows`, grouped by the column `by`; verdicts there, or in a column of that name, are
     marked by sign and colour."""
     words = {verdict: word for verdict, (word, _) in VERDICTS.items()}
-    marked = rows.replace({"verdict": words}) if "verdict" in rows else rows
+    marked = named(rows.replace({"verdict": words}) if "verdict" in rows else rows)
     table = marked.set_index([by, rows.groupby(by, sort=False).cumcount()])
 
     # Each table's own name, the same at every run: a page holds several, with their own colours.
-    name = f"{zlib.crc32(marked.to_csv().encode()):08x}"
+    own = f"{zlib.crc32(marked.to_csv().encode()):08x}"
 
     def colour(text: str) -> str:
         looks = [*VERDICTS.values(), *((word, ORANGE) for word in WHOSE.values())]
@@ -48,7 +51,7 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
         .map_index(colour, level=0)
         .hide(axis="index", level=1)
         .hide(axis="index", names=True)
-        .set_uuid(name)
+        .set_uuid(own)
         .set_table_styles(
             [
                 {"selector": "td, th", "props": "text-align: left; vertical-align: top"},
@@ -61,7 +64,8 @@ def verdicts(rows: pd.DataFrame, by: str) -> None:
 
 
 def texts(rows: pd.DataFrame) -> None:
-    """Show rows whose texts are long, whole and wrapped."""
+    """Show rows whose texts are long, whole and wrapped; with display names."""
+    rows = named(rows)
     style = rows.style.format(escape="html").hide(axis="index")
     style = style.set_uuid("texts").set_table_styles(
         [
@@ -111,19 +115,33 @@ def audit(found: pd.DataFrame, items: pd.DataFrame) -> None:
     verdicts(every.assign(paper=every["paper"].replace(PAPERS)), by="group")
 
 
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with display names in its headers and cells, and long numbers in thousands."""
+
+    def called(value: Any) -> Any:
+        if isinstance(value, str):
+            return f"{int(value):,}" if re.fullmatch(r"[0-9]{5,}", value) else name(value)
+        return value
+
+    return table.map(called).rename(index=called, columns=called)
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: columns named usd in dollars, flops in powers of ten, queries in full."""
+    """The table as text, with display names: columns named usd in dollars, flops as the papers
+    print them ("1.44e15"), whole numbers in full."""
 
     def text(column: str, value: Any) -> str:
         if pd.isna(value):
             return ""
-        if "usd" in column:
+        if "usd" in column.lower():
             return usd(value)
-        if "flops" in column:
-            return f"{value:.2e}"
+        if "flops" in column.lower():
+            return flops(value)
         if "queries" in column or "seconds" in column:
             return f"{value:,.0f}"
+        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            return f"{value:,}"
         return f"{value:.3f}" if isinstance(value, float) else str(value)
 
-    columns = {name: [text(name, value) for value in table[name]] for name in table}
-    return pd.DataFrame(columns, index=table.index)
+    columns = {column: [text(str(column), value) for value in table[column]] for column in table}
+    return named(pd.DataFrame(columns, index=table.index))

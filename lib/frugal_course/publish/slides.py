@@ -24,6 +24,8 @@ HIDDEN = {"enabled": True, "remove_input_tags": {"hide-input"}}
 LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
+ROWS = 8  # of a table on a page
+CELL = 30  # letters in a line of a cell
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
 
 
@@ -70,12 +72,15 @@ def sheets(notebook: Any) -> Any:
     """A copy of `notebook` (nbformat) in which every page has what fits on it.
 
     A title's text goes on on further pages; of a section's, lists, tables and formulas do, and
-    prose is left to the speaker. Code stands beside a printed result if it is short.
+    prose is left to the speaker. Code stands beside a printed result if it is short. A table of up
+    to two pages goes on on a second one, of a longer one the first rows are shown. A page without a
+    heading of its own has its section's.
     """
     laid = copy.deepcopy(notebook)
     laid.metadata.pop("widgets", None)
     prepare.slides(laid)
     cells: list[Any] = []
+    section = ""
     for number, cell in enumerate(laid.cells):
         kind = cell.metadata.slideshow.slide_type
         if kind == "skip":
@@ -83,10 +88,18 @@ def sheets(notebook: Any) -> Any:
         if cell.cell_type == "code":
             tags = ["hide-input"] if _fills(cell) else []
             cell.metadata.tags = [*tags, *(["introduced"] if kind == "-" else [])]
-            cells.append(cell)
+            for at, page in enumerate(_tables(cell)):
+                if at or kind != "-":
+                    cells.append(_headed(f"head-{number}-{at}", section))
+                    page.metadata.slideshow = {"slide_type": "-"}
+                cells.append(page)
             continue
         text = prepare.without_badge(cell.source)
         for at, (on, part) in enumerate(_parts(text, kind, whole=not number)):
+            if headings := re.findall(r"^##? (.*)$", part, re.MULTILINE):
+                section = headings[-1]
+            elif on in ("slide", "subslide") and not prepare.HEADING.search(part):
+                part = f"#### {section}\n\n{part}"
             made = nbformat.v4.new_markdown_cell(part, id=f"page-{number}-{at}")
             made.metadata.slideshow = {"slide_type": on}
             cells.append(made)
@@ -94,10 +107,59 @@ def sheets(notebook: Any) -> Any:
     return laid
 
 
+def _headed(name: str, section: str) -> Any:
+    """The beginning of a page on which a section goes on."""
+    made = nbformat.v4.new_markdown_cell(f"#### {section}", id=name)
+    made.metadata.slideshow = {"slide_type": "subslide"}
+    return made
+
+
+def _tables(cell: Any) -> Iterator[Any]:
+    """The pages of a code cell: one, or two where a table has more rows than fit."""
+    later = None
+    for output in cell.outputs:
+        html = output.get("data", {}).get("text/html", "")
+        body = re.search(r"<tbody>(.*)</tbody>", html, re.DOTALL)
+        rows = re.findall(r"<tr\b.*?</tr>", body[1], re.DOTALL) if body else []
+        fits = _fitting(rows)
+        if body is None or len(rows) <= fits:
+            continue
+        rest = rows[fits:]
+        more = ""
+        if len(rest) > _fitting(rest):
+            more = f'<tr><td colspan="99">… and {len(rest)} rows more, in the notebook</td></tr>'
+        else:
+            later = copy.deepcopy(cell)
+            later.id, later.outputs = f"{cell.id}-2", [copy.deepcopy(output)]
+            later.outputs[0].data["text/html"] = _with_rows(html, body, rest)
+        output.data["text/html"] = _with_rows(html, body, [*rows[:fits], more])
+    yield cell
+    if later is not None:
+        yield later
+
+
+def _fitting(rows: Sequence[str]) -> int:
+    """How many of a table's rows a page has room for: ROWS, or fewer where their texts are long."""
+    height = 0
+    for count, row in enumerate(rows[:ROWS]):
+        cells = re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+        height += max((-(-len(cell) // CELL) for cell in cells), default=1)
+        if count and height > LINES:
+            return count
+    return min(ROWS, len(rows))
+
+
+def _with_rows(html: str, body: "re.Match[str]", rows: Sequence[str]) -> str:
+    return html[: body.start(1)] + "\n".join(rows) + html[body.end(1) :]
+
+
 def _fills(cell: Any) -> bool:
     """Whether what a code cell shows takes a page of its own."""
     kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
-    return bool(kinds & {"image/png", "text/html"}) or len(cell.source.splitlines()) > CODE_LINES
+    return (
+        bool(kinds & {"image/png", "text/html", "text/markdown"})
+        or len(cell.source.splitlines()) > CODE_LINES
+    )
 
 
 def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
@@ -108,14 +170,15 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
     if kind == "notes":
         yield kind, text
         return
-    blocks = re.split(r"\n{2,}", text.strip())
+    blocks = [part for b in re.split(r"\n{2,}", text.strip()) for part in _short(b)]
     begin = next((i for i, b in enumerate(blocks) if prepare.HEADING.match(b)), 0)
     said, used = blocks[:begin], 0
     shown: list[str] = []
     for block in blocks[begin:]:
         height = _height(block)
-        if used and used + height > LINES:
-            if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. ", block):
+        another = block.startswith("|") and any(b.startswith("|") for b in shown)
+        if used and (another or used + height > LINES):
+            if not whole and not re.match(r"\$\$|[-*|] |\||\d+\. |\*\*Predict", block):
                 said.append(block)
                 continue
             yield kind, "\n\n".join(shown)
@@ -125,6 +188,16 @@ def _parts(text: str, kind: str, whole: bool) -> Iterator[tuple[str, str]]:
     yield kind, "\n\n".join(shown)
     if said:
         yield "notes", "\n\n".join(said)
+
+
+def _short(block: str) -> Iterator[str]:
+    """A block of Markdown; a table in pieces that have at most ROWS rows each."""
+    lines = block.split("\n")
+    if not block.startswith("|") or len(lines) <= ROWS + 2:
+        yield block
+        return
+    for at in range(2, len(lines), ROWS):
+        yield "\n".join([*lines[:2], *lines[at : at + ROWS]])
 
 
 def _height(block: str) -> int:
