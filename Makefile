@@ -66,9 +66,9 @@ prepare: setup
 badges: setup
 	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
 
-# reports/slides/*.html, for a browser without a network.
+# reports/slides/*.html, for a browser without a network. KO=1: with Korean titles and notes.
 slides: setup
-	$(BIN)/frugal notebooks slides $(NOTEBOOKS)
+	$(BIN)/frugal notebooks slides $(if $(KO),--korean )$(NOTEBOOKS)
 
 # reports/contact.html: every figure of the notebooks on one page, as wide as GitHub shows it.
 contact: setup

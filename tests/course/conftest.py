@@ -8,7 +8,7 @@ from frugal_course.figures import ideas, style
 
 FONTS = "test_letters_that_the_font_lacks_come_from_another_or_are_boxes_without_a_warning"
 # Figures of these are not mended yet.
-LATER = ("test_budget_figures", "test_choice_figures", "test_space_figures", "test_explorers")
+LATER = ("test_explorers",)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,9 @@ from matplotlib.patches import Rectangle
 
 from frugal import stats
 from frugal.budgets import compare
+from frugal.papers import purchases, table3, tables
 from frugal_course import figures
+from frugal_course.figures import words_budgets, words_closing, words_purchases
 
 CELLS = pd.DataFrame(
     [
@@ -51,16 +53,16 @@ def runs(students=("2 layers",)):
 
 
 def test_every_printed_cell_is_drawn_open_under_its_budget():
-    figure = figures.budget_curves(CELLS, "a finding")
+    figure = figures.budget_curves(CELLS, {("T", 1000): 72.0}, "a finding")
     (axes,) = figure.axes
     printed = CELLS.dropna()
     assert set(zip(printed["budget"], printed["score"], strict=True)) <= points(axes)
-    assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}
-    looks = {(to_hex(x.get_color()), x.get_marker()) for x in axes.lines}
+    assert {(0, 72.0), (200, 72.0)} <= points(axes)  # the teacher's level
+    marked = [line for line in axes.lines if line.get_marker() != "None"]
+    assert {line.get_markerfacecolor() for line in marked} == {"white"}
+    looks = {(to_hex(x.get_color()), x.get_marker()) for x in marked}
     assert len(looks) == len({mark for _, mark in looks}) == 2
-    names = set(words(axes))
-    assert "distilled, N = 5,000" in names
-    assert len(names) == 4
+    assert sorted(words(axes)) == ["1,000"] * 3 + ["5,000"] * 2
     assert apart(figure, axes.texts)
 
 
@@ -70,7 +72,7 @@ def test_counts_stand_on_their_fitted_line():
     )
     (axes,) = figures.distilled_examples(bought, {("T", 1000): (100.0, 10.0)}, "a finding").axes
     assert {(20, 1.0), (30, 2.0), (10, 0)} <= points(axes)
-    assert axes.get_title(loc="left") == "T: 100 an hour"
+    assert axes.get_title(loc="left") == "T\n100 an hour"
     assert any("10.0 h" in text for text in words(axes))
 
 
@@ -143,7 +145,7 @@ def test_students_are_drawn_for_every_n_that_has_them():
         assert set(students["accuracy"]) <= {y for _, y in points(axes)}
         assert apart(figure, axes.texts)
     names = [t.get_text() for t in figure.axes[0].get_xticklabels()]
-    assert names == ["1 layer\n13.6 M", "s4\n20.0 M"]  # the smaller first
+    assert names == ["1 layer\n13.6 M", "S4 in MiniLM\n20.0 M"]  # the smaller first
 
 
 def many_tasks():
@@ -194,3 +196,91 @@ def test_few_labels_and_a_teacher_stand_beside_many_labels_on_every_task_that_ha
             drawn = {x for x, height in points(at) if height == y}
             each = mine.loc[mine["way"] == way, "accuracy"]
             assert drawn >= {*each, each.mean()}
+
+
+def test_table_4_has_every_printed_dollar_open_and_says_how_many_times():
+    cells = words_purchases.equivalents(tables.load("annotate_table4_equivalents"))
+    (axes,) = figures.as_good(cells, "a finding").axes
+    drawn = {x for x, _ in points(axes)}
+    assert set(cells.loc[cells["way"] != "all", "usd"]) <= drawn
+    assert all(
+        line.get_markerfacecolor() == "white" for line in axes.lines if line.get_marker() != "None"
+    )
+    assert "70.5 for $1,300 (2.6 times)" in words(axes)
+    assert "53.0 for $2,595 (all labels)" in words(axes)
+    times, never = words_purchases.ratios(cells)
+    assert times["WLP"] == pytest.approx(1300 / 502)
+    assert sorted(never) == ["MULTIPIT_Gen", "STANCEOSAURUS"]
+    told = words_purchases.equivalents_sentence(cells, purchases.table4())
+    assert "MultiPIT-Gen and Stanceosaurus" in told
+
+
+def test_leads_are_filled_with_intervals_and_printed_ones_open():
+    gaps = compare.gaps(runs(), "distill", "annotate")
+    printed = pd.DataFrame({"task": "T", "labels": [1000, 5000], "lead": [9.0, 3.0]})
+    (axes,) = figures.leads({"here": gaps}, "a finding", "points", printed).axes
+    here, theirs = (line for line in axes.lines if line.get_marker() in "Do")
+    assert list(here.get_ydata()) == [100 * gap.difference for gap in gaps["gap"]]
+    assert theirs.get_markerfacecolor() == "white"
+    assert list(theirs.get_ydata()) == [9.0, 3.0]
+    assert len(axes.collections) == len(gaps)
+    assert {"here", "T, printed"} <= set(words(axes))
+
+
+def test_a_gain_less_another_is_paired_by_seed_and_text():
+    recorded = compare.recorded()
+    found = compare.gain_less(recorded, ("1 layer", 100), ("2 layers", 100))
+    gaps = compare.gaps(recorded, "distill", "annotate").set_index(["labels", "model"])["gap"]
+    apart_ = gaps[100, "1 layer"].difference - gaps[100, "2 layers"].difference
+    assert found.difference == pytest.approx(apart_)
+    assert found.draws == 3
+
+
+def test_the_closing_table_says_what_the_recorded_runs_say():
+    record, ranked, two = compare.recorded(), compare.recorded("study_tfew"), "2 layers"
+
+    def of(first, second):
+        gaps = compare.gaps(record, first, second)
+        return gaps[gaps["model"] == two]
+
+    found = {
+        "distill": of("distill", "annotate"),
+        "people": of("llm", "annotate"),
+        "students": of("llm", "distill"),
+        "tfew": compare.gaps(ranked, "distill", "annotate"),
+    }
+    apart_ = {n: compare.gain_less(record, ("1 layer", n), (two, n)) for n in (100, 300, 1000)}
+    shrinks = compare.gain_less(record, (two, 100), (two, 1000))
+    taught = compare.less(
+        ranked.query("strategy == 'distill' and model == '2 layers'"),
+        record.query("strategy == 'annotate' and model == '2 layers' and labels == 1000"),
+    )
+    printed = dict.fromkeys(("label", "cells", "headings", "equal", "share", "leads", "llm"), "x")
+    rows = words_closing.budgets_claims(
+        found, apart_, shrinks, taught, compare.worth(record, two),
+        {"examples": 10.0, "share": 0.5}, printed,
+    )  # fmt: skip
+    by = {row.claim: row for row in rows}
+    mean = stats.average(list(found["distill"]["gap"]))
+    beats = by["Distillation beats more labels (Table 3)"]
+    assert f"{beats.measured} {beats.interval}" == str(mean)
+    assert beats.verdict == ("confirmed" if mean.clear else "open")
+    llm = by["An LLM's labels beat people's, per dollar (Figure 6)"]
+    assert f"{llm.measured} {llm.interval}" == str(found["people"]["gap"].iloc[0])
+    assert llm.verdict == "confirmed"
+    assert by["… and stay below distillation (Figure 6)"].verdict == "confirmed"
+    assert all(len(cell) <= 120 for row in rows for cell in row)
+
+
+def test_words_of_chapter_5_fit_and_lead_with_their_finding():
+    assert table3.teachers()["WLP", 1000] == 72.4
+    gaps = compare.gaps(runs(), "distill", "annotate")
+    told = words_budgets.stated(gaps, "live")
+    assert told.startswith("Distilled less labels alone, 2 layers, live: N = 100 +25 points [")
+    people = compare.gaps(compare.recorded(), "llm", "annotate").query("model == '2 layers'")
+    assert words_budgets.llm_answer(people) == (
+        "Better than 100, not told apart from 300, worse than 1,000 human labels"
+    )
+    table = words_budgets.means_table(compare.summary(runs(("1 layer", "s4"))))
+    assert "distilled, S4 in MiniLM" in table.index
+    assert list(table.columns) == ["N = 100", "N = 1,000"]

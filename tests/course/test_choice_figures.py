@@ -1,13 +1,17 @@
 """Chapter 6's figures: every way drawn where its numbers are, every change marked."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import words
 
 from frugal.choice import ways
 from frugal_course import figures
 from frugal_course.figures import choice
-from frugal_course.figures.names import said
+from frugal_course.figures import words_choice as choice_words
+from frugal_course.figures.names import name
 
 WAYS = ["zero-shot", "icl", "t-few", "small-full", "small-s4", "small-distilled"]
 OPTIONS = pd.DataFrame(
@@ -23,25 +27,26 @@ OPTIONS = pd.DataFrame(
 )
 
 
-def marks(axes):
-    return [line for line in axes.lines if line.get_marker() in set("osD^vP")]
-
-
-def test_every_way_stands_at_its_accuracy_with_its_interval_and_dollars():
+def test_every_way_stands_at_its_accuracy_and_at_its_dollars():
     figure = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 100.0, "a finding")
-    (axes,) = figure.axes
-    assert sorted(float(m.get_ydata()[0]) for m in marks(axes)) == sorted(OPTIONS["accuracy"])
-    assert len({m.get_marker() for m in marks(axes)}) == len(WAYS)
-    ends = [tuple(part[:, 1]) for c in axes.collections for part in c.get_segments()]
+    axes, costs = figure.axes
+    looks = {look[1] for look in choice.LOOKS.values()}
+    rows = OPTIONS.sort_values("accuracy")
+    for at, column in ((axes, "accuracy"), (costs, "usd_total")):
+        drawn = [line for line in at.lines if line.get_marker() in looks]
+        assert [float(line.get_xdata()[0]) for line in drawn] == list(rows[column])
+        assert [float(line.get_ydata()[0]) for line in drawn] == [*range(len(WAYS))]
+        assert len({line.get_marker() for line in drawn}) == len(WAYS)
+    ends = [tuple(part[:, 0]) for c in axes.collections for part in c.get_segments()]
     assert sorted(ends) == sorted(zip(OPTIONS["low"], OPTIONS["high"], strict=True))
-    names = {t.get_text(): t for t in axes.texts}
-    assert {"chance", "◆ T-Few, $4.21", "● zero-shot, $0.080", "▼ S4 in MiniLM, $4.13"} <= set(
-        names
-    )
-    assert [n for n, t in names.items() if t.get_weight() == "bold"] == ["◆ T-Few, $4.21"]
-    assert not any("budget" in n for n in names)  # far off the axis
-    near = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 1.0, "a finding").axes[0]
-    assert any(t.get_text() == "budget $1.00" for t in near.texts)
+    names = axes.get_yticklabels()
+    assert [t.get_text() for t in names if t.get_weight() == "bold"] == ["T-Few"]
+    assert "S4 in MiniLM" in [t.get_text() for t in names]
+    assert "chance" in words(axes)
+    assert {"$4.21", "$0.080"} <= set(words(costs))
+    assert not any("budget" in text for text in words(costs))  # far off the axis
+    near = figures.accuracy_against_dollars(OPTIONS, "t-few", 0.5, 1.0, "a finding").axes[1]
+    assert "budget $1.00" in words(near)
 
 
 def test_every_way_has_a_look_of_its_own():
@@ -53,7 +58,7 @@ def test_every_way_has_a_look_of_its_own():
     assert len(set(shares.values())) == len(shares)
 
 
-def test_the_names_of_all_ways_keep_apart():
+def test_all_ways_have_a_row_that_can_be_read():
     names = list(choice.LOOKS)
     every = pd.DataFrame(
         {
@@ -62,39 +67,14 @@ def test_the_names_of_all_ways_keep_apart():
             "low": np.linspace(0.5, 0.8, len(names)),
             "high": np.linspace(0.6, 0.9, len(names)),
             "usd_total": [0.1, 0.1, 4, 1, *[2.0 + 0.01 * i for i in range(len(names) - 4)]],
+            "usd_once": 1.0,
+            "usd_per_query": [
+                1e-7 if look[0] == choice.BLUE else 5e-9 for look in choice.LOOKS.values()
+            ],
         }
     )
-    (axes,) = figures.accuracy_against_dollars(every, "lora", 0.5, 100.0, "a finding").axes
-    bottom, top = axes.get_ylim()
-    places = sorted(t.xy[1] for t in axes.texts if "$2." in t.get_text())
-    assert len(places) == len(names) - 4
-    assert np.diff(places).min() > (top - bottom) / 18
-    assert bottom < places[0] <= places[-1] < top
-
-
-def test_ways_of_one_price_stand_side_by_side_from_the_cheapest_on():
-    (axes,) = figures.accuracy_against_dollars(OPTIONS, None, 0.5, 100.0, "a finding").axes
-    there = [float(m.get_xdata()[0]) for m in marks(axes)]
-    assert there[:3] == pytest.approx([0.08, 3.6, 4.13], rel=0.05)  # where they belong
-    assert there == sorted(there)
-    assert np.diff(np.log10(there[2:])).min() > 0.02
-    left = {t.get_text(): t.get_ha() for t in axes.texts}
-    assert left["● zero-shot, $0.080"] == "left"
-
-
-def test_names_keep_inside_and_apart_where_the_best_are_near_the_top():
-    high = OPTIONS.assign(
-        accuracy=[0.3, 0.3, 0.9, 0.952, 0.952, 0.952],
-        low=[0.14, 0.14, 0.71, 0.77, 0.77, 0.77],
-        high=[0.5, 0.5, 0.97, 0.99, 0.99, 0.99],
-    )
-    (axes,) = figures.accuracy_against_dollars(high, "small-full", 1 / 3, 100.0, "a finding").axes
-    bottom, top = axes.get_ylim()
-    places = sorted(t.xy[1] for t in axes.texts if "$4." in t.get_text())
-    assert len(places) == 4
-    assert bottom < places[0]
-    assert places[-1] < top
-    assert np.diff(places).min() > (top - bottom) / 18
+    figures.accuracy_against_dollars(every, "lora", 0.5, 100.0, "a finding")
+    figures.costs_by_volume(every, 10.0 ** np.arange(2, 11), [(0, "lora")], "a finding")
 
 
 def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
@@ -106,36 +86,75 @@ def test_volume_figure_marks_where_the_cheapest_changes_and_names_areas():
     ]
     choices = pd.DataFrame(bought, index=budgets, columns=queries)
     turns = [(0, "zero-shot"), (55_000_000, "small-full")]
-    figure = figures.choice_by_volume(OPTIONS, choices, turns, (1e6, 100.0), "a finding")
-    costs, buys = figure.axes
-    assert {t.get_text() for t in buys.texts} == {"asked", "nothing fits", "zero-shot"}
-    assert {t.get_text() for t in costs.texts} >= set(map(said, WAYS))
+    (buys,) = figures.choice_by_volume(choices, (1e6, 100.0), "a finding").axes
+    assert set(words(buys)) == {"asked", "nothing fits", "zero-shot"}
+    (costs,) = figures.costs_by_volume(OPTIONS, queries, turns, "a finding").axes
+    named = ", ".join(text.replace("\n", " ") for text in words(costs))
+    assert all(name(way) in named for way in WAYS)
     low, high = costs.get_ylim()
     assert all(low < t.xy[1] < high for t in costs.texts)
     (cross,) = [line for line in costs.lines if line.get_marker() == "X"]
     assert float(cross.get_xdata()[0]) == 55e6
     assert float(cross.get_ydata()[0]) == pytest.approx(4.4, rel=0.15)
-    assert any("about 55 million queries" in t.get_text() for t in costs.texts)
+    assert any("about 55 million queries" in text for text in words(costs))
     drawn = {line.get_linestyle() + str(line.get_color()) for line in costs.lines}
     assert len(drawn) >= len(WAYS)
 
 
-def test_the_sentence_names_every_break_even():
-    evens = pd.DataFrame(
-        {
-            "cheaper_below": ["icl", "zero-shot"],
-            "cheaper_from": ["t-few", "small-full"],
-            "queries": [1500, 55_000_000],
-        }
+EVENS = pd.DataFrame(
+    {
+        "cheaper_below": ["icl", "zero-shot"],
+        "cheaper_from": ["t-few", "small-full"],
+        "queries": [1500, 55_000_000],
+        "usd": [4.2, 4.4],
+    }
+)
+
+
+def test_words_name_break_evens_of_the_chosen_way():
+    told = choice_words.turns_sentence(EVENS, "t-few")
+    assert told == "By queries, T-Few costs less than ICL from 1,500 on."
+    told = choice_words.turns_sentence(EVENS, "zero-shot")
+    assert told == "By queries, zero-shot costs more than all of MiniLM from about 55 million on."
+    title = choice_words.turns_title([(0, "zero-shot"), (55_000_000, "small-full")])
+    assert title == "zero-shot is cheapest at first, all of MiniLM from about 55 million queries on"
+    table = choice_words.evens_table(EVENS, ["t-few"])
+    assert table.reset_index().to_numpy().tolist() == [["ICL", "T-Few", "1,500", "$4.20"]]
+
+
+def plan(**changes):
+    margin = {"over": "icl", "difference": 0.02, "low": -0.06, "high": 0.1}
+    best = SimpleNamespace(strategy="t-few", accuracy=0.9, low=0.8, high=0.95, usd_total=4.2)
+    given = {"recommendation": "t-few", "margin": margin, "scored": 50, "chosen": best, "task": "x"}
+    return SimpleNamespace(**(given | changes))
+
+
+def test_a_margin_states_direction_and_size_or_what_it_excludes():
+    title = choice_words.ahead_title(plan())
+    assert (
+        title
+        == "T-Few and ICL differ by less than 10 points either way [-6, +10], for these labels"
     )
-    turns = [(0, "zero-shot"), (55_000_000, "small-full")]
-    assert figures.turns_sentence(turns, evens, "t-few") == (
-        "zero-shot costs least; from about 55 million queries on, small-full. "
-        "t-few costs less than icl from 1,500 queries on."
-    )
-    assert "It costs more than small-full from about 55 million on." in figures.turns_sentence(
-        turns, evens, "zero-shot"
-    )
+    sure = {"over": "icl", "difference": 0.2, "low": 0.1, "high": 0.3}
+    title = choice_words.ahead_title(plan(margin=sure))
+    assert title == "T-Few is 20 points above ICL [+10, +30], for these labels"
+    assert "all that the budget pays for" in choice_words.ahead_title(plan(margin=None))
+    told = choice_words.recommended_sentence(plan(), "movie-reviews")
+    assert "T-Few less ICL, movie reviews, for these labels: +2 points [-6, +10]" in told
+    assert len(told) <= 240
+
+
+def test_closing_rows_are_short_and_judge_by_the_interval():
+    right, wrong = np.ones(60), np.zeros(60)
+    hits = {"t-few": right, "icl": wrong, "small-s4": right, "small-full": right}
+    cost = pd.Series({"t-few": 1.0, "icl": 20.0})
+    printed = {"tfew": "a", "query": "b", "spaces": "c", "annotate": "d"}
+    rows = choice_words.choice_claims(hits, cost, EVENS, plan(), "icl", printed)
+    assert [row.verdict for row in rows] == [
+        "confirmed", "confirmed", "open", "open", "contradicted", "open", "open",
+    ]  # fmt: skip
+    assert all(len(cell) <= 120 for row in rows for cell in row)
+    assert rows[0].measured == "+100 points"
 
 
 def test_counts_are_for_people():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
+from frugal import data
 from frugal_course.publish import slides
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -129,3 +130,22 @@ def test_every_page_begins_with_a_heading(file):
         if cell.metadata.slideshow.slide_type in ("slide", "subslide"):
             assert cell.cell_type == "markdown"
             assert re.search(r"^#{1,4} \S", cell.source, re.MULTILINE), cell.source
+
+
+def test_korean_slides_have_a_title_and_a_note_for_every_section():
+    said = data.toml("slides.ko.toml")
+    for file in sorted(FOLDER.glob("[0-9]*.ipynb")):
+        notebook = nbformat.read(file, as_version=4)
+        numbers = {
+            number or "end"
+            for cell in notebook.cells
+            if cell.cell_type == "markdown"
+            for number in slides.SECTION.findall(cell.source)
+        }
+        mine = said[file.stem[:2]]
+        assert numbers == set(mine)
+        laid = slides.sheets(notebook, mine).cells
+        shown = "\n".join(c.source for c in laid if c.metadata.slideshow.slide_type != "notes")
+        told = {c.source for c in laid if c.metadata.slideshow.slide_type == "notes"}
+        assert all(f"*{section['title']}*" in shown for section in mine.values())
+        assert {section["note"] for section in mine.values()} <= told

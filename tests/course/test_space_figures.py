@@ -6,7 +6,9 @@ from drawn import words
 from matplotlib.colors import to_hex
 
 from frugal import stats
+from frugal.spaces import pool, record
 from frugal_course import figures
+from frugal_course.figures import words_search, words_spaces
 from frugal_course.figures.style import BLUE, ORANGE
 
 SCORED = pd.DataFrame(
@@ -92,8 +94,8 @@ def test_a_design_shows_each_method_in_each_layer_by_its_parameters():
 def test_search_shows_every_design_and_marks_winner_and_paper():
     figure = figures.search(SCORED, CANDIDATES, {"S1": "spindle", "S2": "uniform"}, "t", level=0.5)
     first, second = figure.axes
-    assert ticks(first) == ["bottleneck", "spindle (paper)"]  # the best on top
-    assert ticks(second) == ["uniform (paper)", "increasing"]
+    assert ticks(first) == ["bottleneck", "◇ spindle"]  # the best on top
+    assert ticks(second) == ["◇ uniform", "increasing"]
     assert marks(first, "|") == {(0.6, 0), (0.7, 1), (0.8, 1)}
     assert marks(first, "D") == {(0.75, 1)}
     assert marks(first, "o") == {(0.6, 0)}
@@ -112,15 +114,31 @@ def test_certainty_shows_how_often_winners_win_again_and_what_luck_was():
     assert (0.70, 2) in marks(right, "o")
 
 
-def test_the_sentence_says_who_wins_and_where_the_papers_stands():
-    first, second, third = figures.search_sentence(SUMMARY).splitlines()
-    assert first == (
-        "S1: bottleneck leads spindle by 1 point [-1, +3] of 4 candidates with 12 designs each; it "
-        "wins again in 62% of resamples, and its 71.0 shrinks to 70.0; the paper's spindle is 1 "
-        "point [-1, +3] behind, first in 20% of them."
+def test_a_stage_of_one_candidate_is_not_drawn():
+    alone = pd.DataFrame([("S0", "S0", 0.7, 0.6, 0.8, True)], columns=CANDIDATES.columns)
+    both = pd.concat([alone, CANDIDATES])
+    assert len(figures.search(SCORED, both, {}, "t", level=None).axes) == 2
+
+
+def test_words_about_a_search_say_who_leads_and_which_leads_are_excluded():
+    assert words_search.search_title(SUMMARY, "S1") == (
+        "S1: winners lead by at most 1.2 points, and every interval holds 0 (a lead of 3 or more "
+        "is "
+        "excluded)"
     )
-    assert second.endswith("the paper found the same.")
-    assert third.endswith("the paper's winner is no candidate here.")
+    clear = SUMMARY.assign(over_second=stats.Difference(0.02, 0.01, 0.03, 12, 1, 1e-4, 11))
+    assert "3 of 3 winners lead, by 2.0 to 2.0 points" in words_search.search_title(clear, "S1")
+    few = SUMMARY.assign(over_second=stats.Difference(0.02, None, None, 2, 1, 1e-4, 1))
+    assert "too few designs" in words_search.search_title(few, "S1")
+    told = words_search.search_sentence(SUMMARY)
+    assert "1 of them the paper's" in told
+    assert "S4-G1: A less L, 6 designs: +1 point [-1, +3]" in told
+    table = words_search.search_table(SUMMARY)
+    assert table.loc["S1", "winner less it"] == "+1 point [-1, +3]"
+    assert table.loc["S2", "winner less it"] == "the same"
+    assert table.loc["S4-G1", "paper's winner"] == "no candidate"
+    assert words_search.certainty_title(SUMMARY).startswith("Luck made 1.0 to 1.0 points")
+    assert "30% (S4-G1) to 97% (S2)" in words_search.certainty_sentence(SUMMARY)
 
 
 def test_gains_and_stars_are_told_apart_by_shape():
@@ -130,7 +148,11 @@ def test_gains_and_stars_are_told_apart_by_shape():
     (at,) = figures.task_gains(gains, "t").axes
     assert marks(at, "D") == {(8.0, 0)}
     assert marks(at, "o") == {(-0.5, 1)}
-    assert at.get_title("left") == "T5\nall +3.75, but CoLA -0.50"
+    assert at.get_title("left") == "T5\nall tasks +3.75, without CoLA -0.50"
+    assert words_spaces.cola_title(gains) == (
+        "CoLA alone carries S4's lead over full fine-tuning in 1 of 1 models "
+        "(T5: +3.8 with it, -0.5 without)"
+    )
     tests = pd.DataFrame(
         [("T5", "SST-2", 3.0, "**"), ("T5", "RTE", 0.1, "*"), ("T5", "QQP", 1.0, "")],
         columns=["model", "dataset", "t", "mark"],
@@ -141,6 +163,7 @@ def test_gains_and_stars_are_told_apart_by_shape():
     assert marks(at, "X") == {(1.0, 0)}
     assert {"**", "*"} <= set(words(at))
     assert at.get_title("left") == "T5\n1 of 2 stars hold"
+    assert words_spaces.stars_title(tests, 2.024).startswith("1 of 2 stars survive")
 
 
 def test_rivals_show_every_run_and_their_share():
@@ -156,7 +179,7 @@ def test_rivals_show_every_run_and_their_share():
     )
     figure = figures.rivals(runs, "t", emphasis=["s4"], levels={"one": 0.5, "two": 0.2})
     first, second = figure.axes
-    assert ticks(first) == ["lora · 0.50%", "s4 · 0.50%"]
+    assert ticks(first) == ["LoRA · 0.50%", "s4 · 0.50%"]
     assert marks(first, "|") == {(0.5, 0), (0.8, 1), (0.6, 1)}
     assert marks(first, "D") == {((0.8 + 0.6) / 2, 1)}
     assert marks(second, "D") == {(0.9, 1)}
@@ -171,16 +194,66 @@ NAMES = {"A": "adapter", "B": "bitfit"}
 
 
 def test_depths_are_drawn_beside_what_the_paper_recommends():
-    (axes,) = figures.by_depth(DEPTHS, NAMES, "a finding").axes
+    printed = pool.worth_printed()
+    letters = {"A": "adapter", "P": "prefix", "B": "bitfit", "L": "lora"}
+    tables, axes = figures.by_depth(DEPTHS, printed, letters, "a finding").axes
     drawn = {float(x) for line in axes.lines for x in line.get_xdata()}
     assert {-1.0, -2.0} <= drawn
-    ticks = [t.get_text() for t in axes.get_yticklabels()]
-    assert ticks == ["bitfit less adapter", "bitfit", "adapter"]
-    assert figures.depth_title(DEPTHS, NAMES) == "bitfit is worth 2.0 points more near the input"
-    text = figures.depth_sentence(DEPTHS, NAMES)
-    assert "adapter -1.0 [-2.0, +0.5] (the paper: near the input; open here)" in text
-    assert "bitfit -2.0 [-3.0, -1.0] (the paper: near the output; unlike here)" in text
-    assert "No method is worth 2.0" in figures.depth_title(DEPTHS[:1], NAMES)
+    assert ticks(axes) == ["BitFit less adapter", "BitFit", "adapter"]
+    assert {y for line in tables.lines for y in line.get_ydata()} >= set(printed["points"])
+    assert set(words(tables)) == {"adapter", "prefix", "BitFit", "LoRA"}
+    title = words_search.depth_title(DEPTHS, NAMES)
+    assert title == "BitFit is worth 2.0 points more near the input [-3.0, -1.0]"
+    text = words_search.depth_sentence(DEPTHS, printed, NAMES, 832)
+    assert "adapter near the input: +0.6 in G1, +0.2 in G4 printed; here -1.0 [-2.0, +0.5]" in text
+    assert "here -2.0 [-3.0, -1.0] (contradicted)" in text
+    assert "No method is worth 2.0" in words_search.depth_title(DEPTHS[:1], NAMES)
+
+
+def test_what_a_method_adds_in_the_papers_tables_is_a_difference_of_means():
+    printed = pool.printed("S4-G4")
+    have = [value for name, value in printed.items() if "B" in name.split(", ")]
+    lack = [value for name, value in printed.items() if "B" not in name.split(", ")]
+    assert len(have) + len(lack) == 12
+    worth = pool.worth_printed().set_index(["method", "group"])["points"]
+    assert worth["B", 4] == pytest.approx(sum(have) / len(have) - sum(lack) / len(lack))
+
+
+def test_printed_candidates_stand_beside_those_searched_here():
+    stages = record.stages(record.read())
+    found = pool.side_by_side(stages)
+    assert found["printed"].count() == 1 + 5 + 3 + 9 + 4 * 12
+    assert found[found["theirs"]].groupby("stage").size().eq(1).all()
+    printed, here = figures.tables_beside(found, "a finding").axes
+    assert {x for x, _ in marks(printed)} == set(found["printed"].dropna())
+    assert {x for x, _ in marks(here)} == set(found["here"].dropna())
+    spans = [at.get_xlim() for at in (printed, here)]
+    widths = [high - low for low, high in spans]
+    assert widths[0] / 3 == pytest.approx(widths[1] / 2)  # a point is as wide on both
+    theirs, ours = words_search.climb(found)
+    assert theirs == pytest.approx(16.6)
+    assert f"{ours:+.1f}" in words_search.tables_title(found)
+
+
+def test_the_closing_table_says_what_the_recorded_rows_say():
+    runs = record.read()
+    stages = record.stages(runs)
+    summary, path = record.summary(stages), pool.against_random(pool.adjusted(runs))
+    depths = pool.by_depth(runs)
+    rows = words_spaces.spaces_claims(summary, pool.side_by_side(stages), path, depths)
+    by = {row.claim: row for row in rows}
+    assert len(by) == 8
+    lead = summary.set_index("stage").loc["S1", "over_papers"]
+    grouping = by["Best grouping (Table 1): spindle"]
+    assert grouping.paper == "73.3"
+    low, high = (float(end) for end in grouping.interval.strip("[]").split(", "))
+    assert (low, high) == (round(-100 * lead.high), round(-100 * lead.low))
+    assert grouping.verdict == ("open" if lead.low <= 0 <= lead.high else "contradicted")
+    worth = depths.set_index("method").loc["B"]
+    bitfit = by["BitFit belongs near the output"]
+    assert bitfit.measured == f"{worth['points']:+.1f} points"
+    assert bitfit.verdict == "contradicted"
+    assert all(len(cell) <= 120 for row in rows for cell in row)
 
 
 def test_winners_are_open_in_the_paper_and_filled_here():

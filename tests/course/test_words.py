@@ -148,7 +148,7 @@ def test_korean_front_page_has_all_sections_commands_and_links():
         assert command in KOREAN, command
     links = [set(re.findall(r"\]\(([^)#]+)", page)) for page in (README, KOREAN)]
     assert links[0] - links[1] <= {"README.ko.md", "CITATION.cff"}
-    assert links[1] - links[0] <= {"README.md"}
+    assert links[1] - links[0] <= {"README.md", "notebooks/GUIDE.ko.md"}
     assert all((ROOT / link).exists() for link in links[1] if not link.startswith("http"))
     assert "습니다" not in KOREAN + GLOSSARY
 
@@ -169,6 +169,22 @@ decode latency int8 break-even serving design S4 spindle allocation greedy halvi
 shrinkage teacher student temperature annotation unlabelled pseudo-label frontier crossing
 draw interval paired power Bonferroni resample reproduced unverified median chance seed
 attention projection grouped-query gated meta SetFit linear active margin finding"""
+
+
+def test_korean_guide_is_the_whole_guide():
+    guide = (ROOT / "notebooks" / "GUIDE.ko.md").read_text(encoding="utf-8")
+    assert headings(guide) == headings(GUIDE)
+    english, korean = (
+        re.findall(r"^\| \d+ \| (\d+–\d+) \|", text, re.M) for text in (GUIDE, guide)
+    )
+    assert english == korean
+    for pattern in (r"\*[^*|]*Table \d[^*|]*\*", r"\d\.\d(?=[,.; )])"):
+        assert set(re.findall(pattern, guide)) <= set(re.findall(pattern, GUIDE)), pattern
+    for number in ("1,273", "1,081,344", "589,824", "739", "616", "0.63", "68.2", "149"):
+        assert number in guide, number
+    answers = [len(re.findall(r"^\d\. ", part, re.M)) for part in guide.split("<details>")[1:]]
+    assert answers == [8, 8]
+    assert "강의실에서 해 보지 않았다" in guide
 
 
 def test_glossary_has_every_term_of_the_notebooks_in_both_languages_a_line_each():

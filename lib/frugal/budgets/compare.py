@@ -18,6 +18,7 @@ from frugal import data, stats
 from frugal.errors import FrugalError, unknown
 from frugal.stats import Difference
 
+Cell = tuple[str, int]  # a student and N
 BUDGETS = 401  # at which a crossing is looked for
 # What joins the papers: strategy, N, and whether a language model teaches, tuned by T-Few.
 JOINED = {
@@ -90,6 +91,21 @@ def gaps(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 def less(ours: pd.DataFrame, theirs: pd.DataFrame) -> Difference:
     """Accuracy of some runs less that of others, a run a seed each, paired by seed and text."""
     return stats.compare(*paired(packed(ours), packed(theirs)))
+
+
+def gain_less(runs: pd.DataFrame, ours: Cell, theirs: Cell) -> Difference:
+    """What distilling adds to labels alone in one cell, less what it adds in another.
+
+    ours, theirs: a student and N each; paired by seed and text
+    """
+    mine = packed(runs)
+    sides = [
+        mine[(mine["model"] == model) & (mine["labels"] == n) & (mine["strategy"] == strategy)]
+        for model, n in (ours, theirs)
+        for strategy in ("distill", "annotate")
+    ]
+    scores = [side.astype(float) for side in paired(*sides)]
+    return stats.compare(scores[0] - scores[1], scores[2] - scores[3])
 
 
 def joined(

@@ -75,6 +75,15 @@ def cells() -> tuple[Cell, ...]:
     )
 
 
+def teachers() -> dict[tuple[str, int], float]:
+    """The printed score of the teacher that learnt the N labels, in per cent, by task and N."""
+    return {
+        (r["task"], _thousands(r["n_initial"])): float(r["teacher_score"])
+        for r in tables.records("annotate_table3_budgets")
+        if r["teacher_score"]
+    }
+
+
 def _column(record: tables.Record) -> tuple[str, str]:
     return record["task"], record["header"]
 

@@ -24,7 +24,7 @@ from frugal.papers import tables
 from frugal.spaces import sizes
 from frugal.spaces.build import Part
 from frugal.spaces.design import LETTERS, parse
-from frugal.spaces.search import papers_winner
+from frugal.spaces.search import STAGES, Stage, papers_winner
 
 UNDECIDED = ("S0", "S1")  # whose designs were drawn before the search had decided anything
 
@@ -260,19 +260,70 @@ def winners(pool: pd.DataFrame) -> pd.DataFrame:
 
 def published(stage: str) -> dict[str, float]:
     """What the paper prints of a stage's candidates, in points over their mean."""
-    names = {"S1": "table1_grouping", "S2": "table2_allocation", "S3": "table3_groups"}
+    found = printed(stage)
+    mean = fmean(found.values())
+    return {name: value - mean for name, value in found.items()}
+
+
+def printed(stage: str) -> dict[str, float]:
+    """The averages that the paper prints for T5-base, in per cent, by candidate of a stage."""
+    names = {"S0": "table1_grouping", "S1": "table1_grouping", "S2": "table2_allocation"}
+    names["S3"] = "table3_groups"
     rows = tables.scores(f"spaces_{names.get(stage, f'strategy_g{stage[-1]}')}")
     found = {}
     for (_, row), cells in rows.items():
         cell = cells["average"]
-        if row.startswith("S_"):  # where the stage began
+        if row.startswith("S_") != (stage == "S0"):  # where a stage begins
             continue
-        if "methods" in cell:
+        if stage == "S0":
+            name = "S0"
+        elif "methods" in cell:
             name = ", ".join(cell["methods"])
         elif "groups" in cell:
             name = ", ".join(f"G{n}" for n in cell["groups"].split(","))
         else:
             name = row.lower()
         found[name] = float(cell["printed"])
-    mean = fmean(found.values())
-    return {name: value - mean for name, value in found.items()}
+    return found
+
+
+def side_by_side(found: Sequence[Stage]) -> pd.DataFrame:
+    """Every candidate of the paper's stages and of a search's: what is printed, and what is here.
+
+    Columns: stage, candidate; printed and here (per cent; NaN where there is no such candidate);
+    theirs, ours: whether it won there, and here
+    """
+    mine = {stage.name: stage for stage in found}
+    rows = []
+    for name in STAGES:
+        own = mine.get(name)
+        here = dict(own.candidates[["name", "mean"]].itertuples(index=False)) if own else {}
+        theirs = printed(name)
+        for candidate in dict.fromkeys([*theirs, *here]):
+            rows.append(
+                {
+                    "stage": name,
+                    "candidate": candidate,
+                    "printed": theirs.get(candidate, math.nan),
+                    "here": 100 * here.get(candidate, math.nan),
+                    "theirs": candidate == papers_winner(name),
+                    "ours": bool(own and candidate == own.winner),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def worth_printed() -> pd.DataFrame:
+    """What a method adds in each group by the paper's own tables of twelve sets of methods.
+
+    Columns: method, group, points: the mean average of the sets with the method, less that of the
+    sets without it; the paper prints no spread.
+    """
+    rows = []
+    for group in range(1, 5):
+        found = printed(f"S4-G{group}")
+        for method in LETTERS:
+            have = [value for name, value in found.items() if method in name.split(", ")]
+            lack = [value for name, value in found.items() if method not in name.split(", ")]
+            rows.append({"method": method, "group": group, "points": fmean(have) - fmean(lack)})
+    return pd.DataFrame(rows)

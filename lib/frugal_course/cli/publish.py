@@ -71,12 +71,13 @@ def front(
 def slides(
     files: Files,
     out: Annotated[Path, typer.Option(help="Folder of the slides.")] = Path("reports/slides"),
+    korean: Annotated[bool, typer.Option("--korean", help="Korean titles and notes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Slides of notebooks, which need no network: one HTML file each, reveal.js beside them."""
     from frugal_course.publish import slides as talk
 
-    emit({"slides": [str(file) for file in talk.export(files, out)]}, as_json)
+    emit({"slides": [str(file) for file in talk.export(files, out, korean=korean)]}, as_json)
 
 
 @app.command()

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from frugal.costs import check
 from frugal.papers import purchases, table3
 from frugal_course.explorers.view import Controls, Explorer, View, choice, number, slider, start
-from frugal_course.figures.style import BLUE, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, beside, heading, panels
 
+WAYS = {"annotate": "labels alone", "distill": "distilled"}
 _LOOKS = {"annotate": (BLUE, "o", "-"), "distill": (ORANGE, "D", "--")}
 
 
@@ -109,7 +110,7 @@ def _figure(
     terms: dict[str, float],
     title: str,
 ) -> Figure:
-    figure, (at,) = panels(1, title, height=4.2, width=9)
+    figure, (at,) = panels(1, title, height=4.0, width=WIDE)
     last = max(budget, *(c.budget for c in table3.cells() if c.task == task))
     grid = np.linspace(0, last, 81)
     curves = [pair(task, labels=labels, budget=float(b), **terms) for b in grid]
@@ -119,7 +120,7 @@ def _figure(
         at.plot(grid, scores, color=colour, linestyle=line, linewidth=2)
         if (score := found[name].score) is not None:
             at.plot(budget, score, mark, color=colour, markersize=10, zorder=3)
-        heights.append((scores[-1], name, colour))
+        heights.append((scores[-1], WAYS[name], colour))
     known = [h for h in heights if not math.isnan(h[0])]
     gap = 3.0 if len(known) == 2 and abs(known[0][0] - known[1][0]) < 3 else 0.0
     for i, (score, name, colour) in enumerate(sorted(known)):

@@ -17,7 +17,17 @@ from frugal.spaces import sizes as sizing
 from frugal.spaces.design import METHOD_SETS, PATTERNS, WEAK, Design, Group, groupings
 from frugal.spaces.space import ALLOCATIONS, LEVELS
 from frugal_course.explorers.view import Controls, Explorer, View, choice, slider, start
-from frugal_course.figures.style import BLUE, BOX, GREEN, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.style import (
+    BLUE,
+    BOX,
+    GREEN,
+    GREY,
+    ORANGE,
+    WIDE,
+    beside,
+    heading,
+    panels,
+)
 
 NOTHING = "-"  # of a group that is not tuned
 SETS = (NOTHING, *METHOD_SETS)
@@ -177,7 +187,7 @@ def _scores(paper: pd.DataFrame, methods: Sequence[str]) -> str:
 def _figure(
     parts: pd.DataFrame, paper: pd.DataFrame, chosen: Design, even: float, title: str
 ) -> Figure:
-    figure, (at, printed) = panels(2, title, height=4.2, width=12, width_ratios=[3, 2])
+    figure, (at, printed) = panels(2, title, height=4.0, width=WIDE, width_ratios=[3, 2])
     _bars(at, parts, chosen)
     at.axhline(even, color=GREY, linewidth=1, linestyle=":")
     over: Any = {"up": 3, "ha": "right", "fontsize": 9, "bbox": {**BOX, "alpha": 0.85}}
@@ -200,7 +210,7 @@ def _figure(
     )
     printed.margins(x=0.1)
     printed.grid(visible=False)
-    heading(printed, "published: ◇ this choice, ○ others")
+    heading(printed, "published: ◇ this one")
     return figure
 
 
@@ -232,12 +242,12 @@ def _bars(at: Axes, parts: pd.DataFrame, chosen: Design) -> None:
     at.set(
         xlim=(0.4, chosen.layers + 0.6),
         ylim=(0, 1.15 * top),
-        xlabel="layer (a decoder's behind its encoder's)",
+        xlabel="layer (encoder, then decoder)",
         ylabel="trained parameters",
     )
     at.yaxis.set_major_formatter("{x:,.0f}")
     at.set_axisbelow(True)
-    heading(at, "A adapter, P prefix, B BitFit, L LoRA")
+    heading(at, "adapter, prefix, BitFit, LoRA")
 
 
 def design_space(**given: Any) -> Explorer:

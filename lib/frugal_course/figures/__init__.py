@@ -1,18 +1,10 @@
 """What a person looks at: figures and tables of results. Knows DataFrames, never models."""
 
-from frugal_course.figures.budgets import (
-    best_splits,
-    budget_curves,
-    distilled_examples,
-    few_labels,
-    same_dollars,
-    student_kinds,
-    winner_spans,
-)
+from frugal_course.figures.budgets import few_labels, leads, same_dollars, student_kinds
 from frugal_course.figures.choice import (
     accuracy_against_dollars,
     choice_by_volume,
-    turns_sentence,
+    costs_by_volume,
 )
 from frugal_course.figures.closing import Claim, claims, compared
 from frugal_course.figures.costs import (
@@ -41,12 +33,13 @@ from frugal_course.figures.peft import (
     inference_cost,
     inference_sentence,
 )
-from frugal_course.figures.pool import (
-    against_random,
-    by_depth,
-    depth_sentence,
-    depth_title,
-    winners,
+from frugal_course.figures.pool import against_random, by_depth, winners
+from frugal_course.figures.purchases import (
+    as_good,
+    best_splits,
+    budget_curves,
+    distilled_examples,
+    winner_spans,
 )
 from frugal_course.figures.serving import (
     annotators,
@@ -65,8 +58,8 @@ from frugal_course.figures.spaces import (
     patterns,
     rivals,
     search,
-    search_sentence,
     significance,
+    tables_beside,
     task_gains,
 )
 from frugal_course.figures.style import about, flops, picture, say

@@ -1,6 +1,7 @@
 """Chapter 6's figures: what every way scores and costs, and how the choice moves."""
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,16 +14,16 @@ from matplotlib.ticker import NullLocator
 from numpy.lib.stride_tricks import sliding_window_view
 
 from frugal.costs.prices import usd
+from frugal_course.figures.names import name as called
 from frugal_course.figures.style import (
     BLUE,
+    BOX,
     GREEN,
     GREY,
     ORANGE,
+    WIDE,
     about,
-    across,
-    apart,
     beside,
-    heading,
     panels,
 )
 
@@ -43,139 +44,120 @@ LOOKS: dict[str, tuple[str, str, str, Any]] = {
     "pairs-head": (ORANGE, ">", "▶", ":"),
     "pairs-full": (ORANGE, "H", "⬣", (0, (3, 1, 1, 1))),
 }
-STEP, NAME = 0.017, 0.25  # of the axis: what two marks keep between them, what a name takes
 NOTHING = "nothing"  # what a budget buys that is too small
+LOWEST = 1e-3  # USD: less is not drawn
 
 
 def accuracy_against_dollars(
     options: pd.DataFrame, recommended: str | None, level: float, budget: float, title: str
 ) -> Figure:
-    """What each way answers, with its interval, against all it costs.
+    """What each way answers, with its interval, and all it costs: a row a way, the best on top.
 
     options: a row a way: strategy, accuracy, low, high, usd_total
     level:   accuracy of guessing; budget: USD, marked where it is within reach
-
-    Of ways that cost nearly the same the dearer ones move to the right, as far as it takes; their
-    names say the dollars.
     """
-    figure, (at,) = panels(1, title, height=4.6, width=9.5)
-    x = np.log10(options["usd_total"].to_numpy(dtype=float))
-    span = max(1.0, float(np.ptp(x)))
-    left, right = float(x.min()) - 0.12 * span, float(x.max()) + 0.45 * span
-    at.set(xscale="log", xlim=(10**left, 10**right))
-    lowest, highest = min(options["low"].min(), level), options["high"].max()
-    at.set_ylim(lowest - 0.06, min(1.02, highest + 0.05))
-    groups = _side_by_side(x, STEP * (right - left))
-    for group, following in itertools.zip_longest(groups, groups[1:]):
-        room = right if following is None else min(following.values())
-        on_left = following is not None and room - max(group.values()) < NAME * (right - left)
-        _group(at, options, group, on_left, recommended)
-    if left < np.log10(max(budget, 1e-12)) < right:
-        at.axvline(budget, color=GREY, linewidth=1, linestyle="--")
-        where: Any = {"va": "top", "fontsize": 9, "xycoords": ("data", "axes fraction")}
-        beside(at, f"budget {usd(budget)}", budget, 1, GREY, right=-4, up=-2, **where)
-    across(at, level)
-    at.set(
-        xlabel="USD in all: labels, training, serving", ylabel="accuracy, with its 95 % interval"
+    figure, (at, costs) = panels(
+        2,
+        title,
+        height=1.4 + 0.27 * len(options),
+        width=WIDE,
+        sharey=True,
+        width_ratios=[3, 2],
     )
+    rows = options.sort_values(["accuracy", "usd_total"], ascending=[True, False], kind="stable")
+    for y, row in enumerate(rows.itertuples()):
+        colour, mark, *_ = LOOKS[str(row.strategy)]
+        at.hlines(y, row.low, row.high, color=colour, alpha=0.5, linewidth=2.5)
+        at.plot(row.accuracy, y, mark, color=colour, markersize=8)
+        costs.plot(row.usd_total, y, mark, color=colour, markersize=8)
+        beside(costs, usd(row.usd_total), row.usd_total, y, colour, right=8, fontsize=9)
+    at.set_yticks(range(len(rows)), [called(str(way)) for way in rows["strategy"]], fontsize=9)
+    for label, way in zip(at.get_yticklabels(), rows["strategy"], strict=True):
+        label.set_color(LOOKS[way][0])
+        label.set_weight("bold" if way == recommended else "normal")
+    at.axvline(level, color=GREY, linewidth=1, linestyle=":")
+    beside(at, "chance", level, -0.85, GREY, right=3, fontsize=9)
+    spent = rows["usd_total"].clip(lower=1e-9)
+    low, high = float(spent.min()), float(spent.max())
+    costs.set(xscale="log", xlim=(low / 2, max(high, low * 10) * 12))
+    if low < budget < high * 12:
+        costs.axvline(budget, color=GREY, linewidth=1, linestyle="--")
+        beside(costs, f"budget {usd(budget)}", budget, -0.85, GREY, right=-4, fontsize=9)
+    at.set(ylim=(-1.3, len(rows) - 0.4), xlabel="accuracy, with its 95 % interval")
+    costs.set(xlabel="USD: labels, training, serving")
+    costs.xaxis.set_minor_locator(NullLocator())
+    for axes in (at, costs):
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x", color="#eeeeee")
     return figure
 
 
-def _side_by_side(x: Any, step: float) -> list[dict[int, float]]:
-    """Places of `x`, each moved to the right as far as it takes to be a step from the one before.
-
-    Groups of neighbours that are a step apart, from left to right: where each number of x stands.
-    """
-    found: list[dict[int, float]] = []
-    for i in np.argsort(x, kind="stable").tolist():
-        last = max(found[-1].values()) if found else -np.inf
-        if x[i] < last + 1.5 * step:
-            found[-1][i] = max(x[i], last + step)
-        else:
-            found.append({i: x[i]})
-    return found
-
-
-def _group(
-    at: Axes,
-    options: pd.DataFrame,
-    group: Mapping[int, float],
-    on_left: bool,
-    recommended: str | None,
-) -> None:
-    """Marks at powers of ten, and beside them all their names, which keep their distance."""
-    for i, place in group.items():
-        row = options.iloc[i]
-        colour, mark, *_ = LOOKS[row["strategy"]]
-        at.vlines(10**place, row["low"], row["high"], color=colour, alpha=0.5)
-        at.plot(10**place, row["accuracy"], mark, color=colour, markersize=9)
-    edge = 10 ** (min if on_left else max)(group.values())
-    bottom, top = at.get_ylim()
-    gap = (top - bottom) / 17
-    order = sorted(group, key=lambda i: options["accuracy"].iloc[i])
-    heights = apart(options["accuracy"].iloc[order].tolist(), gap, top=top - gap / 2)
-    for i, height in zip(order, heights, strict=True):
-        row = options.iloc[i]
-        colour, _, sign, _ = LOOKS[row["strategy"]]
-        text = f"{sign} {row['strategy']}, {usd(row['usd_total'])}"
-        weight = "bold" if row["strategy"] == recommended else "normal"
-        beside(at, text, edge, height, colour, right=-10 if on_left else 10, weight=weight)
-
-
-def choice_by_volume(
-    options: pd.DataFrame,
-    choices: pd.DataFrame,
-    turns: Sequence[tuple[int, str]],
-    here: tuple[float, float],
-    title: str,
+def costs_by_volume(
+    options: pd.DataFrame, queries: Any, turns: Sequence[tuple[int, str]], title: str
 ) -> Figure:
-    """What each way costs as queries grow, and what a budget then buys.
+    """What each way costs as queries grow; ways whose lines end together are named together.
 
-    options: a row a way: strategy, usd_once, usd_per_query
-    choices: the way to take, a row a budget (USD), a column a number of queries, all rising
+    options: a row a way: strategy, usd_once, usd_per_query; queries: rising
     turns:   which way costs least, from which number of queries on; where it changes is marked
-    here:    queries and budget that were asked for
     """
-    figure, (costs, buys) = panels(2, title, height=4.8, width=12, width_ratios=[1.25, 1])
-    for axes in (costs, buys):
-        axes.set(xscale="log", yscale="log", xlabel="queries to serve")
-    queries = np.array(choices.columns, dtype=float)
-    _costs(costs, options, queries, turns)
-    _regions(buys, choices)
-    buys.plot(*here, "*", color="black", markersize=14, markeredgecolor="white")
-    beside(buys, "asked", *here, right=8, up=-14, fontsize=9)
-    costs.set_ylabel("USD in all")
-    buys.set_ylabel("budget, USD")
-    heading(costs, "what each way costs")
-    heading(buys, "the most accurate way it pays for")
-    return figure
-
-
-def _costs(at: Axes, options: pd.DataFrame, queries: Any, turns: Sequence[tuple[int, str]]) -> None:
+    figure, (at,) = panels(1, title, height=4.2, width=WIDE)
+    queries = np.asarray(queries, dtype=float)
     lines = {
-        o.strategy: o.usd_once + queries * o.usd_per_query
+        str(o.strategy): o.usd_once + queries * o.usd_per_query
         for o in options[["strategy", "usd_once", "usd_per_query"]].itertuples()
     }
-    low, high = min(map(min, lines.values())), max(map(max, lines.values()))
-    gap = (high / low) ** 0.055
-    drawn = sorted(lines.items(), key=lambda line: line[1][-1])
-    ends = [float(np.log10(dollars[-1])) for _, dollars in drawn]
-    heights = 10 ** np.array(apart(ends, float(np.log10(gap)), down=0.5))
-    for (strategy, dollars), height in zip(drawn, heights, strict=True):
-        colour, _, _, line = LOOKS[strategy]
+    for way, dollars in lines.items():
+        colour, _, _, line = LOOKS[way]
         at.plot(queries, dollars, color=colour, linestyle=line, linewidth=1.8, alpha=0.9)
-        beside(at, strategy, queries[-1], height, colour, right=6)
+    low = max(LOWEST, min(map(min, lines.values())))
+    high = max(map(max, lines.values()))
+    gap = (high / low) ** 0.062
+    ends: list[tuple[float, list[str]]] = []
+    for way in sorted(lines, key=lambda way: lines[way][-1]):
+        if ends and lines[way][-1] < ends[-1][0] * gap and _colour(way) == _colour(ends[-1][1][0]):
+            ends[-1][1].append(way)
+        else:
+            ends.append((float(lines[way][-1]), [way]))
+    texts = [textwrap.fill(", ".join(map(called, ways)), 32) for _, ways in ends]
+    rooms = [float(np.log10(gap)) * (text.count("\n") + 1.4) for text in texts]
+    places: list[float] = []
+    for (dollars, _), room in zip(ends, rooms, strict=True):
+        least = places[-1] + room / 2 + rooms[len(places) - 1] / 2 if places else -np.inf
+        places.append(max(float(np.log10(dollars)), least))
+    for (_, ways), text, place in zip(ends, texts, places, strict=True):
+        beside(at, text, queries[-1], 10**place, _colour(ways[0]), right=6, fontsize=9)
     for (_, before), (count, after) in itertools.pairwise(turns):
         if queries[0] <= count <= queries[-1]:
             way = options.set_index("strategy").loc[after]
             there = way["usd_once"] + count * way["usd_per_query"]
             at.plot(count, there, "X", color="black", markersize=9, zorder=3)
-            text = f"{about(count)} queries: from here\n{after} costs less\nthan {before}"
-            beside(at, text, count, there, right=6, up=-12, va="top", fontsize=9)
-    at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.38)
-    at.set_ylim(low / gap, max(high, heights[-1]) * gap)  # a name outside would not be drawn
+            less = f"{called(after)} costs less\nthan {called(before)}"
+            text = f"{about(count)} queries: from here\n{less}"
+            beside(at, text, count, there, right=4, up=-14, va="top", fontsize=9, bbox=BOX)
+    at.set(xscale="log", yscale="log", xlabel="queries to serve", ylabel="USD in all")
+    at.set_xlim(queries[0], queries[-1] * (queries[-1] / queries[0]) ** 0.5)
+    at.set_ylim(low / gap, max(high, 10 ** places[-1]) * gap**2)
     at.set_xticks(10.0 ** np.arange(np.log10(queries[0]), np.log10(queries[-1]) + 0.01, 2))
     at.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def _colour(way: str) -> str:
+    return LOOKS[way][0]
+
+
+def choice_by_volume(choices: pd.DataFrame, here: tuple[float, float], title: str) -> Figure:
+    """What a budget buys at each number of queries.
+
+    choices: the way to take, a row a budget (USD), a column a number of queries, all rising
+    here:    queries and budget that were asked for
+    """
+    figure, (at,) = panels(1, title, height=4.0, width=WIDE)
+    at.set(xscale="log", yscale="log", xlabel="queries to serve", ylabel="budget, USD")
+    _regions(at, choices)
+    at.plot(*here, "*", color="black", markersize=14, markeredgecolor="white")
+    beside(at, "asked", *here, right=9, up=-14, fontsize=9)
+    return figure
 
 
 def _regions(at: Axes, choices: pd.DataFrame) -> None:
@@ -192,7 +174,8 @@ def _regions(at: Axes, choices: pd.DataFrame) -> None:
     for code in np.unique(codes):
         name = known[code]
         if place := _roomy(codes == code):
-            text, colour = (name, LOOKS[name][0]) if name in LOOKS else ("nothing fits", GREY)
+            text = called(name) if name in LOOKS else "nothing fits"
+            colour = LOOKS[name][0] if name in LOOKS else GREY
             dark = [0.65 * part for part in to_rgb(colour)]
             row, column = place
             beside(at, text, x[column], y[row], dark, right=0, ha="center", weight="bold")
@@ -222,24 +205,3 @@ def _roomy(area: Any) -> tuple[int, int] | None:
 def _tint(colour: str, share: float) -> tuple[float, ...]:
     """The colour on white, covering a share of it."""
     return tuple(1 - share * (1 - part) for part in to_rgb(colour))
-
-
-def turns_sentence(turns: Sequence[tuple[int, str]], evens: pd.DataFrame, chosen: str) -> str:
-    """Which way costs least up to which volume, and where the chosen one pays off.
-
-    turns: as in `choice_by_volume`; evens: cheaper_below, cheaper_from, queries
-    """
-    parts = [f"{turns[0][1]} costs least"]
-    parts += [f"from {about(count)} queries on, {name}" for count, name in turns[1:]]
-    text = "; ".join(parts) + "."
-    mine = evens[evens["cheaper_from"] == chosen]
-    if len(mine):
-        paid = "; ".join(
-            f"{r.cheaper_below} from {about(r.queries)} queries on" for r in mine.itertuples()
-        )
-        text += f" {chosen} costs less than {paid}."
-    lost = evens[evens["cheaper_below"] == chosen]
-    if len(lost):
-        paid = "; ".join(f"{r.cheaper_from} from {about(r.queries)} on" for r in lost.itertuples())
-        text += f" It costs more than {paid}."
-    return text

@@ -1,5 +1,5 @@
-"""Chapter 4's figures: patterns and designs as pictures, a search and how sure it is, and what
-survives of the paper's tables."""
+"""Chapter 4's figures: patterns and designs as pictures, a search and how sure it is, the paper's
+tables beside it, and what survives of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from frugal_course.figures.style import BLUE, BOX, GREY, ORANGE, beside, heading, panels
+from frugal_course.figures.grid import rows
+from frugal_course.figures.names import name as called
+from frugal_course.figures.style import (
+    BLUE,
+    BOX,
+    GREY,
+    ORANGE,
+    WIDE,
+    beside,
+    heading,
+    hollow,
+    panels,
+)
 
 
 def patterns(
@@ -22,8 +34,7 @@ def patterns(
 
     members: all sizes (N_1 … N_4) of a pattern, each a thin line; examples: the one drawn as bars
     """
-    width = 2.3 * len(members) + 0.6
-    figure, axes = panels(len(members), title, height=3.2, width=width, sharey=True)
+    figure, axes = panels(len(members), title, height=2.9, width=WIDE, sharey=True)
     places, behind = np.arange(4) + 1, {**BOX, "pad": 0.5, "alpha": 0.8}
     for at, (pattern, every) in zip(axes, members.items(), strict=True):
         at.grid(visible=False)
@@ -48,25 +59,25 @@ def designs(parts: pd.DataFrame, title: str) -> Figure:
     """
     methods = ["A", "P", "B", "L"]
     count = parts["design"].nunique()
-    figure, axes = panels(count, title, height=4.0, width=3.1 * count + 0.8, sharey=True)
+    figure, axes = panels(count, title, height=3.7, width=WIDE, sharey=True)
     largest = parts["params"].max()
     for at, (name, mine) in zip(axes, parts.groupby("design", sort=False), strict=True):
         for _, group in mine.groupby("group"):
             low, high = group["layer"].min() - 0.5, group["layer"].max() + 0.5
             at.axhline(high, color=GREY, linewidth=0.6, linestyle=":")
-            at.text(3.95, (low + high) / 2, f"G{group['group'].iloc[0]}", color=GREY, va="center")
+            at.text(4.15, (low + high) / 2, f"G{group['group'].iloc[0]}", color=GREY, va="center")
             if not group["params"].any():
                 at.axhspan(low, high, color="#eeeeee", zorder=0)
         tuned = mine[mine["method"] != ""]
         columns = tuned["method"].map(methods.index)
-        areas = 420 * tuned["params"] / largest
+        areas = 260 * tuned["params"] / largest
         at.scatter(columns, tuned["layer"], s=areas, marker="s", color=BLUE)
         for x, y, size in zip(columns, tuned["layer"], tuned["size"], strict=True):
             if size:
                 at.text(x + 0.32, y, str(size), va="center", fontsize=9, color=BLUE)
         layers = range(1, mine["layer"].max() + 1)
         at.set(
-            xlim=(-0.5, 4.6),
+            xlim=(-0.6, 5.1),
             ylim=(0.5, len(layers) + 0.5),
             xticks=range(4),
             xticklabels=methods,
@@ -87,22 +98,24 @@ def search(
     level: float | None,
 ) -> Figure:
     """Every candidate of a search, a panel a stage, best first: each design a tick, the mean with
-    its 95 % interval. The winner is a diamond; the paper's is named.
+    its 95 % interval. The winner is a diamond; a ◇ stands before the paper's. A stage of one
+    candidate has nothing to show.
 
     scored:     columns stage, candidate, score
     candidates: columns stage, name, mean, low, high, winner
     papers:     the paper's winner by stage; level: score of guessing, None where tasks have several
     """
-    stages = candidates.groupby("stage", sort=False)
-    height, width = 1.4 + 0.3 * stages.size().max(), max(6.0, 3.3 * len(stages))
-    figure, axes = panels(len(stages), title, height=height, width=width, sharex=True)
+    several = candidates.groupby("stage")["name"].transform("size") > 1
+    stages = candidates[several].groupby("stage", sort=False)
+    height = 1.4 + 0.25 * stages.size().max()
+    figure, axes = panels(len(stages), title, height=height, width=WIDE, sharex=True)
     for at, (stage, mine) in zip(axes, stages, strict=True):
-        rows = mine.sort_values(["mean", "winner"])
+        ranked = mine.sort_values(["mean", "winner"])
         own = scored[scored["stage"] == stage].groupby("candidate")["score"]
-        for y, row in enumerate(rows.itertuples()):
+        for y, row in enumerate(ranked.itertuples()):
             _spread(at, y, own.get_group(row.name), row.mean, bool(row.winner), (row.low, row.high))
-        known = papers.get(stage) if len(rows) > 1 else None
-        names = [f"{name} (paper)" if name == known else str(name) for name in rows["name"]]
+        known = papers.get(stage)
+        names = [f"◇ {name}" if name == known else str(name) for name in ranked["name"]]
         _rows(at, names, None if level is None else (level, "chance"))
         heading(at, stage)
         at.set_xlabel("score")
@@ -147,25 +160,25 @@ def certainty(summary: pd.DataFrame, title: str) -> Figure:
 
     summary: columns stage, candidates, winner, mean, shrunk, again, every
     """
-    figure, (left, right) = panels(2, title, height=1.5 + 0.42 * len(summary), width=10)
-    rows = np.arange(len(summary))[::-1]
-    left.hlines(rows, 0, summary["again"], color=ORANGE, alpha=0.4)
-    left.plot(1 / summary["candidates"], rows, "|", color=GREY, markersize=14)
-    left.plot(summary["again"], rows, "D", color=ORANGE, markersize=8)
-    for y, again in zip(rows, summary["again"], strict=True):
+    figure, (left, right) = panels(2, title, height=1.5 + 0.38 * len(summary), width=WIDE)
+    places = np.arange(len(summary))[::-1]
+    left.hlines(places, 0, summary["again"], color=ORANGE, alpha=0.4)
+    left.plot(1 / summary["candidates"], places, "|", color=GREY, markersize=14)
+    left.plot(summary["again"], places, "D", color=ORANGE, markersize=8)
+    for y, again in zip(places, summary["again"], strict=True):
         beside(left, f"{again:.0%}", again, y, ORANGE, right=8, fontsize=9)
     names = [f"{s}: {w}" for s, w in zip(summary["stage"], summary["winner"], strict=True)]
     _rows(left, names[::-1])
-    left.set(xlim=(0, 1.08), xlabel="share of resamples (tick: of a guess)")
-    heading(left, "how often the winner wins again")
-    right.hlines(rows, summary["shrunk"], summary["mean"], color=ORANGE, alpha=0.4)
-    right.plot(summary["every"], rows, "|", color=GREY, markersize=14)
-    right.plot(summary["mean"], rows, "D", color=ORANGE, markersize=8)
-    right.plot(summary["shrunk"], rows, "o", color=BLUE, markersize=7)
+    left.set(xlim=(0, 1.12), xlabel="share of resamples (tick: a guess)")
+    heading(left, "how often it wins again")
+    right.hlines(places, summary["shrunk"], summary["mean"], color=ORANGE, alpha=0.4)
+    right.plot(summary["every"], places, "|", color=GREY, markersize=14)
+    right.plot(summary["mean"], places, "D", color=ORANGE, markersize=8)
+    right.plot(summary["shrunk"], places, "o", color=BLUE, markersize=7)
     _rows(right, [""] * len(summary))
     right.set_ylim(left.get_ylim())
-    right.set_xlabel("score (tick: mean of all candidates)")
-    heading(right, "the winner's score: ◆ found, ● shrunk")
+    right.set_xlabel("score (tick: all candidates' mean)")
+    heading(right, "score: ◆ as found, ● shrunk")
     return figure
 
 
@@ -176,7 +189,7 @@ def task_gains(gains: pd.DataFrame, title: str) -> Figure:
     gains: columns model, dataset, gain (points); CoLA is the one, a diamond
     """
     count = gains["model"].nunique()
-    figure, axes = panels(count, title, height=3.6, width=3.2 * count, sharex=True)
+    figure, axes = rows(count, 2, title, height=1.0 + 2.7 * -(-count // 2), sharex=True)
     for at, (model, found) in zip(axes, gains.groupby("model", sort=False), strict=True):
         mine = found.iloc[::-1]
         for y, (dataset, gain) in enumerate(zip(mine["dataset"], mine["gain"], strict=True)):
@@ -189,7 +202,7 @@ def task_gains(gains: pd.DataFrame, title: str) -> Figure:
         at.axvline(0, color="black", linewidth=0.8)
         at.axvline(mean, color=ORANGE, linewidth=1.4, linestyle="--")
         at.axvline(others, color=BLUE, linewidth=1.4, linestyle=":")
-        heading(at, f"{model}\nall {mean:+.2f}, but CoLA {others:+.2f}")
+        heading(at, f"{called(str(model))}\nall tasks {mean:+.2f}, without CoLA {others:+.2f}")
         at.set_xlabel("points over full fine-tuning")
     return figure
 
@@ -201,7 +214,7 @@ def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
     critical: what t must exceed. Circles do; diamonds have a star and do not; a cross has neither
     """
     count = tests["model"].nunique()
-    figure, axes = panels(count, title, height=3.6, width=3.2 * count, sharex=True)
+    figure, axes = rows(count, 2, title, height=1.0 + 2.8 * -(-count // 2), sharex=True)
     for at, (model, found) in zip(axes, tests.groupby("model", sort=False), strict=True):
         mine = found.iloc[::-1]
         for y, row in enumerate(mine.itertuples()):
@@ -212,7 +225,7 @@ def significance(tests: pd.DataFrame, critical: float, title: str) -> Figure:
         _rows(at, list(mine["dataset"]), (critical, "p < 0.05 →"))
         at.axvline(0, color="black", linewidth=0.8)
         kept = int((mine["t"] > critical).sum())
-        heading(at, f"{model}\n{kept} of {int((mine['mark'] != '').sum())} stars hold")
+        heading(at, f"{called(str(model))}\n{kept} of {int((mine['mark'] != '').sum())} stars hold")
         at.set_xlabel("Student's t")
     return figure
 
@@ -228,38 +241,55 @@ def rivals(
     tasks = runs.groupby("task", sort=False)
     order = runs.groupby("name", sort=False)[["score", "share"]].mean()
     order = order.sort_values("score", kind="stable")
-    height, width = 1.5 + 0.36 * len(order), max(8.0, 4.2 * len(tasks) + 1.4)
-    figure, axes = panels(len(tasks), title, height=height, width=width, sharey=True)
-    names = [f"{name} · {share:.2%}" for name, share in order["share"].items()]
+    height = 1.5 + 0.34 * len(order)
+    figure, axes = panels(len(tasks), title, height=height, width=WIDE, sharey=True)
+    names = [f"{called(str(name))} · {_share(share)}" for name, share in order["share"].items()]
     for at, (task, mine) in zip(axes, tasks, strict=True):
         for y, name in enumerate(order.index):
             values = mine.loc[mine["name"] == name, "score"]
             _spread(at, y, values, values.mean(), name in emphasis)
         _rows(at, names, (levels[task], "chance"))
         at.set_xlabel("score")
-        heading(at, task)
+        heading(at, called(str(task)))
     return figure
 
 
-def search_sentence(summary: pd.DataFrame) -> str:
-    """What `search` and `certainty` show, with their numbers and intervals, one decision a line."""
-    lines: list[str] = []
-    for row in summary.to_dict("records"):
-        text: Any = (
-            f"{row['stage']}: {row['winner']} leads {row['second']} by "
-            f"{str(row['over_second']).lstrip('+')} of {row['candidates']} candidates with "
-            f"{row['runs']} designs each; it wins again in {row['again']:.0%} of resamples, and "
-            f"its {100 * row['mean']:.1f} shrinks to {100 * row['shrunk']:.1f}"
-        )
-        if not row["papers"]:
-            text += "; the paper's winner is no candidate here."
-        elif row["papers"] == row["winner"]:
-            text += "; the paper found the same."
-        else:
-            behind = str(row["over_papers"]).lstrip("+")
-            text += (
-                f"; the paper's {row['papers']} is {behind} behind, first in "
-                f"{row['papers_again']:.0%} of them."
-            )
-        lines.append(text)
-    return "\n".join(lines)
+def _share(part: float) -> str:
+    """Of the parameters, those that are trained."""
+    return f"{part:.0%}" if part > 0.1 else f"{part:.2%}" if part >= 5e-5 else "head"
+
+
+def tables_beside(found: pd.DataFrame, title: str) -> Figure:
+    """Every printed candidate (open, on the left) beside those of a search (on the right), a row a
+    stage, on axes that span the same: the winners are diamonds, with their names.
+
+    found: as `spaces.pool.side_by_side` gives it
+    """
+    stages = list(dict.fromkeys(found["stage"]))
+    height = 1.5 + 0.46 * len(stages)
+    parts = (3, 2)
+    figure, axes = panels(2, title, height=height, width=WIDE, sharey=True, width_ratios=parts)
+    sides = (("printed", "theirs", ORANGE), ("here", "ours", BLUE))
+    span = 1.45 * max(np.ptp(found[column].dropna()) for column, *_ in sides)
+    for at, part, (column, won, colour) in zip(axes, parts, sides, strict=True):
+        for y, stage in enumerate(stages[::-1]):
+            mine = found[(found["stage"] == stage) & found[column].notna()]
+            look = hollow(GREY, 6) if column == "printed" else {"color": GREY, "markersize": 5}
+            at.plot(mine[column], [y] * len(mine), "o", linestyle="", alpha=0.8, **look)
+            for row in mine[mine[won]].to_dict("records"):
+                own = hollow(colour, 8) if column == "printed" else {"color": colour}
+                at.plot(row[column], y, "D", **{"markersize": 7, **own, "zorder": 4})
+                text = f"{row['candidate']}  {row[column]:.1f}"
+                beside(at, text, row[column], y, colour, right=7, up=6, fontsize=9)
+            if mine.empty:
+                beside(at, "not tuned", found[column].mean(), y, GREY, right=0, fontsize=9)
+        low = found[column].min() - 0.06 * span
+        at.set(xlim=(low, low + span * part / parts[0]), ylim=(-0.5, len(stages) - 0.4))
+        at.grid(visible=False)
+        at.grid(visible=True, axis="x", color="#eeeeee")
+    axes[0].set_yticks(range(len(stages)), stages[::-1])
+    heading(axes[0], "printed (T5-base, GLUE)")
+    heading(axes[1], "searched here")
+    for at in axes:
+        at.set_xlabel("average of the tasks, %")
+    return figure

@@ -7,7 +7,7 @@ MathML, which browsers draw by themselves. reveal.js is a pinned artifact.
 import copy
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import nbformat
 from nbconvert import SlidesExporter
 from traitlets.config import Config
 
+from frugal import data
 from frugal.engine import artifacts
 from frugal.engine.files import write
 from frugal_course.notebooks import prepare, reading
 from frugal_course.publish import pages
 
 HIDDEN = {"enabled": True, "remove_input_tags": {"hide-input"}}
+Sections = Mapping[str, Mapping[str, str]]
+SECTION = re.compile(r"^## (?:(\d+) · )?.+$", re.MULTILINE)
 LINES = 17  # of text on a page
 WIDTH = 88  # letters in a line; Korean ones count twice
 CODE_LINES = 14  # more than that is not shown on a page
@@ -29,17 +32,20 @@ CELL = 30  # letters in a line of a cell
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
 
 
-def export(files: Sequence[Path], out: Path) -> list[Path]:
+def export(files: Sequence[Path], out: Path, *, korean: bool = False) -> list[Path]:
     """Write `out`/<notebook>.slides.html for each notebook, and `out`/reveal.js/ once.
+
+    korean: with a Korean title under each section's, and Korean notes for the speaker
 
     Raises FrugalError for what is no notebook, and where reveal.js cannot be fetched.
     """
     found = [reading.read(file) for file in files]
     reveal(out / "reveal.js")
     written = []
+    said = data.toml("slides.ko.toml") if korean else {}
     for file, notebook in zip(files, found, strict=True):
         target = out / f"{file.stem}.slides.html"
-        write(target, rendered(notebook, file.stem))
+        write(target, rendered(notebook, file.stem, said.get(file.stem[:2], {})))
         written.append(target)
     return written
 
@@ -55,10 +61,13 @@ def reveal(folder: Path) -> None:
     shutil.copyfile(theme, folder / "dist" / "theme" / "frugal.css")
 
 
-def rendered(notebook: Any, name: str) -> str:
-    """A notebook (nbformat) as an HTML page of slides that expects reveal.js/ beside it."""
+def rendered(notebook: Any, name: str, said: Sections | None = None) -> str:
+    """A notebook (nbformat) as an HTML page of slides that expects reveal.js/ beside it.
+
+    said: as `sheets` takes it
+    """
     return pages.exported(
-        sheets(notebook),
+        sheets(notebook, said),
         name,
         SlidesExporter,
         template_name="frugal-slides",
@@ -68,13 +77,15 @@ def rendered(notebook: Any, name: str) -> str:
     )
 
 
-def sheets(notebook: Any) -> Any:
+def sheets(notebook: Any, said: Sections | None = None) -> Any:
     """A copy of `notebook` (nbformat) in which every page has what fits on it.
 
     A title's text goes on on further pages; of a section's, lists, tables and formulas do, and
     prose is left to the speaker. Code stands beside a printed result if it is short. A table of up
     to two pages goes on on a second one, of a longer one the first rows are shown. A page without a
     heading of its own has its section's.
+
+    said: a further `title` and `note` for the speaker, by a section's number ("end" has none)
     """
     laid = copy.deepcopy(notebook)
     laid.metadata.pop("widgets", None)
@@ -94,7 +105,7 @@ def sheets(notebook: Any) -> Any:
                     page.metadata.slideshow = {"slide_type": "-"}
                 cells.append(page)
             continue
-        text = prepare.without_badge(cell.source)
+        text, note = _twice(prepare.without_badge(cell.source), said or {})
         for at, (on, part) in enumerate(_parts(text, kind, whole=not number)):
             if headings := re.findall(r"^##? (.*)$", part, re.MULTILINE):
                 section = headings[-1]
@@ -102,6 +113,10 @@ def sheets(notebook: Any) -> Any:
                 part = f"#### {section}\n\n{part}"
             made = nbformat.v4.new_markdown_cell(part, id=f"page-{number}-{at}")
             made.metadata.slideshow = {"slide_type": on}
+            cells.append(made)
+        if note:
+            made = nbformat.v4.new_markdown_cell(note, id=f"said-{number}")
+            made.metadata.slideshow = {"slide_type": "notes"}
             cells.append(made)
     laid.cells = cells
     return laid
@@ -151,6 +166,15 @@ def _fitting(rows: Sequence[str]) -> int:
 
 def _with_rows(html: str, body: "re.Match[str]", rows: Sequence[str]) -> str:
     return html[: body.start(1)] + "\n".join(rows) + html[body.end(1) :]
+
+
+def _twice(text: str, said: Sections) -> tuple[str, str]:
+    """A cell's text with a second title under its section's, and what is said there."""
+    heading = SECTION.search(text)
+    more = said.get(heading[1] or "end") if heading else None
+    if not heading or not more:
+        return text, ""
+    return text.replace(heading[0], f"{heading[0]}\n\n*{more['title']}*", 1), more["note"]
 
 
 def _fills(cell: Any) -> bool:
