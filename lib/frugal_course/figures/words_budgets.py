@@ -10,6 +10,8 @@ from frugal.costs.prices import usd
 from frugal_course.figures.budgets import student
 from frugal_course.figures.names import name
 
+WAITING = "Not recorded yet: make crossing does it, and goes on where it was stopped."
+JOINED = "A student that T-Few teaches from 100 labels", "one of 1,000 labels"
 WAYS = {"annotate": "labels alone", "distill": "distilled", "llm": "LLM's labels"}
 
 
@@ -233,6 +235,25 @@ def llm_title(people: pd.DataFrame) -> str:
 def shrinking_title(shrinks: stats.Difference, few: int, many: int) -> str:
     """Whether distilling brings less where labels are many."""
     return shrinks.between(f"Distillation's gain at N = {few:,}", f"that at N = {many:,}")
+
+
+def shrinking_sentence(
+    shrinks: stats.Difference, few: int, many: int, printed: pd.DataFrame
+) -> str:
+    """The same with its interval, beside Table 3. printed: leads, index N, a column a task"""
+    fewer = int((printed.iloc[-1] < printed.iloc[0]).sum())
+    return (
+        f"Gain at N = {few:,} less gain at N = {many:,}, recorded: {shrinks}. In Table 3 the lead "
+        f"shrinks with N on {fewer} of {printed.shape[1]} tasks."
+    )
+
+
+def crossings(found: Mapping[str, Any]) -> str:
+    """Where labels and distillation cross, by task; "" where nothing is recorded.
+
+    found: `compare.crossing`
+    """
+    return "\n".join(f"{name(task)}: {held}." for task, held in found.items())
 
 
 def trained_sentence(runs: pd.DataFrame) -> str:

@@ -1,11 +1,12 @@
 """Chapter 5's closing table: each claim by the printed tables and by the recorded runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from frugal import stats
 from frugal_course.figures.closing import Claim, compared
+from frugal_course.figures.words_purchases import ratios
 
 
 def budgets_claims(
@@ -118,3 +119,30 @@ def budgets_claims(
             taught,
         ),
     ]
+
+
+def printed(
+    each: pd.DataFrame,
+    scores: pd.DataFrame,
+    headings: pd.DataFrame,
+    equal: pd.DataFrame,
+    shares: Sequence[float],
+    by_n: pd.DataFrame,
+    asked: pd.DataFrame,
+) -> dict[str, str]:
+    """What the paper prints for each claim, as `budgets_claims` takes it.
+
+    each, scores, equal: as `words_purchases` takes them; headings: their audit; shares: of the
+    teacher's training; by_n: mean leads, index N, a column a task; asked: runs of an LLM's labels
+    """
+    dearer, right = each.iloc[:, 2], int((headings["verdict"] == "reproduced").sum())
+    times, never = ratios(equal)
+    return {
+        "label": f"{dearer.min():.0f} to {dearer.max():.0f}",
+        "cells": f"{(scores['lead'] > 0).sum()} of {len(scores)} cells",
+        "headings": f"right for {right} of {len(headings)} tasks",
+        "equal": f"{times.min():.1f} to {times.max():.1f} times; on {len(never)} tasks never",
+        "share": f"{min(shares):.0%} to {max(shares):.0%} of the smallest",
+        "leads": ", ".join(f"{lead:+.1f} ({n:,})" for n, lead in by_n.mean(axis=1).items()),
+        "llm": f"{asked['trained_on'].max():,} LLM labels for ${asked['usd_labels'].max():.2f}",
+    }
