@@ -39,8 +39,8 @@ def patterns(
     for at, (pattern, every) in zip(axes, members.items(), strict=True):
         at.grid(visible=False)
         for sizes in every:
-            at.plot(places, sizes, color=GREY, linewidth=0.5, alpha=0.35)
-        at.bar(places, examples[pattern], width=0.62, color=BLUE, alpha=0.85)
+            at.plot(places, sizes, color="#c4c4c4", linewidth=0.4, antialiased=False, zorder=1)
+        at.bar(places, examples[pattern], width=0.62, color=BLUE, alpha=0.7, zorder=2)
         for x, size in zip(places, examples[pattern], strict=True):
             over: Any = {"up": 3, "ha": "center", "weight": "bold", "bbox": behind}
             beside(at, str(size), x, size, BLUE, right=0, **over)
