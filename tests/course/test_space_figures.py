@@ -132,7 +132,7 @@ def test_words_about_a_search_say_who_leads_and_which_leads_are_excluded():
     assert "too few designs" in words_search.search_title(few, "S1")
     told = words_search.search_sentence(SUMMARY)
     assert "1 of them the paper's" in told
-    assert "S4-G1: A less L, 6 designs: +1 point [-1, +3]" in told
+    assert "S4-G1: A over L, 6 designs: +1 point [-1, +3]" in told
     table = words_search.search_table(SUMMARY)
     assert table.loc["S1", "winner less it"] == "+1 point [-1, +3]"
     assert table.loc["S2", "winner less it"] == "the same"

@@ -57,7 +57,7 @@ def search_sentence(summary: pd.DataFrame) -> str:
     last = summary.iloc[-1]
     return (
         f"Winners: {won}; {same or 'none'} of them the paper's. {last['stage']}: {last['winner']} "
-        f"less {last['second']}, {last['runs']} designs: {last['over_second']}."
+        f"over {last['second']}, {last['runs']} designs: {last['over_second']}."
     )
 
 
