@@ -5,7 +5,6 @@ Each way of choosing 32 texts from 200, ten times; a linear head on MiniLM learn
 
 import datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,7 +12,6 @@ from frugal import tasks
 from frugal.choice import active
 from frugal.engine import backbones, files, presets
 
-OUT = Path(__file__).parents[2] / "data" / "results" / "active.csv"
 TASKS = ("movie-reviews", "tweets", "intent-recognition")
 PRECISION = "int8"  # of the model whose margins say where it is unsure
 
@@ -33,7 +31,7 @@ def main() -> None:
         machine=presets.machine(),
         versions=versions,
     )
-    files.write(OUT, found.to_csv(index=False))
+    files.write(active.RECORD, found.to_csv(index=False))
     for (task, chooser), apart in active.against_random(found).items():
         print(apart.of(chooser, "random", task))
 

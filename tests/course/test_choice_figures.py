@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from drawn import words
 
-from frugal.choice import ways
+from frugal.choice import active, ways
 from frugal_course import figures
 from frugal_course.figures import choice
 from frugal_course.figures import words_choice as choice_words
@@ -172,3 +172,20 @@ def test_a_readable_table_has_dollars_powers_and_counts():
         ["$0.00012", "1.5e12", "1,000,000", "0.500"],
         ["$3.00", "1", "2", ""],
     ]
+
+
+def test_choosing_texts_is_told_as_it_is_recorded():
+    runs = active.recorded()
+    apart = active.against_random(runs)
+    table = figures.chosen_table(apart)
+    assert set(table) == {name(task) for task in runs["task"]}
+    means = runs.groupby(["task", "chooser"])["accuracy"].mean()
+    for (task, who), gain in apart.items():
+        assert gain.difference == pytest.approx(means[task, who] - means[task, "random"])
+        assert str(gain) in set(table[name(task)])
+    found = figures.chosen_sentence(apart)
+    ends = sorted(apart.values(), key=lambda gain: gain.difference)
+    assert f"at best {ends[-1]}" in found
+    assert f"at worst {ends[0]}" in found
+    ahead = sum(gain.low > 0 for gain in apart.values())
+    assert found.startswith(f"{ahead} of 9" if ahead else "No choice of texts")

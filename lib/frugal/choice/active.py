@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from frugal import stats
+from frugal import data, stats
 from frugal.budgets.distill import ClassTeacher, right
 from frugal.costs import check
 from frugal.encoders import classifier, linear
@@ -20,6 +20,7 @@ from frugal.fewshot import choices
 from frugal.tasks import Task
 from frugal.tasks.texts import classes
 
+RECORD = data.ROOT / "results" / "active.csv"
 ROUNDS = 20  # of k-means, at most
 CHOOSERS = ("random", "unsure", "farthest", "typical")
 
@@ -128,6 +129,11 @@ def study(
             rows.append((task.name, chooser, draw, labels, len(order), *found))
     columns = ["task", "chooser", "draw", "labels", "pool", "accuracy", "hits", "examples"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def recorded() -> pd.DataFrame:
+    """The rows of data/results/active.csv, as `study` gives them."""
+    return pd.read_csv(RECORD, dtype={"hits": str})
 
 
 def against_random(runs: pd.DataFrame) -> dict[tuple[str, str], stats.Difference]:

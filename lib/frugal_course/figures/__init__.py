@@ -6,6 +6,7 @@ from frugal_course.figures.choice import (
     choice_by_volume,
     costs_by_volume,
 )
+from frugal_course.figures.chosen import chosen_sentence, chosen_table
 from frugal_course.figures.closing import Claim, claims, compared
 from frugal_course.figures.costs import (
     break_even,
