@@ -130,6 +130,7 @@ ONLY = {  # what marks the one place of an idea, and where it is
     r"\.suptitle\(": "frugal_course/figures/style.py",
     r'rows\("prices\.csv"\)': "frugal/costs/prices.py",
     r"nn\.Linear\(encoder\.": "frugal/encoders/classifier.py",
+    r"past_key_values|from transformers\.(?!utils import logging$)": "frugal/internals.py",
 }
 
 
