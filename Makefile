@@ -57,9 +57,10 @@ execute: setup
 prepare: setup
 	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
 
-# Where the companion is published: make badges REPO=owner/name TAG=v1
+# Where the companion is published, everywhere it is said: make badges REPO=owner/name TAG=v1
 badges: setup
 	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+	$(BIN)/frugal notebooks exercises notebooks
 
 # reports/slides/*.html, for a browser without a network.
 slides: setup

@@ -108,6 +108,8 @@ class Citation(pydantic.BaseModel, extra="forbid"):
     version: str
     license: Literal["Apache-2.0"]
     abstract: str
+    repository: pydantic.HttpUrl | None = pydantic.Field(None, alias="repository-code")
+    url: pydantic.HttpUrl | None = None
     keywords: list[str]
     references: list[Reference] = pydantic.Field(min_length=3)
 
