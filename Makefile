@@ -9,7 +9,7 @@ CH ?=
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup oldest newest run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup oldest newest wheel colab run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
 # The environment, by uv where it is found; nothing happens where it is ready. See tools/environment.py.
@@ -23,6 +23,20 @@ oldest newest:
 	$(environment) $@
 	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -q -p no:nbval -W default -n 2 \
 	  -m 'not real and not cluster and not slow and not browser' $(or $(TESTS),tests)
+
+# The wheel and the source archive in dist/, and the wheel by itself in an empty environment: every
+# notebook at smoke, outside of this folder.
+wheel: setup
+	rm -rf dist runs/wheel
+	$(BIN)/python -m pip --quiet wheel --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv runs/wheel
+	runs/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cp notebooks/[0-9]*.ipynb runs/wheel
+	cd runs/wheel && bin/frugal walk [0-9]*.ipynb --preset smoke
+
+# In Colab's own image: the cell that installs Frugal there, on this checkout, and a notebook behind it.
+colab:
+	$(PYTHON) tools/colab.py
 
 # The walk-through: notebooks at $(PRESET), executed into reports/, then what they claim and found.
 # It says what it does and how long that takes; interrupted, it goes on with the notebook it was in.
@@ -231,7 +245,8 @@ lab: setup
 # under any name (a page elsewhere, whose name was made to lead here, too); Jupyter's own check stops it.
 dashboard: setup
 	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866 \
-	  --Voila.tornado_settings="{'allow_remote_access': False}"
+	  --Voila.tornado_settings="{'allow_remote_access': False}" \
+	  --MappingKernelManager.cull_idle_timeout=1200 --MappingKernelManager.cull_interval=60
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
