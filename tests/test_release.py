@@ -1,4 +1,4 @@
-"""The workflows, what the package index shows, and the environments of Binder and a dev container."""
+"""The workflows, what the package index shows, and the environments that others make."""
 
 import importlib.util
 import json
