@@ -1,5 +1,5 @@
 # Every target makes what it needs; a second call does not install again.
-# CPU-only Linux: make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# torch from elsewhere: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu126
 PRESET ?= laptop
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -7,32 +7,41 @@ STEPS ?=
 CH ?=
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup oldest newest wheel colab run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
 .DEFAULT_GOAL := run
 
-setup: .venv/ready
+# The environment, by uv where it is found; nothing happens where it is ready. See tools/environment.py.
+environment = @TORCH_INDEX='$(TORCH_INDEX)' $(PYTHON) tools/environment.py
+setup:
+	$(environment) setup
 
-.venv/ready: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(PIP) --editable '.[dev]'
-	touch $@
+# The unit tests with the lowest and the newest versions that pyproject.toml allows. Others' warnings
+# about versions of others are no failures there.
+oldest newest:
+	$(environment) $@
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -q -p no:nbval -W default -n 2 \
+	  -m 'not real and not cluster and not slow and not browser' $(or $(TESTS),tests)
 
-.venv/docs-ready: .venv/ready
-	$(PIP) --editable '.[dev,docs]'
-	touch $@
+# The wheel and the source archive in dist/, and the wheel by itself in an empty environment: every
+# notebook at smoke, outside of this folder.
+wheel: setup
+	rm -rf dist runs/wheel
+	$(BIN)/python -m pip --quiet wheel --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv runs/wheel
+	runs/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cp notebooks/[0-9]*.ipynb runs/wheel
+	cd runs/wheel && bin/frugal walk [0-9]*.ipynb --preset smoke
 
-.venv/bench-ready: .venv/ready
-	$(PIP) --editable '.[dev,bench]'
-	touch $@
+# In Colab's own image: the cell that installs Frugal there, on this checkout, and a notebook behind it.
+colab:
+	$(PYTHON) tools/colab.py
 
 # The walk-through: notebooks at $(PRESET), executed into reports/, then what they claim and found.
+# It says what it does and how long that takes; interrupted, it goes on with the notebook it was in.
 run: setup
-	@set -e; for notebook in $(NOTEBOOKS); do \
-	  $(BIN)/frugal run $$notebook --preset $(PRESET) --out reports; done
+	@$(BIN)/frugal walk $(NOTEBOOKS) --preset $(PRESET) --out reports > /dev/null
 	@$(BIN)/frugal claims reports
 
 test: check browser
@@ -62,9 +71,10 @@ execute: setup
 prepare: setup
 	$(BIN)/frugal notebooks prepare $(NOTEBOOKS)
 
-# Where the companion is published: make badges REPO=owner/name TAG=v1
+# Where the companion is published, everywhere it is said: make badges REPO=owner/name TAG=v1
 badges: setup
 	$(BIN)/frugal notebooks badges '$(REPO)' '$(TAG)' $(NOTEBOOKS)
+	$(BIN)/frugal notebooks exercises notebooks
 
 # reports/slides/*.html, for a browser without a network. KO=1: with Korean titles and notes.
 slides: setup
@@ -80,7 +90,8 @@ exercises: setup
 
 # This project beside its peers, about 40 minutes on two idle cores; it goes on where it was killed.
 # ONLY='16 shots': works with that in their name; AGAIN=1: also those that were measured today.
-bench: .venv/bench-ready
+bench:
+	$(environment) setup bench
 	$(BIN)/python tests/bench/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
 
 # Which 32 texts to label, chosen or at random: data/results/active.csv. Intents are in BIG-bench (358 MB).
@@ -220,18 +231,23 @@ endif
 reproduce: $(if $(CH),$(LONG_$(CH)),figure2 table1 many-shots spaces study crossing execute bench)
 
 # Pages of both packages from their docstrings: reports/docs/index.html.
-docs: .venv/docs-ready
+docs:
+	$(environment) setup docs
 	$(BIN)/pdoc --output-directory reports/docs frugal frugal_course
 
+# JupyterLab does not start as root unless it is told to; in a container it may: make lab ROOT=1
 lab: setup
-	$(BIN)/jupyter lab notebooks
+	@if [ "$$(id -u)" = 0 ] && [ -z "$(ROOT)" ]; then \
+	  echo 'You are root, as whom JupyterLab does not start. In a container of yours: make lab ROOT=1' >&2; exit 2; fi
+	$(BIN)/jupyter lab $(if $(ROOT),--allow-root) notebooks
 
 # The explorers without code, for this machine alone: http://127.0.0.1:8866. Voilà answers whoever asks
 # under any name (a page elsewhere, whose name was made to lead here, too); Jupyter's own check stops it.
 dashboard: setup
 	$(BIN)/voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866 \
-	  --Voila.tornado_settings="{'allow_remote_access': False}"
+	  --Voila.tornado_settings="{'allow_remote_access': False}" \
+	  --MappingKernelManager.cull_idle_timeout=1200 --MappingKernelManager.cull_interval=60
 
 clean:
-	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -108,6 +108,8 @@ class Citation(pydantic.BaseModel, extra="forbid"):
     version: str
     license: Literal["Apache-2.0"]
     abstract: str
+    repository: pydantic.HttpUrl | None = pydantic.Field(None, alias="repository-code")
+    url: pydantic.HttpUrl | None = None
     keywords: list[str]
     references: list[Reference] = pydantic.Field(min_length=3)
 
@@ -130,6 +132,7 @@ ONLY = {  # what marks the one place of an idea, and where it is
     r"\.suptitle\(": "frugal_course/figures/style.py",
     r'rows\("prices\.csv"\)': "frugal/costs/prices.py",
     r"nn\.Linear\(encoder\.": "frugal/encoders/classifier.py",
+    r"past_key_values|from transformers\.(?!utils import logging$)": "frugal/internals.py",
 }
 
 

@@ -12,7 +12,8 @@ else:
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the files inside the package; a checkout keeps them at its top level.
-ROOT = _PACKAGE / "_data" if (_PACKAGE / "_data").is_dir() else _PACKAGE.parents[1] / "data"
+INSTALLED = (_PACKAGE / "_data").is_dir()
+ROOT = _PACKAGE / "_data" if INSTALLED else _PACKAGE.parents[1] / "data"
 
 
 def toml(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from small_models import FAMILIES, build, config_of, counted, ids
 from frugal import peft
 from frugal.costs import Scenario, arch, flops, methods
 from frugal.errors import FrugalError
+from frugal.internals import cache_made, cache_named
 from tiny_models import llama
 
 ALL = [arch.get(name) for name in arch.names()]
@@ -151,8 +152,9 @@ def test_cached_prefix_equals_flop_counter(data, context, prompt):
     config = data.draw(configs)
     model = build(model_class, config)
     with torch.no_grad():
-        cache = model(input_ids=ids(1, context), use_cache=True).past_key_values
-        truth = counted(lambda: model(input_ids=ids(1, prompt), past_key_values=cache))
+        cache = model(input_ids=ids(1, context), use_cache=True)
+        named = cache_named(model, cache_made(cache))
+        truth = counted(lambda: model(input_ids=ids(1, prompt), **named))
     parts = flops.forward(arch.from_config(config), prompt_tokens=prompt, context_tokens=context)
     assert sum(parts.values()) == truth
 
@@ -189,17 +191,17 @@ def test_decoding_with_a_cache_equals_flop_counter(family, data, prompt, new):
 
     def feed(cache, tokens):
         if family == "llama":
-            return model(input_ids=ids(1, tokens), past_key_values=cache, use_cache=True)
+            return model(input_ids=ids(1, tokens), **cache_named(model, cache), use_cache=True)
         return model(
             encoder_outputs=(encoded,),
             decoder_input_ids=ids(1, tokens),
-            past_key_values=cache,
+            **cache_named(model, cache),
             use_cache=True,
         )
 
     with torch.no_grad():
         encoded = model.encoder(ids(1, prompt)).last_hidden_state if family == "t5" else None
-        cache = feed(None, 1 if family == "t5" else prompt).past_key_values
+        cache = cache_made(feed(None, 1 if family == "t5" else prompt))
         truth = counted(lambda: [feed(cache, 1) for _ in range(new)])
     source = {"source_tokens": prompt} if family == "t5" else {}
     context = 1 if family == "t5" else prompt

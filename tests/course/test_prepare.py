@@ -2,9 +2,10 @@
 
 import copy
 import importlib.util
-import re
+import io
 import subprocess
 import sys
+import urllib.request
 from importlib import metadata
 from pathlib import Path
 
@@ -86,41 +87,54 @@ def test_a_notebook_without_a_title_is_refused(notebook):
 
 
 def source(where):
-    return prepare.BOOTSTRAP.format(source=where.archive)
+    return prepare.installing(where)
 
 
 def test_where_frugal_is_the_cell_does_nothing(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
     exec(source(HERE), {})
-    exec(source(NOWHERE), {})
 
 
-def test_elsewhere_it_installs_the_tag_and_keeps_torch_and_numpy(monkeypatch):
-    calls = []
+def test_where_nothing_is_published_there_is_no_cell(notebook):
+    prepare.bootstrap(notebook, HERE)
+    prepare.bootstrap(notebook, NOWHERE)
+    assert not any("bootstrap" in cell.metadata.get("tags", []) for cell in notebook.cells)
 
-    def run(command, check):
-        assert check
-        calls.append((command, Path(command[command.index("--constraint") + 1]).read_text()))
 
+@pytest.mark.parametrize("conflict", [False, True])
+def test_elsewhere_it_installs_the_tag_beside_what_runs(monkeypatch, tmp_path, conflict):
+    """The tested pins for all else; where they cannot be had, what runs stays all the same."""
+    calls, asked = [], []
+
+    def run(command):
+        calls.append((command, Path(command[command.index("-c") + 1]).read_text().split("\n")))
+        return subprocess.CompletedProcess(command, int(conflict and len(calls) == 1))
+
+    def tested(address):
+        asked.append(address)
+        return io.BytesIO(b"# tested\ntorch==0.1\npeft==0.21.2\nipykernel==99\nabsent==1\n")
+
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(urllib.request, "urlopen", tested)
     exec(source(HERE), {})
-    ((command, constraints),) = calls
+    assert asked == ["https://raw.githubusercontent.com/owner/name/v1.0/constraints.txt"]
+    assert len(calls) == 1 + conflict
+    command, pins = calls[0]
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
     assert not {"-U", "--upgrade", "--force-reinstall", "--pre"} & set(command)
-    wanted = [word for word in command if not word.startswith("-")][3:]
-    assert not any(re.match(r"(torch|numpy)\b", word) for word in wanted)
     address = "https://github.com/owner/name/archive/refs/tags/v1.0.zip"
     assert command[-1] == f"frugal-companion @ {address}"
-    for name in ("torch", "numpy"):
-        assert f"{name}=={metadata.version(name)}\n" in constraints
-    with pytest.raises(SystemExit, match="not installed here"):
-        exec(source(NOWHERE), {})
-    assert len(calls) == 1
+    running = [f"{n}=={metadata.version(n)}" for n in ("torch", "numpy", "pandas", "ipykernel")]
+    assert {"peft==0.21.2", "absent==1", *running} <= set(pins)
+    assert not {"torch==0.1", "ipykernel==99"} & set(pins)
+    assert set(running) <= set(calls[-1][1])
+    assert ("peft==0.21.2" in calls[-1][1]) is not conflict
 
 
 def test_slides_follow_the_structure(notebook):
-    prepare.bootstrap(notebook, NOWHERE)
+    prepare.bootstrap(notebook, HERE)
     prepare.slides(notebook)
     assert [cell.metadata.slideshow.slide_type for cell in notebook.cells] == [
         "slide",  # title
@@ -147,18 +161,29 @@ def test_badges_and_publication(frugal, notebook, tmp_path, monkeypatch):
     file.parent.mkdir()
     nbformat.write(notebook, file)
     readme.write_text("# Name\n<!-- badges -->\n<!-- /badges -->\nText.\n")
+    citation = tmp_path / "CITATION.cff"
+    citation.write_text("title: x\nlicense: Apache-2.0\nabstract: y\n")
+    more = ("--readme", readme, "--citation", citation)
     for tag in ("v1", "v2"):
-        status, _, err = frugal("notebooks", "badges", "owner/name", tag, file, "--readme", readme)
+        status, _, err = frugal("notebooks", "badges", "owner/name", tag, file, *more)
         assert status == 0, err
         assert prepare.publication() == ("owner/name", tag)
         assert f"github/owner/name/blob/{tag}/notebooks/01_x.ipynb" in readme.read_text()
         assert readme.read_text().count("colab-badge") == 1
         assert f"tags/{tag}.zip" in nbformat.read(file, as_version=4).cells[1].source
-    status, _, err = frugal("notebooks", "badges", "owner", "v1", file, "--readme", readme)
+    status, _, err = frugal("notebooks", "badges", "owner", "v1", file, *more)
     assert "'owner' is not owner/name" in err
+    assert citation.read_text().count("repository-code: https://github.com/owner/name\n") == 1
+    assert "url: https://owner.github.io/name/\n" in citation.read_text()
+    before = {place: place.read_bytes() for place in (file, citation)}
     readme.write_text("no marks")
-    status, _, err = frugal("notebooks", "badges", "owner/name", "v1", file, "--readme", readme)
+    status, _, err = frugal("notebooks", "badges", "owner/name", "v9", file, *more)
     assert (status, "needs the lines" in err) == (2, True)
+    monkeypatch.setattr(data, "INSTALLED", True)
+    status, _, err = frugal("notebooks", "badges", "owner/name", "v9", file, *more)
+    assert (status, "in a checkout" in err) == (2, True)
+    assert all(place.read_bytes() == was for place, was in before.items())
+    assert prepare.publication() == ("owner/name", "v2")
     assert "no such notebook" in frugal("notebooks", "prepare", tmp_path / "x.ipynb")[2]
 
 

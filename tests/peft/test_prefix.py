@@ -1,5 +1,8 @@
 """Prefixes and prompts against transformers' own caches and embeddings, under every mask."""
 
+from inspect import signature as signature_of
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -8,6 +11,7 @@ from frugal import peft
 from frugal.engine import backbones
 from frugal.errors import FrugalError
 from frugal.fewshot import choices, encoding, packing, passes, probe
+from frugal.internals import cache_made, cache_named
 from frugal.tasks import Example
 from tiny_models import IDS, MODELS, build, inputs, randomise, run, t5
 
@@ -46,7 +50,7 @@ def test_prefix_is_a_cache_without_position(name, options, attention):
         input_ids=IDS,
         attention_mask=torch.nn.functional.pad(MASK, (options["tokens"], 0), value=1),
         position_ids=torch.arange(IDS.shape[1])[None],
-        past_key_values=cache,
+        **cache_named(model, cache),
     ).logits
     assert torch.allclose(found, expected, atol=1e-5)
     assert cache.get_seq_length() == options["tokens"] + IDS.shape[1]
@@ -196,7 +200,7 @@ def test_generating_with_a_cache_is_generating_without(name, method):
     left, lengths = MASK.flip(1), []
 
     def measure(module, args, output):
-        lengths.append(output.past_key_values.get_seq_length())
+        lengths.append(cache_made(output).get_seq_length())
 
     handle = model.register_forward_hook(measure)
     found = model.generate(input_ids=IDS, attention_mask=left, **options)
@@ -245,8 +249,8 @@ def test_steps_with_a_cache_are_one_pass(name, chunks, attention, method):
         else:
             now = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
             now["position_ids"] = places[:, start:end]
-        output = model(**now, past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
+        output = model(**now, **cache_named(model, cache), use_cache=True)
+        cache = cache_made(output)
         assert cache.get_seq_length() == in_cache(tuned) + end
         seen = torch.ones_like(ids).bool() if model.config.is_encoder_decoder else mask.bool()
         seen = seen[:, start:end]  # what stands on padding means nothing
@@ -255,12 +259,39 @@ def test_steps_with_a_cache_are_one_pass(name, chunks, attention, method):
         start = end
 
 
-def test_a_cache_by_another_name_is_refused(monkeypatch):
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_cache_is_found_by_either_name(name, monkeypatch):
+    """By what the installed transformers calls it, and by what others do."""
+    model = build("llama").model
+    own, signature, (mine,) = model.forward, signature_of(model.forward), cache_named(model, None)
+
+    def forward(**given):
+        output = own(**{mine if key == name else key: value for key, value in given.items()})
+        return SimpleNamespace(**{name: cache_made(output), "last_hidden_state": output[0]})
+
+    names = [
+        p.replace(name=name if p.name == mine else p.name) for p in signature.parameters.values()
+    ]
+    forward.__signature__ = signature.replace(parameters=names)
+    tuned = attach(model, "prompt")
+    expected = model(input_ids=IDS, use_cache=False).last_hidden_state
+    monkeypatch.setattr(model, "forward", forward)
+    cache, found = None, []
+    for at in range(IDS.shape[1]):
+        now = {"input_ids": IDS[:, at : at + 1], "position_ids": torch.tensor([[at]])}
+        output = model(**now, **{name: cache}, use_cache=True)
+        cache = cache_made(output)
+        found.append(output.last_hidden_state)
+        assert cache.get_seq_length() == tuned.methods[0].tokens + at + 1
+    assert torch.allclose(torch.cat(found, dim=1), expected, atol=1e-5)
+
+
+def test_a_cache_by_a_third_name_is_refused(monkeypatch):
     """Prompt tuning would put its prompt in again at every step."""
     model = build("llama")
     attach(model, "prompt")
-    monkeypatch.setattr(model.model, "forward", lambda input_ids=None, cache=None, **more: None)
-    with pytest.raises(FrugalError, match="LlamaModel takes no past_key_values"):
+    monkeypatch.setattr(model.model, "forward", lambda input_ids=None, memory=None, **more: None)
+    with pytest.raises(FrugalError, match="LlamaModel takes no cache by a name that is known"):
         model(input_ids=IDS)
 
 

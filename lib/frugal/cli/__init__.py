@@ -37,7 +37,7 @@ from frugal.errors import FrugalError, FrugalWarning, without_passwords
 
 app = typer.Typer(
     help="What is the cheapest way to get a good classifier out of a language model?",
-    no_args_is_help=False,
+    no_args_is_help=False,  # an error to click; `main` shows it
     pretty_exceptions_enable=False,
 )
 
@@ -99,6 +99,7 @@ def main() -> None:
         if "_FRUGAL_COMPLETE" in os.environ:  # a shell asks what may follow
             _command().main(prog_name="frugal")
         arguments = [_checked(text) for text in sys.argv[1:] if text != "--debug"]
+        arguments = arguments or ["--help"]
         with _command().make_context("frugal", arguments) as context:
             _command().invoke(context)
         _flush()

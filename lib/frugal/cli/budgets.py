@@ -20,6 +20,7 @@ from frugal.cli.options import (
     UsdPerHour,
     amount,
     changes,
+    there,
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
@@ -59,7 +60,9 @@ def buy(
 
 @app.command()
 def label(
-    task: Annotated[str, typer.Argument(metavar="TASK|FILE", help="What to label.")],
+    task: Annotated[
+        str, typer.Argument(callback=there, metavar="TASK|FILE", help="What to label.")
+    ],
     by: Annotated[str, typer.Option(help="people, a backbone, or a server's model.")],
     cap: Annotated[float, amount(help="USD that are never passed, in this folder.")],
     folder: Annotated[Path, typer.Option(help="Keeps every answer; a killed run goes on there.")],
@@ -227,7 +230,9 @@ def study(
 
 
 def plan(
-    task: Annotated[str, typer.Option("--task", help="FILE (JSONL, CSV, TSV), or a task.")],
+    task: Annotated[
+        str, typer.Option("--task", callback=there, help="FILE (JSONL, CSV, TSV), or a task.")
+    ],
     budget: Annotated[float, amount(help="USD for labels, training and serving.")],
     labels: Annotated[int | None, number(help="Labelled examples; else the preset's.")] = None,
     queries: Annotated[float, amount(help="Queries to serve.")] = 1e6,

@@ -18,6 +18,7 @@ from frugal.cli.options import (
     Template,
     Truncate,
     count,
+    there,
 )
 from frugal.cli.output import Outputs, emit, remark
 from frugal.engine import files, stderr
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 TaskName = Annotated[
     str,
     typer.Argument(
-        metavar="TASK|FILE", help="What to answer: a task, or a JSONL, CSV or TSV file."
+        callback=there,
+        metavar="TASK|FILE",
+        help="What to answer: a task, or a JSONL, CSV or TSV file.",
     ),
 ]
 Scores = Annotated[

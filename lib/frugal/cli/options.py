@@ -6,6 +6,7 @@ is made here, which a test of all commands asserts, so that no command starts on
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,8 +14,10 @@ import typer
 
 from frugal.engine import stderr
 from frugal.engine.presets import VARIABLE
+from frugal.errors import FrugalError
 
 MOST = 10**15  # of anything that is counted: more than all tokens ever written
+FILES = (".jsonl", ".json", ".csv", ".tsv")
 SEEDS = 2**32 - 1  # the widest that Python, NumPy and torch all take
 
 
@@ -49,6 +52,17 @@ def changes(given: Sequence[str] | None) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def there(value: Any) -> Any:
+    """A file, or a task's name; a file that is not there is told before anything heavy is read.
+
+    Raises FrugalError for a name that ends as files do, where there is nothing.
+    """
+    for name in [value] if isinstance(value, str) else value or ():
+        if name.lower().endswith(FILES) and not os.path.exists(name):
+            raise FrugalError(f"{name}: No such file or directory")
+    return value
 
 
 def _told(context: typer.Context, option: typer.CallbackParam, value: str) -> str:

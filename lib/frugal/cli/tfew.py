@@ -19,6 +19,7 @@ from frugal.cli.options import (
     Truncate,
     UsdPerHour,
     amount,
+    there,
 )
 from frugal.cli.options import count as number
 from frugal.cli.output import Outputs, emit, remark
@@ -47,7 +48,11 @@ Save = Annotated[
 def tfew(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK|FILE]", help="May lack under --dry-run alone: all runs."),
+        typer.Argument(
+            callback=there,
+            metavar="[TASK|FILE]",
+            help="May lack under --dry-run alone: all runs.",
+        ),
     ] = None,
     test: Annotated[
         Path | None, typer.Option(help="FILE to score; else what is not drawn.")

@@ -29,7 +29,7 @@ def kind_of(config: Any) -> Kind:
     (BERT), what `architectures` or `is_decoder` say. FrugalError where neither tells, or the model
     is none of the three.
     """
-    from transformers.models.auto import modeling_auto as tables
+    from frugal.internals import modeling_auto as tables
 
     name = str(getattr(config, "model_type", None))
     classes = set(getattr(config, "architectures", None) or ())
@@ -175,6 +175,8 @@ def _prove(a: Architecture, model: Any) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from frugal import internals
+
     def same(what: str, parts: flops.Parts, run: Callable[[], Any]) -> Any:
         with FlopCounterMode(display=False) as counter:
             found = run()
@@ -195,7 +197,7 @@ def _prove(a: Architecture, model: Any) -> None:
         if a.kind == "decoder-only" and (not a.window or context + new <= a.window):
             out = _call(a, model, SHORT, 0) if a.window else out
             parts = flops.forward(a, prompt_tokens=new, context_tokens=context)
-            cache = {"use_cache": True, "past_key_values": out.past_key_values}
+            cache = internals.cache_named(model, internals.cache_made(out)) | {"use_cache": True}
             same("a cached text", parts, lambda: _call(a, model, new, 0, context, **cache))
 
     def train() -> None:

@@ -30,7 +30,8 @@ def skeleton(config: Any, kind: Kind) -> Any:
     """The model of the configuration, without numbers."""
     import torch
     import transformers
-    from transformers.initialization import no_init_weights
+
+    from frugal.internals import no_init_weights
 
     auto = getattr(transformers, AUTO[kind])
     with torch.device("meta"), no_init_weights():
@@ -51,7 +52,8 @@ class Matrix(NamedTuple):
 def matrices_of(root: Any) -> list[Matrix]:
     """The linear maps below `root`, in order."""
     from torch import nn
-    from transformers.pytorch_utils import Conv1D
+
+    from frugal.internals import Conv1D
 
     found = []
     for module in root.modules():

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from transformers.masking_utils import create_bidirectional_mask
 
+from frugal.internals import create_bidirectional_mask
 from frugal.peft import surgery
 
 POOL = 32  # batches that are sorted by length together: fewer mix more, more pad less

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
@@ -33,6 +32,7 @@ from frugal.fewshot.packing import (
     tree,
 )
 from frugal.fewshot.passes import prefix_cache
+from frugal.internals import Cache
 
 if TYPE_CHECKING:
     from frugal.tasks import Example

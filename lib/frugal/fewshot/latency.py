@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from transformers.cache_utils import DynamicCache
 
 from frugal.costs import arch, check, flops
 from frugal.costs.methods import FROZEN, Method
@@ -19,6 +18,7 @@ from frugal.engine import stderr
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError, unknown
 from frugal.fewshot.passes import prefix_cache
+from frugal.internals import DynamicCache, cache_named
 
 Kind = Literal["prefill", "decode"]
 KINDS = ("prefill", "decode")
@@ -88,13 +88,13 @@ def prepare(backbone: Backbone, work: Work) -> Run:
             prefix = prefix_cache(backbone, tokens(1, work.context)[0].tolist())
 
     def prefill() -> Any:
-        behind = {"past_key_values": prefix} if work.context else {}
+        behind = cache_named(model, prefix) if work.context else {}
         return model(ids, **behind, use_cache=bool(behind), logits_to_keep=1).logits
 
     def decode() -> Any:
-        cache = DynamicCache()
+        behind = cache_named(model, DynamicCache())
         for at in range(work.tokens):
-            logits = model(ids[:, at : at + 1], past_key_values=cache, use_cache=True).logits
+            logits = model(ids[:, at : at + 1], **behind, use_cache=True).logits
         return logits
 
     return prefill if work.kind == "prefill" else decode

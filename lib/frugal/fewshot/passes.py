@@ -15,12 +15,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from frugal.engine.backbones import Backbone
 from frugal.errors import FrugalError
 from frugal.fewshot.encoding import EncodedExample
 from frugal.fewshot.packing import PackedBatch
+from frugal.internals import Cache, DynamicCache, DynamicLayer, cache_made, cache_named
 from frugal.kernels import frozen_vocab
 
 
@@ -65,9 +65,8 @@ class _SharedPrefix(DynamicLayer):
 def prefix_cache(backbone: Backbone, prefix: Sequence[int]) -> Cache:
     """K and V of the tokens that all trees of a call share, computed once; differentiable."""
     ids = torch.tensor([list(prefix)], device=backbone.device)
-    cache = backbone.model.base_model(
-        input_ids=ids, past_key_values=DynamicCache(), use_cache=True
-    ).past_key_values
+    model = backbone.model.base_model
+    cache = cache_made(model(input_ids=ids, use_cache=True, **cache_named(model, DynamicCache())))
     return Cache(layers=[_SharedPrefix(layer.keys, layer.values) for layer in cache.layers])
 
 
@@ -183,7 +182,7 @@ def _logits(backbone: Backbone, batch: PackedBatch, prefix: Cache | None) -> Ten
         stack, side = model.get_decoder(), "decoder_"
         inputs = {"input_ids": batch.read_ids, "attention_mask": batch.read_mask}
     else:
-        stack, side, inputs = model, "", {"past_key_values": prefix}
+        stack, side, inputs = model, "", cache_named(model, prefix) if prefix else {}
     behind = prefix.get_seq_length() if prefix else 0
     inputs |= {
         f"{side}input_ids": batch.input_ids,

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from frugal.costs import layers
 from frugal.errors import FrugalError
+from frugal.internals import Conv1D
 from frugal.kernels import int8_products as products
 
 _QUIET = 0.1  # of the mean channel: less than this is not taken for a channel's size

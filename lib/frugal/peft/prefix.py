@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from frugal.errors import FrugalError
+from frugal.internals import cache_given, cache_named
 from frugal.peft import method
 from frugal.peft.method import Handle, Method, Pick
 from frugal.peft.surgery import Attention, Projection
@@ -254,16 +255,13 @@ class _Stack:
 
     def before(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         names = inspect.signature(module.forward).parameters
-        if self.causal and "past_key_values" not in names:  # a cache that would not be seen
-            raise FrugalError(
-                f"prompt tuning: {type(module).__name__} takes no past_key_values; this version of "
-                "transformers is not supported"
-            )
+        if self.causal:
+            cache_named(module, None)  # or a cache would not be seen, and the prompt go in again
         given = dict(zip(names, args, strict=False)) | kwargs
         ids = given.pop("input_ids", None)
         states = "inputs_embeds" if self.embeds else "hidden_states"
         x = module.get_input_embeddings()(ids) if given.get(states) is None else given[states]
-        cache = given.get("past_key_values")
+        cache = cache_given(given)
         past = cache.get_seq_length() if cache is not None else 0
         self.added = 0 if past else len(self.prompt)  # a cache has the prompt in it already
         if self.added:

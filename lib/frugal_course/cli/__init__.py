@@ -9,4 +9,5 @@ def register(app: typer.Typer) -> None:
     """Add them to the app."""
     app.add_typer(publish.app, name="notebooks")
     app.command("run", cls=run.WithParameters)(run.run)
+    app.command("walk")(run.walk)
     app.command("claims")(run.claims)

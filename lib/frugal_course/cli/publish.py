@@ -28,19 +28,16 @@ def badges(
     tag: Annotated[str, typer.Argument(help="What readers open and Colab installs.")],
     files: Files,
     readme: Annotated[Path, typer.Option(help="Where the badges go too.")] = Path("README.md"),
+    citation: Annotated[Path, typer.Option(help="Where the repository is named.")] = Path(
+        "CITATION.cff"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Say where the companion is published: in badges, and in the first cell of notebooks."""
+    """Say where the companion is published: notebooks, README, citation, the package's page."""
     from frugal_course.notebooks import prepare as ready
 
-    where = ready.publish(repo, tag)
-    ready.prepare(files, where)
-    paths = [f"notebooks/{file.name}" for file in files]
-    block = "".join(
-        f"{file.stem[:2]} {where.badge(path)}\n" for file, path in zip(files, paths, strict=True)
-    )
-    ready.mark(readme, "badges", block)
-    emit({"repo": repo, "tag": tag, "badges": len(paths)}, as_json)
+    ready.publish(repo, tag, files, readme, citation)
+    emit({"repo": repo, "tag": tag, "badges": len(files)}, as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from frugal.cli.options import Json, OnRay
+from frugal.cli.options import Json, OnRay, Preset
 from frugal.cli.output import emit, show
 from frugal.engine import stderr
 from frugal.errors import FrugalError
@@ -106,6 +106,18 @@ def _once(given: dict[str, Any], name: str, value: Any) -> None:
     if name in given:
         raise FrugalError(f"{name} is set twice: {given[name]!r} and {value!r}")
     given[name] = value
+
+
+def walk(
+    notebooks: Annotated[list[Path], typer.Argument(metavar="NOTEBOOK…", help="In this order.")],
+    preset: Preset = "laptop",
+    out: Annotated[Path, typer.Option(help="Folder of the executed notebooks.")] = Path("reports"),
+    as_json: Json = False,
+) -> None:
+    """Execute notebooks one after the other; interrupted, it goes on with the one it was in."""
+    from frugal_course.notebooks.walk import walk as through
+
+    emit({"outputs": [str(file) for file in through(notebooks, out, preset)]}, as_json)
 
 
 def claims(

@@ -93,10 +93,16 @@ class Explorer:
         """Two outputs, each with what takes its place where no kernel runs."""
         sentence, table = self.view.sentence, self.view.table
         still = base64.b64encode(self.picture).decode()
-        upper, words = (w._repr_mimebundle_() for w in (self._upper, self._words))
+        upper, words = map(_shown, (self._upper, self._words))
         display({**upper, "image/png": still, "text/plain": sentence}, raw=True)
         text = f"{sentence}\n\n{_formatted(table).to_string(index=False)}"
         display({**words, "text/html": _html(self.view), "text/plain": text}, raw=True)
+
+
+def _shown(widget: Any) -> dict[str, Any]:
+    """The output that a front-end takes for a widget, in ipywidgets 7 (Colab's) as in 8."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view, "text/plain": repr(widget)}
 
 
 def start(look: Callable[..., View], given: Mapping[str, Any]) -> dict[str, Any]:
