@@ -18,17 +18,11 @@ from frugal_course.figures import closing, names
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-LATER = ("04", "05", "06")
 LONGEST = 240  # characters of a takeaway
 SHARE = 0.05  # of a notebook's lines of code, that assemble sentences
 
 
-def chapters():
-    waits = pytest.mark.xfail(strict=False, reason="this chapter is not mended yet")
-    return [pytest.param(f, id=f.stem, marks=[waits] * f.name.startswith(LATER)) for f in FILES]
-
-
-@pytest.fixture(scope="module", params=chapters())
+@pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
 

@@ -26,14 +26,16 @@ from importlib import invalidate_caches, metadata, util
 if util.find_spec("frugal") is None:
     import subprocess
     import sys
+    from pathlib import Path
     from urllib.request import urlopen
 
-    here = {{d.name.lower().replace("-", "_"): d.version for d in metadata.distributions()}}
+    there = reversed([*metadata.distributions()])  # of two, the first on the path is imported
+    here = {{str(d.name).lower().replace("-", "_"): d.version for d in there}}
     kept = {{name: f"{{name}}=={{here[name]}}" for name in "{kept}".split() if name in here}}
     tested = urlopen("{pins}").read().decode()
     pins = {{line.partition("==")[0]: line for line in tested.splitlines()}}
     for found in (pins | kept, kept):  # a server may need other versions of the rest
-        open("frugal-pins.txt", "w").write("\\n".join(found.values()))
+        Path("frugal-pins.txt").write_text("\\n".join(found.values()))
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "frugal-pins.txt"]
         done = subprocess.run([*pip, "frugal-companion @ {source}"])
         if done.returncode == 0:
