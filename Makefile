@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs site lab dashboard clean
 .DEFAULT_GOAL := run
 
 setup: .venv/ready
@@ -223,6 +223,15 @@ reproduce: $(if $(CH),$(LONG_$(CH)),figure2 table1 many-shots spaces study cross
 docs: .venv/docs-ready
 	$(BIN)/pdoc --output-directory reports/docs frugal frugal_course
 
+# site/: the companion as static files, for any web server: python3 -m http.server -d site
+site: .venv/docs-ready node_modules/ready
+	$(BIN)/frugal site
+
+# What the explorers of the site compute with, and what checks its pages.
+node_modules/ready: package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
@@ -233,5 +242,5 @@ dashboard: setup
 	  --Voila.tornado_settings="{'allow_remote_access': False}"
 
 clean:
-	rm -rf .venv reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules reports runs dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

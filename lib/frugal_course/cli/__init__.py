@@ -10,3 +10,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(publish.app, name="notebooks")
     app.command("run", cls=run.WithParameters)(run.run)
     app.command("claims")(run.claims)
+    app.command("site")(publish.site)
