@@ -20,7 +20,8 @@ from frugal.fewshot.choices import ChoiceScores
 from frugal.papers import purchases
 from frugal.spaces import sizes, space
 from frugal_course import explorers
-from frugal_course.explorers import budgets, costs, losses, spaces, view
+from frugal_course.calculators import answer, budgets, costs, losses, spaces
+from frugal_course.explorers import view
 from frugal_course.figures import style
 from frugal_course.notebooks import reading
 
@@ -78,7 +79,7 @@ def test_costs_are_those_of_the_scenario():
 
 def test_cached_examples_cost_less_and_only_a_decoder_has_them():
     values = explorers.icl_cost().parameters() | {"cached": True}
-    cached = row(costs.look(**values).table, "ICL, gpt3-175b, cached")
+    cached = row(pd.DataFrame(costs.look(**values).rows), "ICL, gpt3-175b, cached")
     asked = Scenario(arch=arch.get("gpt3-175b"), cached=True)
     assert cached["FLOPs a query"] == asked.query_flops()
     with pytest.raises(FrugalError, match="cached: t0-11b"):
@@ -89,7 +90,7 @@ def test_a_training_that_never_pays_is_said_to():
     values = explorers.icl_cost().parameters() | {"icl_arch": "t5-small", "shots": 0}
     shown = costs.look(**values)
     assert "never pays" in shown.sentence
-    assert row(shown.table, "T-Few, t0-11b").isna()["paid for after, queries"]
+    assert row(pd.DataFrame(shown.rows), "T-Few, t0-11b").isna()["paid for after, queries"]
 
 
 CHOICES = [[0.2, 0.7], [0.9], [0.05, 0.4, 0.6]]  # the first is right
@@ -221,8 +222,8 @@ def test_a_choice_that_the_paper_did_not_try_is_said_to_be():
     assert "methods of G3" not in shown.sentence
     assert "groups tuned not tried" in shown.sentence
     assert list(shown.table["parameters"])[2] == 0
-    chosen = spaces.published("spindle", "uniform", ("AL", "AP", "-", "-")).query("chosen")
-    assert dict(zip(chosen["component"], chosen["average"], strict=True)) == {
+    found = spaces.published("spindle", "uniform", ("AL", "AP", "-", "-"))
+    assert {r["component"]: r["average"] for r in found if r["chosen"]} == {
         "grouping": 73.3,
         "allocation": 74.0,
         "groups tuned": 69.6,
@@ -283,12 +284,12 @@ def test_purchases_are_the_plans_at_the_papers_prices(task):
 def test_other_prices_buy_other_amounts():
     terms = {"task": "WLP", "labels": 1000, "budget": 200.0}
     prices_ = {"usd_per_label": 0.1, "usd_per_hour": 4.0}
-    table = budgets.look(**terms, **prices_, hours=300.0).table
+    table = pd.DataFrame(budgets.look(**terms, **prices_, hours=300.0).rows)
     assert row(table, "annotate")["labels bought"] == 2000
     assert row(table, "distill")["GPU hours"] == 50
     assert row(table, "distill")["USD"] == pytest.approx(200)
     few = budgets.look(**terms, **prices_, hours=8.0)
-    assert row(few.table, "distill")["GPU hours"] == 8
+    assert row(pd.DataFrame(few.rows), "distill")["GPU hours"] == 8
     assert "training the teacher alone takes 9.8 GPU hours" in few.sentence
     assert few.sentence.endswith("annotate.")
     explorer = explorers.budget()
@@ -382,5 +383,5 @@ def test_numbers_are_written_to_be_read():
     texts = {
         1273.2: "1,273", 1.44e15: "1.44e+15", 19.0: "19", 0.214: "0.214", None: "–", 3.4: "3.4",
     }  # fmt: skip
-    assert {value: view.written(value) for value in texts} == texts
-    assert view.written(float("nan")) == "–"
+    assert {value: answer.written(value) for value in texts} == texts
+    assert answer.written(float("nan")) == "–"

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from frugal import data
 from frugal.errors import FrugalError, unknown
-from frugal_course.explorers.view import Explorer, View, choice, slider, start
+from frugal_course.calculators.answer import choice, slider
+from frugal_course.explorers.view import Explorer, View
 from frugal_course.figures.peft import DIVERGING
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, apart, beside, heading, panels
 
@@ -195,13 +196,14 @@ def ia3(
     tasks = list(dict.fromkeys(vectors["task"]))
     batch = [task or NOBODY for task in rows] or [*tasks, NOBODY] * 2
     shown = functools.partial(look, vectors, batch)
-    at = start(shown, given)
+    at = {"layer": 0, "vector": "l_v", "stage": "after", "row": 0, **given}
+    shown(**at)  # what it refuses is said before a control is made
     last = vectors["layer"].nunique() - 1
     kinds = [kind for kind in KINDS if kind in set(vectors["vector"])]
-    controls = {
-        "layer": slider("layer", at["layer"], 0, last, 1),
-        "vector": choice("vector", at["vector"], kinds),
-        "stage": choice("training", at["stage"], STAGES),
-        "row": slider("row of the batch", at["row"], 0, len(batch) - 1, 1),
-    }
+    controls = [
+        slider("layer", "layer", at["layer"], 0, last, 1),
+        choice("vector", "vector", at["vector"], kinds),
+        choice("stage", "training", at["stage"], STAGES),
+        slider("row", "row of the batch", at["row"], 0, len(batch) - 1, 1),
+    ]
     return Explorer("ia3", shown, controls)

@@ -16,11 +16,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from frugal.engine.files import staged_folder, write
 from frugal.errors import FrugalError
+from frugal_course.calculators import CALCULATORS
 from frugal_course.figures import closing
 from frugal_course.notebooks import prepare, reading
-from frugal_course.publish import pages, site_pages, slides
+from frugal_course.publish import pages, site_explorers, site_pages, slides
 
 STATIC = Path(__file__).parent / "site_static"
 KOREAN = ("README.ko", "notebooks/GLOSSARY.ko")  # pages in that language
@@ -66,6 +69,7 @@ def build(root: Path, out: Path) -> int:
         shutil.copytree(made, fresh, dirs_exist_ok=True)
         slides.export(sorted((root / "notebooks").glob("[0-9]*.ipynb")), fresh / "slides")
         _reference(fresh / "api")
+        site_explorers.ship(root, fresh / "_static")
     return len(app.env.found_docs)
 
 
@@ -89,6 +93,7 @@ SETTINGS: dict[str, Any] = {
     "html_css_files": ["frugal.css"],
     "html_js_files": [("frugal.js", {"type": "module"})],
     "html_theme_options": {"top_of_page_buttons": []},
+    "html_favicon": str(STATIC / "icon.svg"),
     "html_math_renderer": "mathml",
     "html_show_sphinx": False,
     "html_copy_source": False,
@@ -157,7 +162,9 @@ class Links:
 def _read_only(notebook: Any, links: Links, folder: Path) -> Any:
     """`notebook` (nbformat), changed into what a reader of the site sees of it."""
     notebook, _ = reading.still(notebook, {})
-    for cell in notebook.cells:
+    cells, notebook.cells = notebook.cells, []
+    for cell in cells:
+        notebook.cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = links.kept(prepare.without_badge(cell.source), folder)
             continue
@@ -172,6 +179,10 @@ def _read_only(notebook: Any, links: Links, folder: Path) -> Any:
                 cell.metadata["mystnb"] = {"image": {"alt": words}}
             if "text/html" in data:
                 data["text/html"] = _coloured(data["text/html"])
+        for name, (_, _, call) in site_explorers.TOLD.items():
+            if cell.source.startswith(f"explorers.{call}("):
+                link = f"[Move it: {CALCULATORS[name].title}](/explorers/{name}.md)"
+                notebook.cells.append(nbformat.v4.new_markdown_cell(link, id=f"move-{name}"))
     return notebook
 
 

@@ -9,7 +9,9 @@ from frugal import stats
 from frugal.errors import FrugalError
 from frugal.fewshot import table1_record
 from frugal.papers import audit
+from frugal_course.calculators import CALCULATORS
 from frugal_course.figures import table1, tables
+from frugal_course.publish import site_explorers
 
 CHAPTERS = "notebooks/0"
 CARD = "data/checkpoints/nano-t0/README.md"
@@ -19,6 +21,7 @@ LISTS = {
     "solutions": "One way to solve each exercise, and what the check says of it.",
 }
 SIDE = {  # of every page, behind the chapters
+    "Explorers": [f"explorers/{name}.md" for name in CALCULATORS],
     "Practice": [f"notebooks/{kind}/index.md" for kind in LISTS],
     "Seminar": ["slides.md", "notebooks/README.md", "notebooks/DECK.md"],
     "Numbers": ["audit.md", "table1.md"],
@@ -47,6 +50,7 @@ def written(readme: str, korean: str, notebooks: Mapping[str, Any]) -> dict[str,
         "audit.md": audited(),
         "table1.md": recorded(),
         "api.md": API,
+        **{f"explorers/{name}.md": site_explorers.text(name) for name in CALCULATORS},
         "slides.md": slides(chapters, notebooks),
         **{f"notebooks/{kind}/index.md": listed(kind, notebooks) for kind in LISTS},
     }
@@ -58,11 +62,21 @@ def front(readme: str, chapters: Sequence[str]) -> str:
     learned = _between(readme, "## The notebooks", "`make lab` opens")
     papers = _between(readme, "The papers:", "## Installing")
     run = _between(readme, "```sh", "## The notebooks")
+    moving = "\n".join(
+        f"- **[{CALCULATORS[name].title}](explorers/{name}.md).** {told}"
+        for name, (_, told, _) in site_explorers.TOLD.items()
+    )
     return f"""# Frugal
 
 [한국어](README.ko.md)
 
 **What is the cheapest{top}
+
+## Move it yourself
+
+These compute in this page, with the library's own functions; nothing is installed, nothing is sent.
+
+{moving}
 
 {learned}
 
