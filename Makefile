@@ -47,8 +47,10 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:nbval -m 'not real and not cluster and not slow and not browser' -n 2 tests
 
-# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+# The explorers, slides and site in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+# The site is made anew for its tests where npm is there.
 browser: setup
+	@if command -v npm >/dev/null; then $(MAKE) site; fi
 	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.

@@ -10,7 +10,16 @@ from frugal.costs import arch as architectures
 from frugal.errors import FrugalError, unknown
 from frugal.papers import tables
 from frugal.spaces import sizes as sizing
-from frugal.spaces.design import LETTERS, METHOD_SETS, PATTERNS, WEAK, Design, Group, groupings
+from frugal.spaces.design import (
+    GROUPS,
+    LETTERS,
+    METHOD_SETS,
+    PATTERNS,
+    WEAK,
+    Design,
+    Group,
+    groupings,
+)
 from frugal.spaces.space import ALLOCATIONS, LEVELS
 from frugal_course.calculators.answer import Answer, Calculator, Control, State, choice, slider
 from frugal_course.calculators.picture import Axis, Bar, Mark, Panel, Picture, Rule
@@ -244,7 +253,8 @@ def controls(state: State, moved: str) -> list[Control]:
     """What goes with the model and the pattern; what is chosen is kept where that can be."""
     arch = state["arch"]
     layers = _layers(arch)
-    fitting = [name for name in architectures.names() if patterns(_layers(name))]
+    # Four layers are four groups, "uniform"; more of them can at least rise weakly.
+    fitting = [name for name in architectures.names() if _layers(name) >= len(GROUPS)]
     labels = [(", ".join(s) if s != NOTHING else "not tuned", s) for s in SETS]
     known = patterns(layers)
     grouping = state["grouping"] if state["grouping"] in known else known[0]

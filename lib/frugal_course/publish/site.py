@@ -67,10 +67,21 @@ def build(root: Path, out: Path) -> int:
         if said := doubts.getvalue():
             raise FrugalError(f"the site: {said}")
         shutil.copytree(made, fresh, dirs_exist_ok=True)
-        slides.export(sorted((root / "notebooks").glob("[0-9]*.ipynb")), fresh / "slides")
+        _slides(sorted((root / "notebooks").glob("[0-9]*.ipynb")), fresh / "slides")
         _reference(fresh / "api")
         site_explorers.ship(root, fresh / "_static")
     return len(app.env.found_docs)
+
+
+def _slides(chapters: Iterable[Path], out: Path) -> None:
+    """The slides of each chapter, whose links lead nowhere outside the page."""
+    slides.reveal(out / "reveal.js")
+    for file in chapters:
+        notebook = reading.read(file)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = _LINK.sub(r"\g<text>", cell.source)
+        write(out / f"{file.stem}.slides.html", slides.rendered(notebook, file.stem))
 
 
 def _reference(out: Path) -> None:
@@ -196,7 +207,7 @@ def _coloured(markup: str) -> str:
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx asks of an extension: formulas for a browser to draw, the language of a page."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
-    app.connect("html-page-context", _language)
+    app.connect("html-page-context", _context, priority=900)  # the theme's own comes first
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -219,6 +230,13 @@ def _formula(writer: Any, node: Any, display: str) -> None:
     raise SkipNode
 
 
-def _language(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+def _context(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """The page's language; and what a reader of screens hears of headings and folds."""
     if page in KOREAN:
         context["language"] = "ko"
+    for part, said, better in (
+        ("furo_navigation_tree", 'role="heading"', 'role="heading" aria-level="2"'),
+        ("body", ' aria-label="Toggle hidden content"', ""),
+    ):
+        if part in context:
+            context[part] = context[part].replace(said, better)

@@ -52,11 +52,12 @@ function explore(form) {
 
   function send() {
     const given = queue[0].given ?? Object.fromEntries(fields.map((f) => [f.name, read(f)]));
+    queue[0].sent = performance.now();
     worker.postMessage({ name: form.dataset.name, moved: queue[0].moved, given });
   }
 
   function show(found) {
-    const { moved } = queue.shift(), later = queue.map((one) => one.moved);
+    const { moved, sent } = queue.shift(), later = queue.map((one) => one.moved);
     if (found.failed) return say_state(`Python stopped: ${found.failed}`);
     for (const control of found.controls ?? []) {
       const field = form.elements[control.name];
@@ -74,8 +75,9 @@ function explore(form) {
     }
     const state = new URLSearchParams(changed()).toString();
     history.replaceState(null, "", state ? `#${state}` : location.pathname + location.search);
-    say_state(`Computed in this page in ${Math.max(1, Math.round(found.took))} ms.`);
-    form.dataset.took = found.took;
+    form.dataset.took = performance.now() - sent;
+    form.dataset.shown = 1 + Number(form.dataset.shown ?? 0);
+    say_state(`Computed in this page in ${Math.round(form.dataset.took)} ms.`);
   }
 
   function adjust(field, { value, low, high, step, options }) {
