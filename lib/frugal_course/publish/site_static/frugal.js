@@ -2,11 +2,19 @@
 
 for (const form of document.querySelectorAll("form.explorer")) explore(form);
 for (const table of document.querySelectorAll("table.sortable")) sortable(table);
+const seen = new ResizeObserver((found) => found.forEach(({ target }) => reachable(target)));
 for (const wide of document.querySelectorAll(".wide, .table-wrapper, .formula, pre")) {
-  if (wide.scrollWidth > wide.clientWidth) {  // what scrolls can be reached by the keyboard
+  seen.observe(wide);
+}
+
+// What scrolls can be reached by the keyboard.
+function reachable(wide) {
+  if (wide.scrollWidth > wide.clientWidth) {
     wide.tabIndex = 0;
     wide.setAttribute("role", "region");
     wide.setAttribute("aria-label", "wider than the page");
+  } else {
+    ["tabindex", "role", "aria-label"].forEach((name) => wide.removeAttribute(name));
   }
 }
 
