@@ -41,6 +41,8 @@ def pair(
     """
     for name, value in (("usd_per_label", usd_per_label), ("usd_per_hour", usd_per_hour)):
         check.number(name, value, above=0)
+    check.amount("budget", budget)
+    check.amount("hours", hours)
     # A hair more, so that a budget that was computed as labels × price buys those labels.
     bought = math.floor(budget / usd_per_label + 1e-9)
     taken = min(budget / usd_per_hour, hours)

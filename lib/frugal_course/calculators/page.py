@@ -28,8 +28,9 @@ def answered(name: str, given: Mapping[str, str], moved: str = "") -> str:
         state = _state(_start(name), given)
         shown = calculator.controls(state, moved)
         answer = calculator.look(**{control.name: control.value for control in shown})
-    except FrugalError as error:
-        return json.dumps({"error": str(error), "controls": [_control(c) for c in shown]})
+    except (FrugalError, OverflowError) as error:
+        said = "a number is too large" if isinstance(error, OverflowError) else str(error)
+        return json.dumps({"error": said, "controls": [_control(c) for c in shown]})
     return json.dumps(
         {
             "title": answer.picture.title,

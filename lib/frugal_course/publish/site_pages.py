@@ -74,7 +74,8 @@ def front(readme: str, chapters: Sequence[str]) -> str:
 
 ## Move it yourself
 
-These compute in this page, with the library's own functions; nothing is installed, nothing is sent.
+These compute in your browser, with the library's own functions; nothing is installed, nothing
+is sent.
 
 {moving}
 

@@ -121,21 +121,23 @@ function explore(form) {
 // A table: a field to search in, a button to sort by in each heading.
 function sortable(table) {
   const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
-  const search = document.createElement("p");
-  search.className = "search";
-  search.innerHTML = '<label>Search <input type="search"></label><span role="status"></span>';
-  table.parentElement.before(search);
-  const status = search.querySelector("span");
-  search.querySelector("input").addEventListener("input", ({ target }) => {
-    const words = target.value.toLowerCase().split(/\s+/);
-    let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
-      shown += !(row.hidden = !words.every((word) => text.includes(word)));
-    }
-    status.textContent = `${shown} of ${rows.length} rows`;
-  });
-  status.textContent = `${rows.length} rows`;
+  if (rows.length > 12) {
+    const search = document.createElement("p");
+    search.className = "search";
+    search.innerHTML = '<label>Search <input type="search"></label><span role="status"></span>';
+    table.parentElement.before(search);
+    const status = search.querySelector("span");
+    search.querySelector("input").addEventListener("input", ({ target }) => {
+      const words = target.value.toLowerCase().split(/\s+/);
+      let shown = 0;
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        shown += !(row.hidden = !words.every((word) => text.includes(word)));
+      }
+      status.textContent = `${shown} of ${rows.length} rows`;
+    });
+    status.textContent = `${rows.length} rows`;
+  }
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
