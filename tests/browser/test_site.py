@@ -25,6 +25,7 @@ OURS = [name for name in PAGES if not name.startswith(("api/", "slides/"))]
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 CALLS = {
     "icl-cost": explorers.icl_cost,
+    "ia3": explorers.ia3,
     "loss": explorers.loss,
     "design-space": explorers.design_space,
     "budget": explorers.budget,

@@ -20,7 +20,7 @@ from frugal.fewshot.choices import ChoiceScores
 from frugal.papers import purchases
 from frugal.spaces import sizes, space
 from frugal_course import explorers
-from frugal_course.calculators import answer, budgets, costs, losses, spaces
+from frugal_course.calculators import answer, budgets, costs, ia3, losses, spaces
 from frugal_course.explorers import view
 from frugal_course.figures import style
 from frugal_course.notebooks import reading
@@ -128,7 +128,7 @@ def test_saved_vectors_are_those_of_peft(name, tmp_path):
     for vector in tuned.parameters():
         torch.nn.init.normal_(vector, 1.0, 0.1)
     tuned.save(tmp_path)
-    found = explorers.saved({"a": tmp_path})
+    found = pd.DataFrame(explorers.saved({"a": tmp_path}))
     own = dict(tuned.named_parameters())
     assert len(found) == len(own)
     assert found["layer"].nunique() == len(model_layers(own))
@@ -166,15 +166,12 @@ def test_saved_names_what_it_cannot_read(tmp_path):
         explorers.saved({"a": tmp_path})
 
 
-VECTORS = pd.DataFrame(
-    [
-        (task, layer, kind, 1 + shift * np.linspace(-1, 1, 5))
-        for task, shift in (("a", 0.1), ("b", 0.3))
-        for layer in ("0", "1")
-        for kind in ("l_k", "l_ff")
-    ],
-    columns=["task", "layer", "vector", "values"],
-)
+VECTORS = [
+    ia3.Vector(task, layer, kind, [*(1 + shift * np.linspace(-1, 1, 5))])
+    for task, shift in (("a", 0.1), ("b", 0.3))
+    for layer in ("0", "1")
+    for kind in ("l_k", "l_ff")
+]
 
 
 def test_each_row_of_a_batch_gets_its_own_vector():
@@ -368,7 +365,8 @@ def test_a_value_that_is_refused_is_said_and_the_next_one_is_shown(in_earnest):
 
 def test_names_of_tasks_are_text_and_never_markup(shown):
     evil = "<script>alert(1)</script>"
-    explorer = explorers.ia3(VECTORS.assign(task=VECTORS["task"].replace("a", evil)), vector="l_k")
+    renamed = [v._replace(task=evil) if v.task == "a" else v for v in VECTORS]
+    explorer = explorers.ia3(renamed, vector="l_k")
     explorer._ipython_display_()
     for markup in (explorer._words.value, shown[1]["text/html"]):
         assert "<script" not in markup

@@ -6,6 +6,7 @@ numbers, the words and the picture are the same, since they are made in one plac
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -59,7 +60,12 @@ def _state(start: Sequence[Control], given: Mapping[str, str]) -> dict[str, Valu
 def _read(name: str, text: str, like: Value) -> Value:
     """A value of the same type as `like`."""
     try:
-        return {"true": True, "false": False}[text] if type(like) is bool else type(like)(text)
+        if type(like) is bool:
+            return {"true": True, "false": False}[text]
+        value = type(like)(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except (KeyError, ValueError) as error:
         kind = {bool: "true or false", int: "a whole number"}.get(type(like), "a number")
         raise FrugalError(f"{name} must be {kind}, not {text!r}") from error

@@ -59,6 +59,20 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Rows of values that fill the panel, the first on top; the `framed` one is spoken of.
+
+    Blue is below `middle`, orange above it, in full at `spread` from it; name: of what they are
+    """
+
+    values: Sequence[Sequence[float]]
+    middle: float
+    spread: float
+    name: str
+    framed: int
+
+
+@dataclass(frozen=True)
 class Axis:
     """From low to high; ticks: (value, text), by default round numbers, or powers of ten."""
 
@@ -99,7 +113,7 @@ class Panel:
     heading: str
     x: Axis
     y: Axis
-    things: Sequence[Line | Mark | Bar | Rule]
+    things: Sequence[Line | Mark | Bar | Rule | Grid]
     share: float = 1
 
 

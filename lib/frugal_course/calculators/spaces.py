@@ -242,7 +242,7 @@ def _printed(paper: Sequence[Record]) -> Panel:
     averages = [record["average"] for record in paper]
     return Panel(
         "published: ◇ this choice, ○ others",
-        Axis("average over 8 tasks, T5-base", min(averages) - 2, max(averages) + 2),
+        Axis("average over 8 tasks, T5-base", min(averages) - 2, max(averages) + 3),
         Axis("", -0.5, len(names) - 0.3, ticks=names),
         marks,
         share=2,

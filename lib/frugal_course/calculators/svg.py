@@ -6,13 +6,15 @@ other; the page shows one of them.
 
 import html
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
-from frugal_course.calculators.picture import Bar, Line, Mark, Panel, Picture, Rule
+from frugal_course.calculators.picture import Bar, Grid, Line, Mark, Panel, Picture, Rule
 
 WIDE, NARROW = 740, 350  # pixels
 HEIGHT = 300  # of a panel
+CELLS = 96  # of a row of a grid
 LETTER = 6.6  # pixels, on average
-_BELOW, _ABOVE = 44, 30  # room for the axis, and for the heading
+_BELOW, _ABOVE = 54, 30  # room for the axis, and for the heading
 _DASH = {"": "", "dashed": ' stroke-dasharray="8 4"', "dotted": ' stroke-dasharray="2 4"'}
 _PATTERNS = {
     "lines": '<path d="M0 8L8 0" stroke="white" stroke-width="1.5"/>',
@@ -83,6 +85,8 @@ def _panel(panel: Panel, width: float) -> str:
                 parts.append(_mark(*at(thing.x, thing.y), thing))
             case Bar():
                 parts += _bar(*at(thing.left, thing.top), *at(thing.right, thing.bottom), thing)
+            case Grid():
+                parts += _grid(left, top, right, bottom, thing)
             case Rule(axis="x"):
                 x, _ = at(thing.at, panel.y.low)
                 parts.append(f'<path class="rule" d="M{x:.1f} {top}V{bottom}"/>')
@@ -143,6 +147,28 @@ def _bar(left: float, top: float, right: float, bottom: float, bar: Bar) -> Iter
         yield _text(right + 5, middle, bar.text, "start", "name")
     else:
         yield _text((left + right) / 2, middle, bar.text, "middle", "name")
+
+
+def _grid(left: float, top: float, right: float, bottom: float, grid: Grid) -> Iterator[str]:
+    """A strip a row, of at most CELLS cells, each the mean of its values."""
+    height = (bottom - top) / len(grid.values)
+    for number, row in enumerate(grid.values):
+        count = min(CELLS, len(row))
+        width, y = (right - left) / count, top + number * height
+        for cell in range(count):
+            own = row[cell * len(row) // count : (cell + 1) * len(row) // count]
+            share = max(-1.0, min(1.0, (fmean(own) - grid.middle) / grid.spread))
+            if abs(share) >= 0.005:
+                yield (
+                    f'<rect class="cell {"orange" if share > 0 else "blue"}" '
+                    f'x="{left + cell * width:.1f}" y="{y + 1:.1f}" width="{width:.1f}" '
+                    f'height="{height - 2:.1f}" fill-opacity="{abs(share):.2f}"/>'
+                )
+    y = top + grid.framed * height
+    yield (
+        f'<rect class="frame" x="{left:.1f}" y="{y:.1f}" width="{right - left:.1f}" '
+        f'height="{height:.1f}"/>'
+    )
 
 
 def _words(x: float, y: float, text: str, width: float) -> Iterator[str]:

@@ -5,7 +5,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from frugal_course.calculators.picture import Axis, Bar, Line, Mark, Panel, Picture, Rule
+from frugal_course.calculators.picture import Axis, Bar, Grid, Line, Mark, Panel, Picture, Rule
+from frugal_course.figures.peft import DIVERGING
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -56,6 +57,8 @@ def _panel(at: Axes, panel: Panel) -> None:
                 _bar(at, thing)
             case Rule():
                 _rule(at, thing)
+            case Grid():
+                _grid(at, thing)
     for name, axis in (("x", panel.x), ("y", panel.y)):
         _axis(at, name, axis)
     if panel.y.ticks is not None or any(isinstance(thing, Bar) for thing in panel.things):
@@ -67,7 +70,8 @@ def _axis(at: Axes, name: str, axis: Axis) -> None:
     at.set(**{f"{name}lim": (axis.low, axis.high), f"{name}label": axis.label})
     if axis.log:
         at.set(**{f"{name}scale": "log"})
-    values, texts = zip(*axis.marked(), strict=True)
+    marked = axis.marked()
+    values, texts = [value for value, _ in marked], [text for _, text in marked]
     at.set(**{f"{name}ticks": values, f"{name}ticklabels": texts})
     at.minorticks_off()
 
@@ -102,6 +106,16 @@ def _rule(at: Axes, rule: Rule) -> None:
         at.axhline(rule.at, **look)
         end: Any = {"ha": "right", "fontsize": 9, "xycoords": ("axes fraction", "data")}
         beside(at, rule.text, 0.99, rule.at, GREY, right=0, up=3, bbox=BOX, **end)
+
+
+def _grid(at: Axes, grid: Grid) -> None:
+    count, (low, high) = len(grid.values), (grid.middle - grid.spread, grid.middle + grid.spread)
+    extent = (0, len(grid.values[0]), -0.5, count - 0.5)
+    look: Any = {"aspect": "auto", "interpolation": "nearest", "cmap": DIVERGING}
+    drawn = at.imshow(grid.values, extent=extent, vmin=low, vmax=high, **look)
+    y = count - 1 - grid.framed
+    at.axhspan(y - 0.5, y + 0.5, fill=False, edgecolor="black", linewidth=2)
+    at.figure.colorbar(drawn, ax=at, label=grid.name, fraction=0.06)
 
 
 def _names(at: Axes, panel: Panel) -> None:

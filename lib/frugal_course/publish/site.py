@@ -39,7 +39,6 @@ _LINK = re.compile(
     r"\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]"
     r"\((?!https?:|mailto:|#)(?P<path>[^)\s#]+)(?P<part>#[^)\s]*)?\)"
 )
-_PLUMBING = ("bootstrap", "parameters")
 _COLOURS = {"#D55E00": "orange", "#0072B2": "blue", "#009E73": "green", "#555555": "grey"}
 
 
@@ -180,8 +179,9 @@ def _read_only(notebook: Any, links: Links, folder: Path) -> Any:
             cell.source = links.kept(prepare.without_badge(cell.source), folder)
             continue
         tags = cell.metadata.setdefault("tags", [])
-        if set(tags) & set(_PLUMBING) or cell.metadata.get("jupyter", {}).get("source_hidden"):
-            tags.append("hide-input")
+        prepares = cell.metadata.get("slideshow", {}).get("slide_type") == "skip"
+        if prepares or cell.metadata.get("jupyter", {}).get("source_hidden"):
+            tags.append("hide-input")  # plumbing: what a talk leaves out, too
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             data.pop(closing.MIME, None)

@@ -30,7 +30,13 @@ MODULES = (
     "frugal_course/__init__.py",
     "frugal_course/calculators/*.py",
 )
-DATA = ("architectures.csv", "gpus.csv", "prices.csv", "papers/*.csv")
+DATA = (
+    "architectures.csv",
+    "gpus.csv",
+    "prices.csv",
+    "papers/*.csv",
+    "checkpoints/nano-t0/ia3/*.safetensors",
+)
 PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 # By calculator: the section that tells what is behind it, what the reader can find out, its call.
 TOLD = {
@@ -39,6 +45,12 @@ TOLD = {
         "In-context learning reads its examples again for every query; T-Few trains once. How many "
         "queries does the training cost? Keep the examples in a cache, or take another model.",
         "icl_cost",
+    ),
+    "ia3": (
+        "notebooks/02_ia3.ipynb",
+        "(IA)³ multiplies keys, values and the feed-forward by learned vectors. These are "
+        "recorded: nano-t0's, after training on many tasks. See what each row of a batch gets.",
+        "ia3",
     ),
     "loss": (
         "notebooks/03_tfew.ipynb",
