@@ -180,7 +180,7 @@ def _read_only(notebook: Any, links: Links, folder: Path) -> Any:
             continue
         tags = cell.metadata.setdefault("tags", [])
         prepares = cell.metadata.get("slideshow", {}).get("slide_type") == "skip"
-        if prepares or cell.metadata.get("jupyter", {}).get("source_hidden"):
+        if prepares or "bootstrap" in tags or cell.metadata.get("jupyter", {}).get("source_hidden"):
             tags.append("hide-input")  # plumbing: what a talk leaves out, too
         for output in cell.get("outputs", []):
             data = output.get("data", {})

@@ -3,18 +3,17 @@
 for (const form of document.querySelectorAll("form.explorer")) explore(form);
 for (const table of document.querySelectorAll("table.sortable")) sortable(table);
 const seen = new ResizeObserver((found) => found.forEach(({ target }) => reachable(target)));
-for (const wide of document.querySelectorAll(".wide, .table-wrapper, .formula, pre")) {
-  seen.observe(wide);
-}
+const wide = ".wide, .table-wrapper, .formula, pre, .cell_output:has(> img), p:has(> img)";
+document.querySelectorAll(wide).forEach((part) => seen.observe(part));
 
 // What scrolls can be reached by the keyboard.
-function reachable(wide) {
-  if (wide.scrollWidth > wide.clientWidth) {
-    wide.tabIndex = 0;
-    wide.setAttribute("role", "region");
-    wide.setAttribute("aria-label", "wider than the page");
+function reachable(part) {
+  if (part.scrollWidth > part.clientWidth) {
+    part.tabIndex = 0;
+    part.setAttribute("role", "region");
+    part.setAttribute("aria-label", "wider than the page");
   } else {
-    ["tabindex", "role", "aria-label"].forEach((name) => wide.removeAttribute(name));
+    ["tabindex", "role", "aria-label"].forEach((name) => part.removeAttribute(name));
   }
 }
 
