@@ -9,7 +9,7 @@ CH ?=
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: setup oldest newest wheel colab run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs lab dashboard clean
+.PHONY: setup oldest newest wheel colab run test check browser prepare badges slides contact exercises execute bench active gpu soak pretrain figure2 table1 many-shots figures spaces study crossing reproduce docs site lab dashboard clean
 .DEFAULT_GOAL := run
 
 # The environment, by uv where it is found; nothing happens where it is ready. See tools/environment.py.
@@ -56,8 +56,10 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:nbval -m 'not real and not cluster and not slow and not browser' -n 2 tests
 
-# The explorers and slides in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+# The explorers, slides and site in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
+# The site is made anew for its tests where npm is there.
 browser: setup
+	@if command -v npm >/dev/null; then $(MAKE) site; fi
 	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
@@ -235,6 +237,16 @@ docs:
 	$(environment) setup docs
 	$(BIN)/pdoc --output-directory reports/docs frugal frugal_course
 
+# site/: the companion as static files, for any web server: python3 -m http.server -d site
+site: node_modules/ready
+	$(environment) setup docs
+	$(BIN)/frugal site
+
+# What the explorers of the site compute with, and what checks its pages.
+node_modules/ready: package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
 # JupyterLab does not start as root unless it is told to; in a container it may: make lab ROOT=1
 lab: setup
 	@if [ "$$(id -u)" = 0 ] && [ -z "$(ROOT)" ]; then \
@@ -249,5 +261,5 @@ dashboard: setup
 	  --MappingKernelManager.cull_idle_timeout=1200 --MappingKernelManager.cull_interval=60
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest reports runs dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest node_modules reports runs dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

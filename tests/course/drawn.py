@@ -2,7 +2,7 @@
 
 import itertools
 
-from frugal_course.figures import names
+from frugal_course import names
 from frugal_course.publish.contact import SHOWN
 
 LEAST = 9.0  # points of a page, 96 to the inch of 72: 12 pixels

@@ -11,7 +11,7 @@ from frugal.choice import active, ways
 from frugal_course import figures
 from frugal_course.figures import choice
 from frugal_course.figures import words_choice as choice_words
-from frugal_course.figures.names import name
+from frugal_course.names import name
 
 WAYS = ["zero-shot", "icl", "t-few", "small-full", "small-s4", "small-distilled"]
 OPTIONS = pd.DataFrame(

@@ -20,7 +20,8 @@ from frugal.fewshot.choices import ChoiceScores
 from frugal.papers import purchases
 from frugal.spaces import sizes, space
 from frugal_course import explorers
-from frugal_course.explorers import budgets, costs, losses, spaces, view
+from frugal_course.calculators import answer, budgets, costs, ia3, losses, spaces
+from frugal_course.explorers import view
 from frugal_course.figures import style
 from frugal_course.notebooks import reading
 
@@ -78,7 +79,7 @@ def test_costs_are_those_of_the_scenario():
 
 def test_cached_examples_cost_less_and_only_a_decoder_has_them():
     values = explorers.icl_cost().parameters() | {"cached": True}
-    cached = row(costs.look(**values).table, "ICL, gpt3-175b, cached")
+    cached = row(pd.DataFrame(costs.look(**values).rows), "ICL, gpt3-175b, cached")
     asked = Scenario(arch=arch.get("gpt3-175b"), cached=True)
     assert cached["FLOPs a query"] == asked.query_flops()
     with pytest.raises(FrugalError, match="cached: t0-11b"):
@@ -89,7 +90,7 @@ def test_a_training_that_never_pays_is_said_to():
     values = explorers.icl_cost().parameters() | {"icl_arch": "t5-small", "shots": 0}
     shown = costs.look(**values)
     assert "never pays" in shown.sentence
-    assert row(shown.table, "T-Few, t0-11b").isna()["paid for after, queries"]
+    assert row(pd.DataFrame(shown.rows), "T-Few, t0-11b").isna()["paid for after, queries"]
 
 
 CHOICES = [[0.2, 0.7], [0.9], [0.05, 0.4, 0.6]]  # the first is right
@@ -127,7 +128,7 @@ def test_saved_vectors_are_those_of_peft(name, tmp_path):
     for vector in tuned.parameters():
         torch.nn.init.normal_(vector, 1.0, 0.1)
     tuned.save(tmp_path)
-    found = explorers.saved({"a": tmp_path})
+    found = pd.DataFrame(explorers.saved({"a": tmp_path}))
     own = dict(tuned.named_parameters())
     assert len(found) == len(own)
     assert found["layer"].nunique() == len(model_layers(own))
@@ -165,15 +166,12 @@ def test_saved_names_what_it_cannot_read(tmp_path):
         explorers.saved({"a": tmp_path})
 
 
-VECTORS = pd.DataFrame(
-    [
-        (task, layer, kind, 1 + shift * np.linspace(-1, 1, 5))
-        for task, shift in (("a", 0.1), ("b", 0.3))
-        for layer in ("0", "1")
-        for kind in ("l_k", "l_ff")
-    ],
-    columns=["task", "layer", "vector", "values"],
-)
+VECTORS = [
+    ia3.Vector(task, layer, kind, [*(1 + shift * np.linspace(-1, 1, 5))])
+    for task, shift in (("a", 0.1), ("b", 0.3))
+    for layer in ("0", "1")
+    for kind in ("l_k", "l_ff")
+]
 
 
 def test_each_row_of_a_batch_gets_its_own_vector():
@@ -221,8 +219,8 @@ def test_a_choice_that_the_paper_did_not_try_is_said_to_be():
     assert "methods of G3" not in shown.sentence
     assert "groups tuned not tried" in shown.sentence
     assert list(shown.table["parameters"])[2] == 0
-    chosen = spaces.published("spindle", "uniform", ("AL", "AP", "-", "-")).query("chosen")
-    assert dict(zip(chosen["component"], chosen["average"], strict=True)) == {
+    found = spaces.published("spindle", "uniform", ("AL", "AP", "-", "-"))
+    assert {r["component"]: r["average"] for r in found if r["chosen"]} == {
         "grouping": 73.3,
         "allocation": 74.0,
         "groups tuned": 69.6,
@@ -283,12 +281,12 @@ def test_purchases_are_the_plans_at_the_papers_prices(task):
 def test_other_prices_buy_other_amounts():
     terms = {"task": "WLP", "labels": 1000, "budget": 200.0}
     prices_ = {"usd_per_label": 0.1, "usd_per_hour": 4.0}
-    table = budgets.look(**terms, **prices_, hours=300.0).table
+    table = pd.DataFrame(budgets.look(**terms, **prices_, hours=300.0).rows)
     assert row(table, "annotate")["labels bought"] == 2000
     assert row(table, "distill")["GPU hours"] == 50
     assert row(table, "distill")["USD"] == pytest.approx(200)
     few = budgets.look(**terms, **prices_, hours=8.0)
-    assert row(few.table, "distill")["GPU hours"] == 8
+    assert row(pd.DataFrame(few.rows), "distill")["GPU hours"] == 8
     assert "training the teacher alone takes 9.8 GPU hours" in few.sentence
     assert few.sentence.endswith("annotate.")
     explorer = explorers.budget()
@@ -367,7 +365,8 @@ def test_a_value_that_is_refused_is_said_and_the_next_one_is_shown(in_earnest):
 
 def test_names_of_tasks_are_text_and_never_markup(shown):
     evil = "<script>alert(1)</script>"
-    explorer = explorers.ia3(VECTORS.assign(task=VECTORS["task"].replace("a", evil)), vector="l_k")
+    renamed = [v._replace(task=evil) if v.task == "a" else v for v in VECTORS]
+    explorer = explorers.ia3(renamed, vector="l_k")
     explorer._ipython_display_()
     for markup in (explorer._words.value, shown[1]["text/html"]):
         assert "<script" not in markup
@@ -382,5 +381,5 @@ def test_numbers_are_written_to_be_read():
     texts = {
         1273.2: "1,273", 1.44e15: "1.44e15", 19.0: "19", 0.214: "0.214", None: "–", 3.4: "3.4",
     }  # fmt: skip
-    assert {value: view.written(value) for value in texts} == texts
-    assert view.written(float("nan")) == "–"
+    assert {value: answer.written(value) for value in texts} == texts
+    assert answer.written(float("nan")) == "–"

@@ -9,8 +9,8 @@ import tomllib
 
 from frugal import data, stats
 from frugal.costs import arch, prices
-from frugal_course import figures
-from frugal_course.figures import closing, names, style, tables
+from frugal_course import figures, names
+from frugal_course.figures import closing, style, tables
 
 TASKS = Path(data.ROOT) / "tasks"
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from frugal.fewshot import overhead
 from frugal_course import figures
 from frugal_course.figures import words_peft
-from frugal_course.figures.names import name
+from frugal_course.names import name
 
 RUNS = pd.DataFrame(
     [

@@ -11,7 +11,7 @@ from drawn import apart, points, words
 from frugal.costs import Scenario, arch, prices
 from frugal.papers import purchases
 from frugal_course import figures
-from frugal_course.figures.names import said
+from frugal_course.names import said
 
 DAY = date(2026, 11, 27)
 T0 = arch.get("t0-11b")

@@ -11,3 +11,4 @@ def register(app: typer.Typer) -> None:
     app.command("run", cls=run.WithParameters)(run.run)
     app.command("walk")(run.walk)
     app.command("claims")(run.claims)
+    app.command("site")(publish.site)

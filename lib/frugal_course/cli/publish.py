@@ -103,3 +103,14 @@ def exercises(
     from frugal_course.exercises import sheets
 
     emit({"written": [str(file) for file in sheets.generate(folder)]}, as_json)
+
+
+def site(
+    root: Annotated[Path, typer.Argument(help="A checkout of Frugal.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="Folder to make anew.")] = Path("site"),
+    as_json: Json = False,
+) -> None:
+    """The companion as static files that ask nothing of the network; it takes the extra docs."""
+    from frugal_course.publish.site import build
+
+    emit({"out": str(out), "pages": build(root, out)}, as_json)

@@ -2,9 +2,7 @@
 
 import base64
 import html
-import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +12,11 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from frugal.errors import FrugalError
+from frugal_course.calculators.answer import Calculator, Control, State, written
+from frugal_course.explorers import picture
 from frugal_course.figures import style
-from frugal_course.figures.names import said
+from frugal_course.names import said
 
-Controls = Mapping[str, Any]
 _WIDE: dict[str, Any] = {"layout": {"width": "27em"}, "style": {"description_width": "12em"}}
 
 
@@ -35,8 +34,8 @@ class Explorer:
 
     name:     of the explorer; its parts carry the class `explorer-<name>` in a page
     look:     what is shown for the values of the controls, which are its arguments
-    controls: by argument, already at their start
-    follow:   called with the argument that has moved, to adjust the other controls
+    controls: at their start
+    follow:   the controls that go with a state, in which an argument has moved
 
     Raises FrugalError where `look` refuses the start; where it refuses a later value, the message
     takes the place of the sentence, and the picture stays.
@@ -46,10 +45,10 @@ class Explorer:
         self,
         name: str,
         look: Callable[..., View],
-        controls: Controls,
-        follow: Callable[[str, Controls], None] = lambda moved, controls: None,
+        controls: Sequence[Control],
+        follow: Callable[[State, str], Sequence[Control]] = lambda state, moved: (),
     ) -> None:
-        self.name, self.controls = name, dict(controls)
+        self.name, self.controls = name, {c.name: _widget(c) for c in controls}
         self._look, self._follow, self._moving = look, follow, False
         fit = {"width": "auto", "max_width": "100%", "align_self": "flex-start"}
         self._picture = widgets.Image(format="png", layout=fit)
@@ -61,6 +60,17 @@ class Explorer:
         self._upper = widgets.VBox([row, self._picture])
         for part in (self._upper, self._words):
             part.add_class(f"explorer-{name}")
+
+    @classmethod
+    def of(cls, calculator: Calculator, given: State) -> "Explorer":
+        """The explorer of a calculator, at the arguments that are given."""
+
+        def look(**asked: Any) -> View:
+            answer = calculator.look(**asked)
+            table = pd.DataFrame([*answer.rows])
+            return View(picture.figure(answer.picture), answer.sentence, table)
+
+        return cls(calculator.name, look, calculator.start(given), calculator.controls)
 
     def parameters(self) -> dict[str, Any]:
         """The values of the controls: arguments for the same explorer, parameters for papermill."""
@@ -82,7 +92,8 @@ class Explorer:
             return
         self._moving = True
         try:
-            self._follow(moved, self.controls)
+            for control in self._follow(self.parameters(), moved):
+                _adjust(self.controls[control.name], control)
             self.draw(self._look(**self.parameters()))
         except FrugalError as error:
             self._words.value = f'<p role="alert">{html.escape(str(error))}</p>'
@@ -105,16 +116,6 @@ def _shown(widget: Any) -> dict[str, Any]:
     return {"application/vnd.jupyter.widget-view+json": view, "text/plain": repr(widget)}
 
 
-def start(look: Callable[..., View], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Where an explorer starts: the arguments that are given, the others as `look` has them.
-
-    What `look` refuses is said here, before a control is made.
-    """
-    usual = {name: p.default for name, p in inspect.signature(look).parameters.items()}
-    look(**given)
-    return {**usual, **given}
-
-
 def _html(view: View) -> str:
     table = _formatted(view.table).to_html(index=False, border=0, justify="left")  # escapes
     for cell in ("th", "td"):
@@ -127,46 +128,33 @@ def _formatted(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(object).map(written).rename(columns=said)
 
 
-def written(value: Any) -> str:
-    """A number as it is read best: 1,273, 3.4, 1.44e15; a dash for what is not there."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, str):
-        return said(value)
-    if value == 0 or 1e3 <= abs(value) < 1e7 or (value == int(value) and abs(value) < 1e3):
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) < 1e3 else style.flops(value)
+def _widget(control: Control) -> Any:
+    """The widget of a control, which has its name and takes keys."""
+    look = {"description": control.label, **_WIDE}
+    match control.kind:
+        case "choice":
+            return widgets.Dropdown(value=control.value, options=_options(control), **look)
+        case "tick":
+            return widgets.Checkbox(value=control.value, **look)
+    whole = isinstance(control.value, int)
+    look |= {"value": control.value, "min": control.low, "max": control.high}
+    look["step"] = control.step
+    if control.kind == "number":
+        return (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(**look)
+    look["continuous_update"] = False
+    if whole:
+        return widgets.IntSlider(**look)
+    return widgets.FloatSlider(readout_format=".2f" if control.step < 1 else ".0f", **look)
 
 
-def slider(text: str, value: float, low: float, high: float, step: float) -> Any:
-    """A slider whose range holds `value`, whole where the value and the step are."""
-    whole = isinstance(value, int) and isinstance(step, int)
-    kind: Any = widgets.IntSlider if whole else widgets.FloatSlider
-    look = {} if whole else {"readout_format": ".2f" if step < 1 else ".0f"}
-    return kind(
-        value=value,
-        min=min(low, value),
-        max=max(high, value),
-        step=step,
-        description=text,
-        continuous_update=False,
-        **look,
-        **_WIDE,
-    )
+def _options(control: Control) -> list[Any]:
+    plain = all(label == value for label, value in control.options)
+    return [value if plain else (label, value) for label, value in control.options]
 
 
-def number(text: str, value: float, high: float, step: float = 1) -> Any:
-    """A field for a number from 0 on."""
-    whole = isinstance(value, int)
-    kind: Any = widgets.BoundedIntText if whole else widgets.BoundedFloatText
-    return kind(value=value, min=0, max=max(high, value), step=step, description=text, **_WIDE)
-
-
-def choice(text: str, value: Any, options: Iterable[Any]) -> Any:
-    """A list to choose from; its options are values, or pairs of a label and a value."""
-    return widgets.Dropdown(value=value, options=list(options), description=text, **_WIDE)
-
-
-def tick(text: str, value: bool) -> Any:
-    """A box to tick."""
-    return widgets.Checkbox(value=value, description=text, **_WIDE)
+def _adjust(widget: Any, control: Control) -> None:
+    """Make a widget offer what goes with another one that has moved."""
+    if control.kind == "choice" and widget.options != tuple(_options(control)):
+        widget.options = _options(control)
+    if widget.value != control.value:
+        widget.value = control.value

@@ -26,7 +26,6 @@ from frugal_course.figures.many_shots import (
     shots_priced,
     shots_sentence,
 )
-from frugal_course.figures.names import name, said
 from frugal_course.figures.peft import (
     accuracy_against_params,
     agreement,
@@ -86,3 +85,4 @@ from frugal_course.figures.tfew import (
     training_curve,
     written_sentence,
 )
+from frugal_course.names import name, said

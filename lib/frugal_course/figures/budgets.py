@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frugal.stats import Difference
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -23,6 +22,7 @@ from frugal_course.figures.style import (
     hollow,
     panels,
 )
+from frugal_course.names import name as called
 
 # Colour, mark and name of a strategy; "annotate" and "distill" are the paper's two.
 LOOKS = {

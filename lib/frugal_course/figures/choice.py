@@ -14,7 +14,6 @@ from matplotlib.ticker import NullLocator
 from numpy.lib.stride_tricks import sliding_window_view
 
 from frugal.costs.prices import usd
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -26,6 +25,7 @@ from frugal_course.figures.style import (
     beside,
     panels,
 )
+from frugal_course.names import name as called
 
 # Colour says which model answers; mark and line, which way. The sign stands for the mark in text.
 LOOKS: dict[str, tuple[str, str, str, Any]] = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from frugal import stats
-from frugal_course.figures.names import name
+from frugal_course.names import name
 
 CHOOSERS = {
     "farthest": "unlike each other (greedy k-centre)",

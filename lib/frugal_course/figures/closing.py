@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import display
 
 from frugal.stats import Difference
-from frugal_course.figures.names import said
+from frugal_course.names import said
 
 MIME = "application/vnd.frugal.claims+json"
 COLUMNS = ["claim", "paper", "measured here"]  # of every record

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from frugal import stats
 from frugal.costs.prices import usd
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import (
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from frugal_course.figures.style import (
     panels,
 )
 from frugal_course.figures.table1 import way
+from frugal_course.names import name as called
 
 # By pair of ways, then by task: `many_shots.differences`.
 Found = Mapping[tuple[str, str], Mapping[str, stats.Difference]]

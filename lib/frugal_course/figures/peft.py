@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from frugal_course.figures import names
+from frugal_course import names
 from frugal_course.figures.style import (
     BLUE,
     BOX,

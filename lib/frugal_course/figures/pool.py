@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from frugal_course.figures.names import said
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -23,6 +22,7 @@ from frugal_course.figures.style import (
     hollow,
     panels,
 )
+from frugal_course.names import said
 
 # Where the paper recommends a method: near the input (-1) or near the output (1).
 PAPERS = {"A": -1, "B": 1, "B − A": 1}

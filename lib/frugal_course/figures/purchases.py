@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from frugal_course.figures.budgets import LINES, LOOKS, line_ends
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, beside, heading, hollow, panels
+from frugal_course.names import name as called
 
 Row = tuple[str, int]  # of table 3: a task and N
 

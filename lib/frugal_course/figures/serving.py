@@ -12,9 +12,9 @@ from matplotlib.ticker import NullLocator
 from frugal.costs import prices
 from frugal.costs.prices import usd
 from frugal.costs.serving import ApiQuery, OwnGpu, saving
-from frugal_course.figures.names import said
 from frugal_course.figures.style import BLUE, GREEN, GREY, ORANGE, WIDE, apart, beside, panels
 from frugal_course.figures.tables import named
+from frugal_course.names import said
 
 COLOURS = {"OpenAI": BLUE, "Anthropic": ORANGE, "Google": GREEN, "DeepSeek": GREY}
 LINES = ("-", "--", "-.", ":")  # of one vendor's models, in the file's order

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from frugal_course.figures.grid import rows
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import (
     BLUE,
     BOX,
@@ -23,6 +22,7 @@ from frugal_course.figures.style import (
     hollow,
     panels,
 )
+from frugal_course.names import name as called
 
 
 def patterns(

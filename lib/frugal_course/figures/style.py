@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from frugal_course.figures.names import said
+from frugal_course.names import said
 
 # Okabe & Ito's palette, safe for colour-blind readers; marker and line differ with the colour.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"

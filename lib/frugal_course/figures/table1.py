@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frugal import stats
-from frugal_course.figures.names import name as called
 from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, heading, panels, picture, say
+from frugal_course.names import name as called
 
 NAMED = 4  # tasks of one verdict, at most: more are counted, and stand in the table
 

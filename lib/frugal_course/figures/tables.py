@@ -9,8 +9,8 @@ import pandas as pd
 from IPython.display import display
 
 from frugal.costs.prices import usd
-from frugal_course.figures.names import name
 from frugal_course.figures.style import GREEN, GREY, ORANGE, flops
+from frugal_course.names import name
 
 # Word and sign differ with the colour.
 VERDICTS = {

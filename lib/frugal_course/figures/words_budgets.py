@@ -8,7 +8,7 @@ import pandas as pd
 from frugal import stats
 from frugal.costs.prices import usd
 from frugal_course.figures.budgets import student
-from frugal_course.figures.names import name
+from frugal_course.names import name
 
 WAITING = "Not recorded yet: make crossing does it, and goes on where it was stopped."
 JOINED = "A student that T-Few teaches from 100 labels", "one of 1,000 labels"

@@ -10,8 +10,8 @@ from frugal import stats
 from frugal.costs.prices import usd
 from frugal.stats import Difference
 from frugal_course.figures.closing import Claim, compared
-from frugal_course.figures.names import name
 from frugal_course.figures.style import about, flops
+from frugal_course.names import name
 
 THESE = "for these labels"  # the others were not drawn
 

@@ -8,9 +8,9 @@ import pandas as pd
 
 from frugal.stats import Difference
 from frugal_course.figures.closing import Claim, compared
-from frugal_course.figures.names import name
 from frugal_course.figures.style import duration
 from frugal_course.figures.tables import readable
+from frugal_course.names import name
 
 Words = tuple[str, str]  # a title, and the sentence under the figure
 ROUNDING = 1e-4  # logits further apart than this differ

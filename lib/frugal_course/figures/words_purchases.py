@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from frugal.costs.prices import usd
-from frugal_course.figures.names import name
 from frugal_course.figures.tables import named
+from frugal_course.names import name
 
 PRICED = {
     "wlp": "WLP",

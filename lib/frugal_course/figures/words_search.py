@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from frugal import stats
-from frugal_course.figures.names import name
 from frugal_course.figures.pool import HALVES, PAPERS
+from frugal_course.names import name
 
 
 def judged(low: float | None, high: float | None, ahead: int = 1) -> str:

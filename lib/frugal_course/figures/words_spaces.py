@@ -8,9 +8,9 @@ import pandas as pd
 from frugal import stats
 from frugal.stats import Difference
 from frugal_course.figures.closing import Claim, compared
-from frugal_course.figures.names import name
 from frugal_course.figures.pool import HALVES, PAPERS
 from frugal_course.figures.words_search import climb, judged, place_verdict
+from frugal_course.names import name
 
 SUPER = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 

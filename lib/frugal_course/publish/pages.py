@@ -48,16 +48,23 @@ def exported(notebook: Any, name: str, exporter: type[HTMLExporter], **traits: A
     return re.sub(r"formula(\d+)alumrof", formula, body)
 
 
+def mathml(latex: str, display: str) -> str | None:
+    """A formula, "block" or "inline", as MathML; None where it cannot be converted."""
+    try:
+        return str(convert(latex.strip(), display=display))
+    except Exception:  # it raises whatever its parser meets
+        return None
+
+
 def _without_math(source: str, formulas: list[str]) -> str:
     """`source` (Markdown) with a word for each formula, whose MathML is added to `formulas`."""
 
     def word(found: re.Match[str]) -> str:
         block = found["block"]
-        latex = html.unescape((block or found["inline"]).strip())
-        try:
-            formulas.append(convert(latex, display="block" if block else "inline"))
-        except Exception:  # whatever it does not know is shown as it was written
+        drawn = mathml(html.unescape(block or found["inline"]), "block" if block else "inline")
+        if drawn is None:  # shown as it was written
             return found[0]
+        formulas.append(drawn)
         return f"formula{len(formulas) - 1}alumrof"
 
     parts = _CODE.split(source)

@@ -1,19 +1,29 @@
 """A budget in Distill or Annotate?: more labels, or a teacher that labels; what each scores."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
 from frugal.costs import check
 from frugal.papers import purchases, table3
-from frugal_course.explorers.view import Controls, Explorer, View, choice, number, slider, start
-from frugal_course.figures.style import BLUE, GREY, ORANGE, WIDE, beside, heading, panels
+from frugal_course.calculators.answer import (
+    Answer,
+    Calculator,
+    Control,
+    State,
+    choice,
+    number,
+    slider,
+)
+from frugal_course.calculators.picture import Axis, Line, Mark, Panel, Picture, Rule
 
 WAYS = {"annotate": "labels alone", "distill": "distilled"}
-_LOOKS = {"annotate": (BLUE, "o", "-"), "distill": (ORANGE, "D", "--")}
+_LOOKS: dict[str, Any] = {
+    "annotate": ("blue", "circle", ""),
+    "distill": ("orange", "diamond", "dashed"),
+}
+
+POINTS = 40  # of a line
 
 
 def pair(
@@ -32,6 +42,8 @@ def pair(
     """
     for name, value in (("usd_per_label", usd_per_label), ("usd_per_hour", usd_per_hour)):
         check.number(name, value, above=0)
+    check.amount("budget", budget)
+    check.amount("hours", hours)
     # A hair more, so that a budget that was computed as labels × price buys those labels.
     bought = math.floor(budget / usd_per_label + 1e-9)
     taken = min(budget / usd_per_hour, hours)
@@ -53,7 +65,7 @@ def look(
     usd_per_label: float | None = None,
     usd_per_hour: float | None = None,
     hours: float = 300.0,
-) -> View:
+) -> Answer:
     """Which way to spend `budget` USD on top of N `labels`; scores are read from table 3.
 
     A price that is not given is the paper's; hours: GPU hours that can be had at most. Raises
@@ -69,21 +81,19 @@ def look(
         "annotate": human.extra_labels * usd_per_label,
         "distill": machine.gpu_hours * usd_per_hour,
     }
-    table = pd.DataFrame(
-        [
-            {
-                "strategy": name,
-                "USD": spent[name],
-                "labels bought": p.extra_labels,
-                "GPU hours": p.gpu_hours,
-                "of them for the teacher": p.teacher_hours,
-                "examples distilled": p.unlabelled,
-                "student's score": p.score,
-                "which is": p.basis,
-            }
-            for name, p in found.items()
-        ]
-    )
+    rows = [
+        {
+            "strategy": name,
+            "USD": spent[name],
+            "labels bought": p.extra_labels,
+            "GPU hours": p.gpu_hours,
+            "of them for the teacher": p.teacher_hours,
+            "examples distilled": p.unlabelled,
+            "student's score": p.score,
+            "which is": p.basis,
+        }
+        for name, p in found.items()
+    ]
     verdict = f"the paper's numbers say: {best}" if best else "the paper's numbers do not decide"
     sentence = (
         f"${budget:g} on top of {labels:,} labels of {task} buy {human.extra_labels:,} labels at "
@@ -93,7 +103,7 @@ def look(
         f"{verdict}."
     )
     title = f"{task}, {labels:,} labels and ${budget:g}: {best or 'undecided'}"
-    return View(_figure(task, labels, budget, found, terms, title), sentence, table)
+    return Answer(_picture(task, labels, budget, found, terms, title), sentence, rows)
 
 
 def _score(purchase: purchases.Purchase) -> str:
@@ -102,63 +112,58 @@ def _score(purchase: purchases.Purchase) -> str:
     return f"score {purchase.score:.1f}, {purchase.basis}"
 
 
-def _figure(
+def _picture(
     task: str,
     labels: int,
     budget: float,
-    found: dict[str, purchases.Purchase],
+    found: Mapping[str, purchases.Purchase],
     terms: dict[str, float],
     title: str,
-) -> Figure:
-    figure, (at,) = panels(1, title, height=4.0, width=WIDE)
+) -> Picture:
     last = max(budget, *(c.budget for c in table3.cells() if c.task == task))
-    grid = np.linspace(0, last, 81)
-    curves = [pair(task, labels=labels, budget=float(b), **terms) for b in grid]
-    heights = []
-    for name, (colour, mark, line) in _LOOKS.items():
-        scores = [math.nan if (s := p[name].score) is None else s for p in curves]
-        at.plot(grid, scores, color=colour, linestyle=line, linewidth=2)
-        if (score := found[name].score) is not None:
-            at.plot(budget, score, mark, color=colour, markersize=10, zorder=3)
-        heights.append((scores[-1], WAYS[name], colour))
-    known = [h for h in heights if not math.isnan(h[0])]
-    gap = 3.0 if len(known) == 2 and abs(known[0][0] - known[1][0]) < 3 else 0.0
-    for i, (score, name, colour) in enumerate(sorted(known)):
-        height = score + (gap / 2 if i else -gap / 2)
-        beside(at, name, last, height, colour, right=9, fontsize=11)
+    grid = [last * i / POINTS for i in range(POINTS + 1)]
+    curves = [pair(task, labels=labels, budget=usd, **terms) for usd in grid]
+    things: list[Line | Mark | Rule] = [Rule("x", budget, f"${budget:g}")]
+    for name, (colour, _, dash) in _LOOKS.items():
+        points = [(usd, p[name].score) for usd, p in zip(grid, curves, strict=True)]
+        if points[-1][1] is not None:
+            things.append(Line(points, colour, WAYS[name], dash))
     for cell in table3.cells():
         if (cell.task, cell.labels) == (task, labels) and cell.score is not None:
-            colour, mark, _ = _LOOKS[cell.strategy]
+            colour, shape, _ = _LOOKS[cell.strategy]
             price = terms["usd_per_label"] if cell.strategy == "annotate" else terms["usd_per_hour"]
-            at.plot(cell.bought * price, cell.score, mark, color=colour, markerfacecolor="white")
-    at.axvline(budget, color=GREY, linewidth=1, linestyle=":")
-    at.set(
-        xlim=(-0.02 * last, 1.18 * last),
-        xlabel=f"USD on top of {labels:,} labels",
-        ylabel="student's score",
-    )
-    heading(at, "open marks: printed (table 3); lines: between them")
-    return figure
+            things.append(Mark(cell.bought * price, cell.score, colour, shape, filled=False))
+    for name, (colour, shape, _) in _LOOKS.items():
+        if (score := found[name].score) is not None:
+            things.append(Mark(budget, score, colour, shape))
+    scores = [p.score for both in curves for p in both.values() if p.score is not None]
+    scores += [thing.y for thing in things if isinstance(thing, Mark)]
+    low, high = min(scores, default=0.0), max(scores, default=100.0)
+    room = max(0.12 * (high - low), 1.0)
+    right = max([last, *(thing.x for thing in things if isinstance(thing, Mark))])
+    x = Axis(f"USD on top of {labels:,} labels", -0.02 * right, 1.04 * right)
+    y = Axis("student's score", low - room, high + 1.5 * room)
+    return Picture(title, [Panel("open: printed (table 3); lines: between them", x, y, things)])
 
 
-def budget(**given: Any) -> Explorer:
-    """Explore budgets of Distill or Annotate?; takes what `look` takes."""
-    at = start(look, given)
-    task, labels = at["task"], at["labels"]
-    label = at["usd_per_label"] or table3.label_usd(task)
-    hour = at["usd_per_hour"] or table3.gpu_usd()
-    controls = {
-        "task": choice("task", task, table3.tasks()),
-        "labels": slider("labels there are (N)", labels, 1000, 5000, 250),
-        "budget": slider("budget, USD", float(at["budget"]), 0.0, 500.0, 10.0),
-        "usd_per_label": number("USD for a label", label, 100.0, step=0.01),
-        "usd_per_hour": number("USD for a GPU hour", hour, 100.0, step=0.1),
-        "hours": slider("GPU hours at most", float(at["hours"]), 0.0, 300.0, 10.0),
-    }
-    return Explorer("budget", look, controls, _follow)
-
-
-def _follow(moved: str, controls: Controls) -> None:
+def controls(state: State, moved: str) -> list[Control]:
     """Another task's labels have another price."""
-    if moved == "task":
-        controls["usd_per_label"].value = table3.label_usd(controls["task"].value)
+    task = state["task"]
+    label = None if moved == "task" else state["usd_per_label"]
+    return [
+        choice("task", "task", task, table3.tasks()),
+        slider("labels", "labels there are (N)", state["labels"], 1000, 5000, 250),
+        slider("budget", "budget, USD", float(state["budget"]), 0.0, 500.0, 10.0),
+        number("usd_per_label", "USD for a label", label or table3.label_usd(task), 100.0, 0.01),
+        number(
+            "usd_per_hour",
+            "USD for a GPU hour",
+            state["usd_per_hour"] or table3.gpu_usd(),
+            100.0,
+            0.1,
+        ),
+        slider("hours", "GPU hours at most", float(state["hours"]), 0.0, 300.0, 10.0),
+    ]
+
+
+CALCULATOR = Calculator("budget", "More labels, or a teacher?", look, controls)
