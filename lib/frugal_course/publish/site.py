@@ -26,13 +26,14 @@ from frugal_course.notebooks import prepare, reading
 from frugal_course.publish import pages, site_explorers, site_pages, slides
 
 STATIC = Path(__file__).parent / "site_static"
-KOREAN = ("README.ko", "notebooks/GLOSSARY.ko")  # pages in that language
+KOREAN = ("README.ko", "notebooks/GLOSSARY.ko", "notebooks/GUIDE.ko")  # pages in that language
 PROSE = (  # pages as they stand in the repository
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "data/checkpoints/nano-t0/README.md",
     "notebooks/DECK.md",
     "notebooks/GLOSSARY.ko.md",
+    "notebooks/GUIDE.ko.md",
     "notebooks/README.md",
 )
 _LINK = re.compile(

@@ -26,7 +26,7 @@ SIDE = {  # of every page, behind the chapters
     "Seminar": ["slides.md", "notebooks/README.md", "notebooks/DECK.md"],
     "Numbers": ["audit.md", "table1.md"],
     "Library": ["manual.md", "api.md", "CONTRIBUTING.md", "CHANGELOG.md", CARD],
-    "한국어": ["README.ko.md", "notebooks/GLOSSARY.ko.md"],
+    "한국어": ["README.ko.md", "notebooks/GUIDE.ko.md", "notebooks/GLOSSARY.ko.md"],
 }
 API = """# Reference
 
