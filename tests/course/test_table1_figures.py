@@ -43,7 +43,8 @@ def test_our_table_1_shows_every_task_and_the_mean_with_its_interval():
     assert "15 times the FLOPs" in said
     assert said.startswith("Recorded so far: 4 of 5 tasks. ")
     assert "so far" not in figures.against_icl_sentence(table, 4)
-    title = figures.against_icl_title(overall, 4)
+    title = figures.against_icl_title(overall, 4, 4)
+    assert figures.against_icl_title(overall, 4, 5).endswith("], over 4 of 5 tasks")
     assert title.startswith("T-Few, (IA)³ is ")
     assert title.endswith("], over 4 tasks")
     assert "16-shot ICL" in title

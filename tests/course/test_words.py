@@ -10,6 +10,7 @@ import pytest
 from frugal import stats
 from frugal.budgets import compare
 from frugal.costs import Scenario, arch, methods
+from frugal.fewshot import table1_plan, table1_record
 from frugal.papers import audit, tables
 from frugal.spaces import design
 from frugal_course import exercises
@@ -55,6 +56,23 @@ def test_three_findings_follow_from_the_data(page):
     own = sum(finding.column == "paper" for finding in audit.findings(checked))
     assert str(len(checked)) in first
     assert re.search(rf"\b{own}(?= slips|건)", first)
+
+
+@pytest.mark.parametrize("page", [README, KOREAN], ids=["en", "ko"])
+def test_tfew_against_icl_over_the_recorded_tasks(page):
+    first = " ".join(page.partition("```")[0].split())
+    each = [*table1_record.differences(table1_record.recorded(), "ia3", "icl-16").values()]
+    taken, wider = (stats.average(each, sample=sample) for sample in (False, True))
+    ahead, planned = sum(gain.low > 0 for gain in each), len(table1_plan.frozen().tasks)
+    if page == README:
+        assert f"{taken}" in first
+        assert f"{wider.interval}" in first
+        assert f"{len(each)} of {planned} tasks" in first or len(each) == planned
+        assert f"ahead on {ahead}" in first
+    else:
+        assert f"{100 * taken.difference:+.0f}점 {taken.interval}" in first
+        assert wider.interval in first
+        assert f"{planned}개 과제 가운데 {len(each)}개" in first
 
 
 @pytest.mark.parametrize("page", [README, KOREAN], ids=["en", "ko"])

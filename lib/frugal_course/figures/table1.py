@@ -70,17 +70,18 @@ def against_icl(verdicts: pd.DataFrame, overall: stats.Difference, title: str) -
 def show_against_icl(
     verdicts: pd.DataFrame, each: Mapping[str, stats.Difference], planned: int
 ) -> None:
-    """Show `against_icl` under the question about it; while tasks are missing, what there is.
+    """Show `against_icl` under the question about it; in words, while hardly a task is recorded.
 
-    each: the difference on every task that both ways are recorded on; planned: tasks
+    each: the difference on every task that both ways are recorded on; planned: tasks, which title
+    and sentence give where some are missing
     """
     found = against_icl_sentence(verdicts, planned)
-    if len(each) < planned:  # a mean over some of them is not the one that was planned
+    if len(each) < stats.FEWEST:
         say(found, answer=True)
         return
     mean = stats.average([*each.values()])
     over = mean.of("T-Few", "16-shot ICL", f"mean of {len(each)} tasks", "recorded")
-    figure = against_icl(verdicts, mean, against_icl_title(mean, len(each)))
+    figure = against_icl(verdicts, mean, against_icl_title(mean, len(each), planned))
     picture(figure, f"{over}.\n{found}", answer=True)
 
 
@@ -97,9 +98,9 @@ def _interval(
     at.plot(100 * middle, y, mark, color=colour, markersize=10 if bold else 7)
 
 
-def against_icl_title(overall: stats.Difference, tasks: int) -> str:
+def against_icl_title(overall: stats.Difference, tasks: int, planned: int) -> str:
     """Direction and size of the mean difference over so many tasks, and its interval."""
-    over = "1 task" if tasks == 1 else f"{tasks} tasks"
+    over = f"{tasks} tasks" if tasks == planned else f"{tasks} of {planned} tasks"
     return f"{overall.between(way('ia3'), way('icl-16'))}, over {over}"
 
 
