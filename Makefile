@@ -59,7 +59,7 @@ check: setup
 # The explorers, slides and site in Chromium (Debian: apt-get install chromium fonts-dejavu-core); skipped without it.
 # The site is made anew for its tests where npm is there.
 browser: setup
-	@if command -v npm >/dev/null; then $(MAKE) site; fi
+	@if command -v npm >/dev/null && $(MAKE) node_modules/ready; then $(MAKE) site; fi
 	$(BIN)/pytest -q -m browser tests
 
 # The notebooks as they are committed: executed in place at the preset each one names.
