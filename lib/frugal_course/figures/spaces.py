@@ -50,6 +50,9 @@ def patterns(
     return figure
 
 
+ROOM = 150  # of a square in points², for two digits
+
+
 def designs(parts: pd.DataFrame, title: str) -> Figure:
     """Designs as pictures, a panel for each: layers upwards, methods across, squares as large as
     what they train; the number beside a square is the method's size.
@@ -72,9 +75,11 @@ def designs(parts: pd.DataFrame, title: str) -> Figure:
         columns = tuned["method"].map(methods.index)
         areas = 260 * tuned["params"] / largest
         at.scatter(columns, tuned["layer"], s=areas, marker="s", color=BLUE)
-        for x, y, size in zip(columns, tuned["layer"], tuned["size"], strict=True):
-            if size:
-                at.text(x + 0.32, y, str(size), va="center", fontsize=9, color=BLUE)
+        for x, y, size, area in zip(columns, tuned["layer"], tuned["size"], areas, strict=True):
+            if size:  # within a square that has the room
+                within = area > ROOM
+                place = {"ha": "center", "color": "white"} if within else {"color": BLUE}
+                at.text(x + 0.32 * (not within), y, str(size), va="center", fontsize=9, **place)
         layers = range(1, mine["layer"].max() + 1)
         at.set(
             xlim=(-0.6, 5.1),
