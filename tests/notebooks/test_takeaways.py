@@ -14,7 +14,8 @@ from sentences import counted
 from frugal import stats
 from frugal.budgets import compare
 from frugal.fewshot import table1_plan, table1_record
-from frugal_course.figures import closing, names
+from frugal_course import names
+from frugal_course.figures import closing
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

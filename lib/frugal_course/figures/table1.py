@@ -113,7 +113,8 @@ def against_icl_sentence(verdicts: pd.DataFrame, planned: int) -> str:
     unclear = [t for t in verdicts["task"] if t not in above + below]
     ratio = (verdicts["theirs_flops"] / verdicts["ours_flops"]).mean()
     parts = [
-        f"{word} on {len(names)}" + (f" ({', '.join(names)})" if len(names) <= NAMED else "")
+        f"{word} on {len(names)}"
+        + (f" ({', '.join(map(called, names))})" if len(names) <= NAMED else "")
         for word, names in (("above", above), ("below", below), ("not told apart", unclear))
         if names
     ]
