@@ -24,7 +24,7 @@ from frugal_course.names import name as called
 
 # By pair of ways, then by task: `many_shots.differences`.
 Found = Mapping[tuple[str, str], Mapping[str, stats.Difference]]
-LOOKS = ((False, BLUE, "o", "as it is", -0.08), (True, GREEN, "^", "calibrated", 0.08))
+LOOKS = ((False, BLUE, "o", -0.08), (True, GREEN, "^", 0.08))
 
 
 def by_shots(
@@ -39,17 +39,13 @@ def by_shots(
     figure, axes = panels(len(tasks), title, width=WIDE, sharey=True)
     for at, task in zip(axes, tasks, strict=True):
         mine = curve[curve["task"] == task].sort_values("shots")
-        ends = mine.groupby("calibrated")["accuracy"].last()
-        for calibrated, colour, mark, name, aside in LOOKS:
+        for calibrated, colour, mark, aside in LOOKS:
             rows = mine[mine["calibrated"] == calibrated]
             if rows.empty:
                 continue
             x = [shots.index(k) + aside for k in rows["shots"]]
             at.plot(x, rows["accuracy"], color=colour, marker=mark, markersize=7)
             at.vlines(x, rows["low"], rows["high"], color=colour, linewidth=2, alpha=0.6)
-            higher = (ends[calibrated], calibrated) == max(zip(ends, ends.index, strict=True))
-            up = 14 if higher else -22
-            beside(at, name, x[-1], ends[calibrated], colour, right=-8, up=up)
         if task in tuned:
             at.axhline(tuned[task], color=ORANGE, linewidth=2, linestyle="--")
             where = ("axes fraction", "data")
@@ -60,7 +56,7 @@ def by_shots(
         at.set_xticks(range(len(shots)), [str(k) for k in shots])
         at.set(xlabel="examples in the prompt", xlim=(-0.4, len(shots) - 0.6))
         heading(at, task)
-    axes[0].set(ylabel="accuracy")
+    axes[0].set(ylabel="accuracy: ● as it is, ▲ calibrated", ylim=(0, 1.02))
     return figure
 
 
