@@ -15,6 +15,11 @@ from frugal.kernels import frozen_vocab
 from frugal.kernels.frozen_vocab import IGNORE, reference, token_logp
 
 
+@pytest.fixture(autouse=True)
+def _the_same_numbers_every_time():
+    torch.manual_seed(0)
+
+
 def drawn(places, words, depth, tokens, biased=True, dtype=torch.float32):
     h, weight = torch.randn(places, depth), torch.randn(words, depth)
     bias = torch.randn(words).to(dtype) if biased else None
@@ -87,7 +92,8 @@ def test_autocast_is_obeyed():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert not torch.equal(found, token_logp(*inputs))
     assert dh.dtype == torch.float32
-    torch.testing.assert_close(dh, gradient(token_logp, *inputs, g=g), atol=0.2, rtol=0.05)
+    exact = gradient(token_logp, *inputs, g=g)
+    assert (dh - exact).norm() < 0.05 * exact.norm()  # 0.025 at most in 300 draws
 
 
 def test_probabilities_of_all_words_add_up_to_one_and_none_is_above_it():
