@@ -157,7 +157,7 @@ many-shots: setup
 # them out again, with their sentences. And the audit, number by number, as a table to look them up in.
 figures: setup
 	$(BIN)/frugal papers audit --csv data/results/audit.csv --json > /dev/null
-	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Figure 3, live' data/results/figure3.png
+	$(BIN)/frugal notebooks front notebooks/03_tfew.ipynb 'Accuracy against cost' data/results/figure3.png
 	$(if $(wildcard data/results/crossing.csv),$(BIN)/frugal notebooks front --mark taught \
 	  notebooks/05_distill_or_annotate.ipynb 'A hundred labels' data/results/taught.png)
 

@@ -202,7 +202,7 @@ def test_the_front_pages_second_figure_is_the_notebooks_own_once_it_is_recorded(
 def test_front_page_shows_the_notebooks_own_figure(frugal, tmp_path):
     """`make figures` makes it so."""
     root = Path(__file__).parents[2]
-    notebook, words = root / "notebooks" / "03_tfew.ipynb", "Figure 3, live"
+    notebook, words = root / "notebooks" / "03_tfew.ipynb", "Accuracy against cost"
     picture, sentence = prepare.front(nbformat.read(notebook, as_version=4), words)
     assert (root / "data" / "results" / "figure3.png").read_bytes() == picture
     assert f"*{' '.join(sentence.split())}*" in (root / "README.md").read_text()
